@@ -1,0 +1,30 @@
+"""Work done ahead of whoever takes its results, by threads: they start at once and need no shared memory, which containers
+lack; decoding, resizing, encoding and array arithmetic release the interpreter's lock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def ahead(work: Callable[[T], R], items: Iterable[T], *, threads: ThreadPoolExecutor, most: int) -> Iterator[R]:
+    """map(work, items) in order, with at most `most` results under way or waiting: memory stays bounded.
+
+    The first error is raised in its turn; what waits behind it is dropped.
+    """
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            waiting.append(threads.submit(work, item))
+            if len(waiting) > most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

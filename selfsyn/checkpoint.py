@@ -1,0 +1,34 @@
+"""A training's state on disk: written whole or not at all, loaded only under the configuration that wrote it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfsyn.errors import InputError
+from selfsyn.files import write_atomic
+
+
+def save(path: Path, state: dict[str, Any], *, configuration: str) -> None:
+    """Write `state` (tensors, numbers, strings, lists and dicts of them) atomically, with the configuration's TOML text."""
+    buffer = io.BytesIO()
+    torch.save({"configuration": configuration, "state": state}, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load(path: Path, *, configuration: str) -> dict[str, Any] | None:
+    """The state saved at `path`, on the CPU; None when there is none. InputError for another configuration's state."""
+    if not path.exists():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: not a checkpoint ({type(error).__name__}); start this phase over with --force") from error
+    if saved["configuration"] != configuration:
+        raise InputError(f"{path}: written under another configuration; put run.toml back or start over with --force")
+    state: dict[str, Any] = saved["state"]
+    return state

@@ -1,0 +1,328 @@
+"""The whole configuration of a run: frozen dataclasses that check themselves <-> run.toml."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfsyn.errors import InputError
+from selfsyn.labels import protocol
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(f"run.toml: {message}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set on disk.
+
+    layout: a key of selfsyn.data.LAYOUTS.  root: a folder; relative ones are taken from the run folder.
+    split: the part of the data set, for layouts that have parts.
+    """
+
+    layout: str
+    root: str
+    split: str = "train"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The labelled real images that `evaluate` alone reads, and the protocol that scores them."""
+
+    layout: str
+    root: str
+    split: str = "val"
+    protocol: str = "cityscapes-19"
+
+    def __post_init__(self) -> None:
+        protocol(self.protocol)
+
+
+@dataclass(frozen=True)
+class World:
+    """Frames of the built-in street world that the run renders for itself; 0 renders none.
+
+    engine: synthetic frames.  camera: frames of the stand-in for the real domain.  held_out: labelled camera frames.
+    """
+
+    engine: int = 0
+    camera: int = 0
+    held_out: int = 0
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """CyCADA's pixel level (reference: Hoffman et al. 2018, eq. 1-6). steps counts generator updates; crop is in pixels."""
+
+    steps: int = 20_000
+    batch: int = 1
+    crop: int = 400
+    generator_channels: int = 64
+    generator_blocks: int = 9
+    discriminator_channels: int = 64
+    learning_rate: float = 2e-4
+    cycle: float = 10.0
+    identity: float = 5.0  # never zero: without it colours drift
+    semantic: float = 1.0
+    gan: float = 1.0
+    pool: int = 50  # adapted images that the discriminators see again
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        _require(self.identity > 0, f"adapter.identity is {self.identity}; expected above 0 (colours drift without it)")
+        _require(self.crop % 4 == 0, f"adapter.crop is {self.crop}; expected a multiple of 4")
+
+
+@dataclass(frozen=True)
+class Task:
+    """The segmentation net. weights: 'download' (the backbone's published ImageNet weights), 'package' (the copy that an
+    installed package carries), a local path to a .safetensors or .pth file, or 'scratch'."""
+
+    architecture: str = "deeplabv3plus"
+    backbone: str = "resnet50"
+    weights: str = "download"
+    decoder_channels: int = 256
+    output_stride: int = 16  # of deeplabv3plus' encoder; 32 is faster and coarser
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # of RGB in 0..1, as the backbone was trained
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    auxiliary_at_inference: float = 0.5  # share of the auxiliary scores that the teacher adds to the main ones
+
+    def __post_init__(self) -> None:
+        _require(self.output_stride in (8, 16, 32), f"task.output_stride is {self.output_stride}; expected 8, 16 or 32")
+        known = ("deeplabv3plus", "fcn", "segnet")
+        _require(self.architecture in known, f"task.architecture is {self.architecture!r}; expected one of {', '.join(known)}")
+
+    def weights_file(self) -> Path | None:
+        """The local file that `weights` names, or None for a word. InputError when there is no such file."""
+        if self.weights in ("download", "package", "scratch"):
+            return None
+        if not Path(self.weights).is_file():
+            raise InputError(
+                f"task.weights {self.weights}: no such file; give a .safetensors or .pth file, 'package', 'download' or 'scratch'"
+            )
+        return Path(self.weights)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of a training image. Zero switches one off.
+
+    zoom: largest factor of the random crop-and-resize.  colour: strength of brightness, contrast, saturation, hue.
+    blur: largest sigma in pixels.  noise: largest standard deviation in grey levels.  cutout: largest side, a share.
+    """
+
+    flip: bool = True
+    zoom: float = 1.6
+    colour: float = 0.4
+    blur: float = 1.0
+    noise: float = 8.0
+    cutout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Train:
+    """How a task model learns. batch counts images; steps counts updates.
+
+    steps: of the source-only training, where everything starts.  oracle_steps: of the oracle bound; as many as the last
+    round has had in total make a fair bound.  The rounds' own steps are in Rounds.
+    """
+
+    steps: int = 40_000
+    oracle_steps: int = 70_000
+    batch: int = 4
+    learning_rate: float = 1e-3
+    head_factor: float = 5.0  # new layers learn this many times faster than the pretrained backbone
+    weight_decay: float = 0.01
+    warmup_steps: int = 500
+    ema: float = 0.999
+    auxiliary: float = 0.4
+    class_weight_power: float = 0.5  # weight of a class ~ share ** -power, at most 10; 0 weighs all alike
+    pseudo_label: float = 1.0  # weight of the loss on pseudo-labelled pixels
+    checkpoint_every: int = 500
+    augment: Augment = field(default_factory=Augment)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The schedule by round; a round beyond the list takes the last value. A round goes on from the net of the round before.
+
+    steps: updates in each round.  learning_rate: at the start of each round, for the backbone.
+    real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0.
+    portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
+    """
+
+    steps: int = 10_000
+    learning_rate: float = 5e-4
+    real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
+    portion: tuple[float, ...] = (0.5, 0.65)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.real_share[0] == 0, f"rounds.real_share starts with {self.real_share[0]}; expected 0: round 0 has no teacher"
+        )
+        _require(all(0 <= s < 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1)")
+        _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
+
+    def real_share_of(self, round_: int) -> float:
+        """The share of real images in a batch of round `round_`."""
+        return self.real_share[min(round_, len(self.real_share) - 1)]
+
+    def portion_of(self, round_: int) -> float:
+        """The portion of pseudo-labels that count in round `round_` (1, 2, ...)."""
+        return self.portion[min(round_ - 1, len(self.portion) - 1)]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result. size is (width, height) in pixels at which nets see images."""
+
+    recipe: str
+    seed: int
+    size: tuple[int, int]
+    synthetic: Source
+    real: Source
+    held_out: HeldOut | None = None
+    world: World = field(default_factory=World)
+    adapter: Adapter = field(default_factory=Adapter)
+    task: Task = field(default_factory=Task)
+    train: Train = field(default_factory=Train)
+    rounds: Rounds = field(default_factory=Rounds)
+
+    def __post_init__(self) -> None:
+        _require(
+            all(side >= 32 and side % 4 == 0 for side in self.size), f"size is {self.size}; expected multiples of 4, at least 32"
+        )
+        fits = self.adapter.crop <= min(self.size)
+        _require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
+
+
+def load(path: Path) -> RunConfig:
+    """Read run.toml. InputError names the file, the key and the nearest known key."""
+    try:
+        return from_mapping(tomllib.loads(path.read_text()))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; make it with `selfsyn init RECIPE --run {path.parent}`") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML ({error})") from error
+
+
+def from_mapping(values: Mapping[str, Any]) -> RunConfig:
+    """Nested mapping -> RunConfig, every key and type checked."""
+    return typing.cast(RunConfig, _build(RunConfig, values, prefix=""))
+
+
+def to_toml(config: RunConfig) -> str:
+    """The canonical run.toml: every field, in the order of the dataclasses. load(to_toml(c)) == c."""
+    lines: list[str] = []
+    _write_table(config, "", lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def flat(config: RunConfig) -> dict[str, Any]:
+    """{'train.steps': 40000, ...}: every leaf of the configuration by its dotted name."""
+    return dict(_leaves(config, ""))
+
+
+def difference(ours: RunConfig, theirs: RunConfig) -> list[str]:
+    """'train.steps: 300 -> 400' for each leaf that differs, from `ours` to `theirs`."""
+    before, after = flat(ours), flat(theirs)
+    keys = list(before) + [key for key in after if key not in before]
+    return [f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in keys if before.get(k) != after.get(k)]
+
+
+def with_settings(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """`values` with each 'dotted.key=value' applied; the value is TOML, or a bare word taken as a string."""
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set {setting!r}: expected KEY=VALUE, for example train.steps=300")
+        *tables, leaf = key.strip().split(".")
+        node: dict[str, Any] = result
+        for table in tables:
+            node = node.setdefault(table, {})
+            if not isinstance(node, dict):
+                raise InputError(f"--set {setting!r}: {table} is a value, not a table")
+        node[leaf] = _value_of(text.strip())
+    return result
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _build(kind: type, values: Mapping[str, Any], *, prefix: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            nearest = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
+            raise InputError(f"run.toml: unknown key {prefix}{key}; did you mean {prefix}{nearest}?")
+    for item in dataclasses.fields(kind):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in values:
+            raise InputError(f"run.toml: {prefix}{item.name} is missing; set it with --set {prefix}{item.name}=VALUE")
+    return kind(**{key: _convert(hints[key], value, name=prefix + key) for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, *, name: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    if dataclasses.is_dataclass(hint):
+        _require(isinstance(value, Mapping), f"{name} is {value!r}; expected a table")
+        return _build(typing.cast(type, hint), value, prefix=name + ".")
+    if typing.get_origin(hint) is tuple:
+        return _convert_tuple(hint, value, name=name)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    _require(type(value) is hint, f"{name} is {value!r}; expected {hint.__name__}")
+    return value
+
+
+def _convert_tuple(hint: Any, value: Any, *, name: str) -> tuple[Any, ...]:
+    inner = typing.get_args(hint)
+    open_ended = inner[-1] is Ellipsis
+    wanted = "a list of at least one" if open_ended else f"a list of {len(inner)}"
+    fits = isinstance(value, list | tuple) and (len(value) > 0 if open_ended else len(value) == len(inner))
+    _require(fits, f"{name} is {value!r}; expected {wanted} {inner[0].__name__}")
+    return tuple(_convert(inner[0], item, name=name) for item in value)
+
+
+def _write_table(table: Any, prefix: str, lines: list[str]) -> None:
+    fields = [(item.name, getattr(table, item.name)) for item in dataclasses.fields(table)]
+    lines += [f"{name} = {_toml(value)}" for name, value in fields if value is not None and not dataclasses.is_dataclass(value)]
+    for name, value in fields:
+        if dataclasses.is_dataclass(value):
+            lines += ["", f"[{prefix}{name}]"]
+            _write_table(value, f"{prefix}{name}.", lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
+
+
+def _leaves(table: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for item in dataclasses.fields(table):
+        value = getattr(table, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{prefix}{item.name}.")
+        elif value is not None:
+            yield prefix + item.name, value

@@ -1,0 +1,97 @@
+"""Files that are either whole or absent: temporary name in the same folder, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsyn.errors import FaultError
+
+TEMPORARY = ".tmp-"
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` is never seen half-written; parent folders are made.
+
+    Two processes may write the same path: each has its own temporary file and the last rename wins. Raises FaultError,
+    with the path, when the disk is full.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _rename(temporary, path)
+    except OSError as error:
+        raise _explained(error, path=path, size=len(data)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as indented JSON, keys in the order given. NaN is refused with ValueError: it is not JSON."""
+    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def digest_bytes(data: bytes) -> str:
+    """-> 'sha256:<64 hex digits>' of `data`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """-> 'sha256:<64 hex digits>' of the file's bytes, read in blocks."""
+    with open(path, "rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_lines(lines: Iterable[str]) -> str:
+    """-> 'sha256:<64 hex digits>' of the lines, each ended by a newline. The order counts."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return "sha256:" + digest.hexdigest()
+
+
+def digest_listing(paths: Iterable[Path], *, root: Path) -> str:
+    """A data set's digest: relative names and byte sizes. Contents are not read, so 25,000 images cost a second."""
+    return digest_lines(sorted(f"{path.relative_to(root)}\t{path.stat().st_size}" for path in paths))
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what killed attempts left behind in `folder` and below."""
+    for leftover in folder.rglob(f"{TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    try:
+        temporary.replace(path)
+    except FileNotFoundError:
+        # Another attempt finished this phase and cleaned up, our temporary among it; what it wrote is what we would have.
+        if not path.exists():
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explained(error: OSError, *, path: Path, size: int) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FaultError(f"{path}: no room for {size} bytes on this disk; make room and run the same command again")
+    return FaultError(f"{path}: cannot be written ({error.strerror}); check the folder and run the same command again")

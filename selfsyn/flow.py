@@ -1,0 +1,118 @@
+"""The flow as data: which phases a run has, what each one reads, and in which order they can go.
+
+`selfsyn round` walks it on one machine; an orchestrator can release the same phases as their needs are met.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from selfsyn.config import RunConfig
+from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage, shard_name
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One batch job: a verb with its arguments, the folder that it fills, and the folders that must be finished before."""
+
+    verb: str
+    folder: str
+    arguments: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What a person reads in a log: 'train --round 1'."""
+        return " ".join((self.verb, *self.arguments))
+
+
+def world_phase(config: RunConfig) -> tuple[Phase, ...]:
+    """The rendering of the run's own frames; none when the user brings all data."""
+    world = config.world
+    return (Phase("world", "world"),) if world.engine or world.camera or world.held_out else ()
+
+
+def _data_needs(config: RunConfig) -> tuple[str, ...]:
+    return tuple(phase.folder for phase in world_phase(config))
+
+
+def stage_before(stage: str) -> str | None:
+    """The stage whose net this one starts from: source-only for round 0, round K-1 for round K, none for the bounds."""
+    if stage in (SOURCE_ONLY, ORACLE):
+        return None
+    round_ = int(stage.removeprefix("round-"))
+    return round_stage(round_ - 1) if round_ else SOURCE_ONLY
+
+
+def train_phase(config: RunConfig, *, stage: str) -> Phase:
+    """Training of one stage: the bounds read data sets, round 0 adapted images, later rounds pseudo-labels too.
+
+    A round goes on from the stage before it.
+    """
+    needs = _data_needs(config)
+    before = stage_before(stage)
+    if before is not None:
+        needs += (f"{before}/task", "adapted")
+    if before not in (None, SOURCE_ONLY):
+        needs += (f"{stage}/labels",)
+    return Phase("train", f"{stage}/task", _stage_arguments(stage), needs)
+
+
+def export_phase(config: RunConfig, *, stage: str) -> Phase:
+    """Export of a stage's net; parity is checked on real images, so it reads those as well."""
+    return Phase("export-teacher", f"{stage}/teacher", _stage_arguments(stage), (*_data_needs(config), f"{stage}/task"))
+
+
+def evaluate_phase(config: RunConfig, *, stage: str) -> Phase:
+    """Scoring of a stage's exported teacher on the held-out labels."""
+    return Phase("evaluate", f"{stage}/evaluation", _stage_arguments(stage), (*_data_needs(config), f"{stage}/teacher"))
+
+
+def fit_adapter_phase(config: RunConfig) -> Phase:
+    """The source-only net is the frozen net of the semantic consistency loss."""
+    return Phase("fit-adapter", "adapter", (), (*_data_needs(config), f"{SOURCE_ONLY}/task"))
+
+
+def adapt_phase(config: RunConfig) -> Phase:
+    """Translation of every synthetic image."""
+    return Phase("adapt", "adapted", (), (*_data_needs(config), "adapter"))
+
+
+def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
+    """Labelling of one shard of the real images by the previous round's teacher."""
+    folder = PurePosixPath(round_stage(round_), "labels", shard_name(shard, shards))
+    arguments = ("--round", str(round_), "--shard", str(shard), "--shards", str(shards))
+    return Phase("pseudo-label", str(folder), arguments, (*_data_needs(config), f"{round_stage(round_ - 1)}/teacher"))
+
+
+def report_phase(evaluated: tuple[str, ...]) -> Phase:
+    """The page about every stage that was evaluated."""
+    return Phase("report", "report", (), tuple(f"{stage}/evaluation" for stage in evaluated))
+
+
+def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tuple[Phase, ...]:
+    """Every phase of a run up to round `rounds`, each after what it needs.
+
+    The source-only training always comes first: the adapter needs it. The oracle is trained on real labels and is
+    computed only `with_bounds`. Evaluation exists only where the configuration names held-out labels.
+    """
+    flow = [*world_phase(config), *_stage(config, SOURCE_ONLY)]
+    flow += [fit_adapter_phase(config), adapt_phase(config), *_stage(config, round_stage(0))]
+    for round_ in range(1, rounds + 1):
+        flow += [pseudo_label_phase(config, round_=round_), *_stage(config, round_stage(round_))]
+    if with_bounds:
+        flow += _stage(config, ORACLE)
+    evaluated = tuple(phase.folder.split("/")[0] for phase in flow if phase.verb == "evaluate")
+    return (*flow, report_phase(evaluated))
+
+
+def _stage(config: RunConfig, stage: str) -> list[Phase]:
+    flow = [train_phase(config, stage=stage), export_phase(config, stage=stage)]
+    return [*flow, evaluate_phase(config, stage=stage)] if config.held_out else flow
+
+
+def _stage_arguments(stage: str) -> tuple[str, ...]:
+    if stage in (SOURCE_ONLY, ORACLE):
+        return ("--bound", stage)
+    return ("--round", stage.removeprefix("round-"))

@@ -1,0 +1,113 @@
+"""Image and label codecs. Bytes in, arrays out; every error names the file. Never imports torch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from selfsyn.errors import InputError
+from selfsyn.labels import IGNORE, colourise
+
+PNG_LEVEL = 1  # labels shrink little beyond level 1, which is four times faster to write than Pillow's default
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """-> (H, W, 3) uint8 RGB, upright (EXIF applied), alpha dropped, grey repeated. InputError when unreadable."""
+    return decode_image(_read(path), name=str(path))
+
+
+def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
+    """Bytes of a PNG or JPEG -> (H, W, 3) uint8 RGB; see read_image."""
+    return np.asarray(ImageOps.exif_transpose(_open(data, name)).convert("RGB"))
+
+
+def read_ids(path: Path) -> NDArray[np.uint8]:
+    """A label file's raw ids -> (H, W) uint8.
+
+    Takes 8-bit grey and palette images as they are on disk: the palette index is the id (converting to grey would turn
+    the palette's colours into nonsense). InputError for anything else.
+    """
+    image = _open(_read(path), str(path))
+    if image.mode not in ("L", "P"):
+        raise InputError(f"{path}: a label image of mode {image.mode}; expected 8-bit grey (L) or palette (P) ids")
+    return np.asarray(image)
+
+
+def to_train_ids(ids: NDArray[np.uint8], *, table: NDArray[np.uint8], known: frozenset[int], path: Path) -> NDArray[np.uint8]:
+    """(H, W) ids on disk -> (H, W) train ids through `table` (256,). InputError when an id is outside `known`."""
+    present = np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
+    strange = sorted(set(present.tolist()) - known)
+    if strange:
+        raise InputError(f"{path}: label id {strange[0]} is not in this data set's table; is it another data set, or train ids?")
+    return table[ids]
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """-> (width, height) from the header alone."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{path}: not a readable image ({error}); replace or remove the file") from error
+
+
+def resize_image(image: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 -> (height, width, 3), antialiased; size is (width, height)."""
+    if image.shape[1::-1] == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def resize_label(label: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W) ids -> (height, width), nearest: ids are never blended; size is (width, height)."""
+    if label.shape[1::-1] == tuple(size):
+        return label
+    return np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
+
+
+def encode_png(array: NDArray[np.uint8]) -> bytes:
+    """(H, W) or (H, W, 3) uint8 -> PNG bytes."""
+    return _encode(Image.fromarray(array), format="PNG", compress_level=PNG_LEVEL)
+
+
+def encode_palette_png(ids: NDArray[np.uint8], *, palette: NDArray[np.uint8]) -> bytes:
+    """(H, W) ids and (K, 3) colours -> palette PNG bytes whose index is the id."""
+    image = Image.fromarray(ids)
+    image.putpalette(palette.astype(np.uint8).tobytes())
+    return _encode(image, format="PNG", compress_level=PNG_LEVEL)
+
+
+def encode_label_png(label: NDArray[np.uint8]) -> bytes:
+    """(H, W) train ids -> palette PNG that any viewer shows in Cityscapes' colours, IGNORE in black."""
+    return encode_palette_png(label, palette=colourise(np.arange(IGNORE + 1, dtype=np.uint8)[None])[0])
+
+
+def encode_jpeg(array: NDArray[np.uint8], *, quality: int) -> bytes:
+    """(H, W, 3) uint8 -> JPEG bytes, full chroma resolution at quality 90 and above."""
+    return _encode(Image.fromarray(array), format="JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected an image file") from error
+
+
+def _open(data: bytes, name: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{name}: not a readable image ({error}); replace or remove the file") from error
+    return image
+
+
+def _encode(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()

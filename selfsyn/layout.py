@@ -1,0 +1,84 @@
+"""Every path of a run. A stage is one training: 'source-only', 'round-0', 'round-1', ..., 'oracle'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE_ONLY = "source-only"
+ORACLE = "oracle"
+
+
+def round_stage(round_: int) -> str:
+    """1 -> 'round-1'."""
+    return f"round-{round_}"
+
+
+def shard_name(shard: int, shards: int) -> str:
+    """(0, 8) -> 'shard-00000-of-00008'."""
+    return f"shard-{shard:05d}-of-{shards:05d}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths below a run folder."""
+
+    root: Path
+
+    @property
+    def configuration(self) -> Path:
+        """run.toml, the configuration as the user may still edit it before the first phase."""
+        return self.root / "run.toml"
+
+    @property
+    def sealed(self) -> Path:
+        """The configuration under which the first phase began; later phases refuse another one."""
+        return self.root / "sealed.toml"
+
+    @property
+    def world(self) -> Path:
+        """Rendered frames: engine/ (GTA5's layout) and camera/ (Cityscapes' layout)."""
+        return self.root / "world"
+
+    @property
+    def adapter(self) -> Path:
+        """checkpoint.pt, weights.safetensors, samples.png, history.jsonl, manifest.json."""
+        return self.root / "adapter"
+
+    @property
+    def adapted(self) -> Path:
+        """images/NAME.png, labels/NAME.png (train ids), manifest.json."""
+        return self.root / "adapted"
+
+    @property
+    def report(self) -> Path:
+        """index.html, manifest.json."""
+        return self.root / "report"
+
+    def task(self, stage: str) -> Path:
+        """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json."""
+        return self.root / stage / "task"
+
+    def teacher(self, stage: str) -> Path:
+        """segmenter/config.pbtxt, segmenter/1/model.onnx, parity.json, manifest.json."""
+        return self.root / stage / "teacher"
+
+    def model(self, stage: str) -> Path:
+        """The stage's ONNX file."""
+        return self.teacher(stage) / "segmenter" / "1" / "model.onnx"
+
+    def evaluation(self, stage: str) -> Path:
+        """metrics.json, pictures/NAME.png (predicted train ids of a few images), manifest.json."""
+        return self.root / stage / "evaluation"
+
+    def labels(self, round_: int) -> Path:
+        """The label store of a round: one folder for each shard."""
+        return self.root / round_stage(round_) / "labels"
+
+    def shard(self, round_: int, *, shard: int, shards: int) -> Path:
+        """labels/NAME.png, confidence/NAME.png, index.jsonl, histogram.npz, manifest.json."""
+        return self.labels(round_) / shard_name(shard, shards)
+
+    def resolve(self, root: str) -> Path:
+        """A data set's root: absolute, or relative to the run folder."""
+        return (self.root / root).resolve() if not Path(root).is_absolute() else Path(root)

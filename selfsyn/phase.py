@@ -1,0 +1,164 @@
+"""The life of a phase: begin (or find it finished), work, finish. A manifest, written last, means finished.
+
+This is where "run it again" is decided: the same inputs and configuration mean nothing to do; others are refused with
+the difference; a killed attempt goes on from what it left.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfsyn import config as configuration
+from selfsyn.config import RunConfig
+from selfsyn.errors import InputError, NotReadyError
+from selfsyn.files import digest_lines, remove_temporaries, write_atomic, write_json
+from selfsyn.flow import Phase
+from selfsyn.layout import Layout
+
+MANIFEST = "manifest.json"
+STARTED = "started.json"  # the inputs of an attempt that has not finished
+LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A phase that is to be worked on in `folder`."""
+
+    phase: Phase
+    folder: Path
+    config: RunConfig
+    inputs: Mapping[str, str]
+    began: float = field(default_factory=time.monotonic)
+
+
+def open_run(root: Path) -> tuple[Layout, RunConfig]:
+    """The layout and configuration of a run. InputError when run.toml is missing, wrong, or differs from the sealed one."""
+    layout = Layout(root)
+    config = configuration.load(layout.configuration)
+    if layout.sealed.exists():
+        changes = configuration.difference(configuration.load(layout.sealed), config)
+        if changes:
+            raise InputError(
+                f"{layout.configuration}: changed since this run began ({'; '.join(changes)});"
+                f" put it back as in {layout.sealed.name}, or start another run folder"
+            )
+    return layout, config
+
+
+def require(layout: Layout, phase: Phase) -> None:
+    """NotReadyError, naming the phase to run first, unless everything that `phase` needs is finished."""
+    for need in phase.needs:
+        _digest_of(layout.root / need, phase)
+
+
+def begin(
+    layout: Layout, config: RunConfig, phase: Phase, *, sources: Mapping[str, str] | None = None, force: bool = False
+) -> Started | None:
+    """Start or resume `phase`; None when it is already finished with the same inputs.
+
+    sources: digests of inputs that no phase of ours made (data sets). force: start over. Raises NotReadyError when a
+    phase that it needs is unfinished, InputError when an input changed since it began.
+    """
+    inputs = {need: _digest_of(layout.root / need, phase) for need in phase.needs} | dict(sources or {})
+    folder = layout.root / phase.folder
+    if force:
+        shutil.rmtree(folder, ignore_errors=True)
+    before = read_manifest(folder) or _read(folder / STARTED)
+    if before is not None:
+        _refuse_changed(folder, before["inputs"], inputs)
+    if read_manifest(folder) is not None:
+        return None
+    if not layout.sealed.exists():
+        write_atomic(layout.sealed, configuration.to_toml(config).encode())
+    if before is None:
+        write_json(folder / STARTED, {"inputs": inputs})
+    return Started(phase, folder, config, inputs)
+
+
+def finish(started: Started, *, outputs: Mapping[str, str], counts: Mapping[str, Any] | None = None, device: str = "cpu") -> None:
+    """Write the manifest. outputs: digest of each thing that a later phase may read."""
+    remove_temporaries(started.folder)
+    write_json(
+        started.folder / MANIFEST,
+        {
+            "phase": started.phase.name,
+            "digest": digest_lines(f"{name}\t{digest}" for name, digest in sorted(outputs.items())),
+            "inputs": dict(started.inputs),
+            "outputs": dict(outputs),
+            "counts": dict(counts or {}),
+            "configuration": configuration.flat(started.config),
+            "version": importlib.metadata.version("selfsyn"),
+            "device": device,
+            "python": platform.python_version(),
+            "libraries": _library_versions(),
+            "wall_seconds": round(time.monotonic() - started.began, 2),
+        },
+    )
+    (started.folder / STARTED).unlink(missing_ok=True)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a finished phase, or None."""
+    return _read(folder / MANIFEST)
+
+
+def is_current(layout: Layout, phase: Phase) -> bool:
+    """Whether the phase is finished, and made from what its predecessors hold now. Data sets are not looked at."""
+    manifest = read_manifest(layout.root / phase.folder)
+    if manifest is None:
+        return False
+    try:
+        return all(manifest["inputs"].get(need) == _digest_of(layout.root / need, phase) for need in phase.needs)
+    except NotReadyError:
+        return False
+
+
+def label_shards(labels: Path) -> Sequence[Path]:
+    """The finished shard folders of a label store, all of one partition. NotReadyError when a shard is missing."""
+    found = sorted(path.parent for path in labels.glob(f"shard-*-of-*/{MANIFEST}"))
+    if not found:
+        raise NotReadyError(f"{labels}: no finished shard; run `selfsyn pseudo-label` first")
+    totals = {int(path.name.rsplit("-", 1)[1]) for path in found}
+    if len(totals) > 1 or len(found) != totals.pop():
+        raise NotReadyError(f"{labels}: {len(found)} finished shards {[p.name for p in found]}; finish or delete the rest")
+    return found
+
+
+def _digest_of(folder: Path, phase: Phase) -> str:
+    if folder.name == "labels":
+        return digest_lines(_digest_of(shard, phase) for shard in label_shards(folder))
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise NotReadyError(f"{folder}: not finished, and `selfsyn {phase.name}` needs it; run that phase first")
+    return str(manifest["digest"])
+
+
+def _refuse_changed(folder: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if changed:
+        raise InputError(f"{folder}: made from other inputs ({', '.join(changed)} changed); use --force to make it anew")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,59 @@
+"""What a person sees while work goes on: a bar on a terminal, plain timed lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+LINE_SECONDS = 10.0
+
+_BEGAN = time.monotonic()
+
+
+def say(message: str) -> None:
+    """One line on stderr, with the seconds since the program began."""
+    tqdm.write(f"[{time.monotonic() - _BEGAN:6.1f} s] {message}", file=sys.stderr)
+
+
+@contextmanager
+def counter(*, total: int, label: str, first: int = 0) -> Iterator[Callable[[], None]]:
+    """A function to call when one of `total` is done; `first` were done by an earlier attempt."""
+    if sys.stderr.isatty():
+        with tqdm(total=total, initial=first, desc=label, dynamic_ncols=True) as bar:
+            yield bar.update
+    else:
+        yield _Lines(total=total, label=label, first=first).done
+
+
+def track(items: Iterable[T], *, total: int, label: str, first: int = 0) -> Iterator[T]:
+    """Yield `items` while showing how many of `total` are done; `first` were done by an earlier attempt."""
+    with counter(total=total, label=label, first=first) as done:
+        for item in items:
+            yield item
+            done()
+
+
+class _Lines:
+    """A line every LINE_SECONDS, and one at the end."""
+
+    def __init__(self, *, total: int, label: str, first: int) -> None:
+        self.total, self.label, self.first, self.count = total, label, first, first
+        self.began = self.last = time.monotonic()
+
+    def done(self) -> None:
+        self.count += 1
+        now = time.monotonic()
+        if now - self.last < LINE_SECONDS and self.count < self.total:
+            return
+        rate = (self.count - self.first) / max(now - self.began, 1e-9)
+        left = (self.total - self.count) / rate
+        say(
+            f"{self.label}: {self.count}/{self.total}, {rate:.3g}/s" + (f", {left:.0f} s left" if self.count < self.total else "")
+        )
+        self.last = now

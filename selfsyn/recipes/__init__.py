@@ -1,0 +1,45 @@
+"""Recipes: a run's configuration as a start, one TOML file each."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from selfsyn import config as configuration
+from selfsyn.errors import InputError
+from selfsyn.files import write_atomic
+from selfsyn.layout import Layout
+
+ENDING = ".toml"
+
+
+def names() -> list[str]:
+    """The recipes that come with the program."""
+    files = resources.files("selfsyn.recipes").iterdir()
+    return sorted(file.name.removesuffix(ENDING) for file in files if file.name.endswith(ENDING))
+
+
+def read(name: str) -> dict[str, Any]:
+    """A recipe's values. InputError names the known recipes."""
+    if name not in names():
+        raise InputError(f"recipe {name!r} is not known; expected one of {', '.join(names())}")
+    text = (resources.files("selfsyn.recipes") / (name + ENDING)).read_text()
+    return {"recipe": name, **tomllib.loads(text)}
+
+
+def write_run(root: Path, *, recipe: str, settings: tuple[str, ...]) -> Path:
+    """Write root/run.toml from a recipe and KEY=VALUE settings, or find the same one there; -> its path.
+
+    InputError when another configuration is there: a run is one configuration.
+    """
+    config = configuration.from_mapping(configuration.with_settings(read(recipe), settings))
+    path = Layout(root).configuration
+    if path.exists():
+        changes = configuration.difference(configuration.load(path), config)
+        if changes:
+            raise InputError(f"{path}: there already, and differs ({'; '.join(changes)}); choose another run folder")
+    else:
+        write_atomic(path, configuration.to_toml(config).encode())
+    return path
