@@ -1,0 +1,30 @@
+"""GTA5 (Playing for Data): images/00001.png, labels/00001.png; a label's palette index is the Cityscapes label id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selfsyn.data.dataset import DataSet
+from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
+
+
+def _numbered(folder: Path) -> dict[str, Path]:
+    # Other tools leave 00001_labelTrainIds.png beside the labels: only plain numbers are frames.
+    return {path.stem: path for path in sorted(folder.glob("*.png")) if path.stem.isdigit()}
+
+
+def _images(root: Path, split: str) -> dict[str, Path]:
+    return _numbered(root / "images")
+
+
+def _labels(root: Path, split: str) -> dict[str, Path]:
+    return _numbered(root / "labels")
+
+
+GTA5 = DataSet(
+    find_images=_images,
+    find_labels=_labels,
+    table=TRAIN_ID_OF_LABEL_ID,
+    known=CITYSCAPES_IDS,
+    expects="images/NNNNN.png and labels/NNNNN.png",
+)
