@@ -1,0 +1,38 @@
+"""Task models: image -> class scores. Each architecture is one file; `build` makes the one that the configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from selfsyn.config import Task
+from selfsyn.errors import InputError
+from selfsyn.task.backbones import load_pretrained
+from selfsyn.task.deeplabv3plus import DeepLabV3Plus
+from selfsyn.task.fcn import FCN
+from selfsyn.task.scores import Scores, TaskNet, fused, normalised
+from selfsyn.task.segnet import SegNet
+
+__all__ = ["Scores", "TaskNet", "build", "fused", "load_weights", "normalised"]
+
+
+def build(task: Task, *, pretrained: bool) -> TaskNet:
+    """The net of `task`, on the CPU; its backbone holds `task.weights` when `pretrained`, random ones otherwise.
+
+    forward: (B, 3, H, W) normalised float -> Scores of (B, 19, H, W). InputError when weights cannot be had or do not fit.
+    """
+    net: TaskNet = {"deeplabv3plus": DeepLabV3Plus, "fcn": FCN, "segnet": SegNet}[task.architecture](task)
+    if pretrained:
+        load_pretrained(net.backbone, task)
+    return net
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Load weights.safetensors as `train` wrote them; InputError unless every key fits."""
+    from safetensors.torch import load_file
+
+    try:
+        net.load_state_dict(load_file(path), strict=True)
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{path}: not this net's weights ({str(error).splitlines()[0]}); train the stage again") from error

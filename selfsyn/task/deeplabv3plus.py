@@ -1,0 +1,47 @@
+"""DeepLabV3+ (Chen et al. 2018) on any timm backbone that can be dilated to the output stride asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.segmentation.deeplabv3 import ASPP
+from torchvision.models.segmentation.fcn import FCNHead
+
+from selfsyn.config import Task
+from selfsyn.labels import CLASS_COUNT
+from selfsyn.task.backbones import channels, features
+from selfsyn.task.scores import Scores, TaskNet, upsampled
+
+LOW_LEVEL_CHANNELS = 48
+RATES = (6, 12, 18)  # at output stride 16; the same reach in pixels at another (Chen et al., section 4)
+
+
+class DeepLabV3Plus(TaskNet):
+    """Encoder with atrous pyramid pooling, decoder at stride 4, auxiliary head on the stage before the last."""
+
+    def __init__(self, task: Task) -> None:
+        """Build with random weights."""
+        super().__init__()
+        self.backbone = features(task, output_stride=task.output_stride, out_indices=(1, 3, 4))
+        low, middle, high = channels(self.backbone)
+        width = task.decoder_channels
+        self.pyramid = ASPP(high, [rate * 16 // task.output_stride for rate in RATES], width)
+        self.low_level = _conv_bn_relu(low, LOW_LEVEL_CHANNELS, kernel=1)
+        self.decoder = nn.Sequential(
+            _conv_bn_relu(width + LOW_LEVEL_CHANNELS, width, kernel=3), _conv_bn_relu(width, width, kernel=3)
+        )
+        self.classifier = nn.Conv2d(width, CLASS_COUNT, 1)
+        self.auxiliary = FCNHead(middle, CLASS_COUNT)
+
+    def forward(self, image_BCHW: Tensor) -> Scores:
+        """(B, 3, H, W) normalised -> main and auxiliary logits (B, 19, H, W)."""
+        low, middle, high = self.backbone(image_BCHW)
+        context = F.interpolate(self.pyramid(high), size=low.shape[-2:], mode="bilinear", align_corners=False)
+        decoded = self.decoder(torch.cat([self.low_level(low), context], dim=1))
+        return upsampled(self.classifier(decoded), self.auxiliary(middle), like=image_BCHW)
+
+
+def _conv_bn_relu(inputs: int, outputs: int, *, kernel: int) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))

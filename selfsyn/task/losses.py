@@ -1,0 +1,41 @@
+"""Losses of the task model, on logits and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from selfsyn.labels import IGNORE
+from selfsyn.task.scores import Scores
+
+LARGEST_WEIGHT = 10.0
+
+
+def class_weights(pixel_counts: NDArray[np.int64], *, power: float) -> Tensor:
+    """(19,) pixel counts -> (19,) float32 weights ~ share ** -power, whose mean over pixels is 1, then at most 10.
+
+    A class without pixels weighs 1: it never occurs in these labels. power 0 gives ones.
+    """
+    share = pixel_counts / max(1, pixel_counts.sum())
+    raw = np.where(share > 0, np.maximum(share, 1e-12) ** -power, 0.0)
+    mean = float((share * raw).sum()) or 1.0
+    weights = np.where(share > 0, np.minimum(raw / mean, LARGEST_WEIGHT), 1.0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def weighted_cross_entropy(logits_BKHW: Tensor, label_BHW: Tensor, *, weights_K: Tensor) -> Tensor:
+    """Sum of weighted cross-entropies over the number of pixels that are not IGNORE; 0 when there is none.
+
+    Divided by pixels and not by weights, so that a batch of rare classes counts for more.
+    """
+    losses = F.cross_entropy(logits_BKHW, label_BHW, weight=weights_K, ignore_index=IGNORE, reduction="sum")
+    return losses / (label_BHW != IGNORE).sum().clamp(min=1)
+
+
+def segmentation_loss(scores: Scores, label_BHW: Tensor, *, weights_K: Tensor, auxiliary: float) -> Tensor:
+    """Cross-entropy of the main head plus `auxiliary` times that of the auxiliary head."""
+    main = weighted_cross_entropy(scores.main, label_BHW, weights_K=weights_K)
+    return main + auxiliary * weighted_cross_entropy(scores.auxiliary, label_BHW, weights_K=weights_K)

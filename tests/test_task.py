@@ -1,0 +1,157 @@
+"""Task models, their losses and their training steps."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from selfsyn.config import Task
+from selfsyn.errors import FaultError, InputError
+from selfsyn.labels import IGNORE
+from selfsyn.task import build, load_weights, normalised
+from selfsyn.task.backbones import load_pretrained
+from selfsyn.task.losses import class_weights, weighted_cross_entropy
+from selfsyn.task.train import Schedule, _refuse_non_finite, learning_rate
+
+NETS = {
+    "deeplabv3plus": Task(architecture="deeplabv3plus", backbone="efficientnet_lite0", weights="scratch", decoder_channels=16),
+    "fcn": Task(architecture="fcn", backbone="resnet50", weights="scratch"),
+    "segnet": Task(architecture="segnet", backbone="vgg16_bn", weights="scratch"),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_both_heads_answer_at_image_size(name: str) -> None:
+    net = build(NETS[name], pretrained=True).eval()
+    with torch.no_grad():
+        scores = net(torch.zeros(1, 3, 49, 66))
+    assert scores.main.shape == scores.auxiliary.shape == (1, 19, 49, 66)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_gradients_reach_every_parameter(name: str) -> None:
+    net = build(NETS[name], pretrained=False).train()
+    scores = net(torch.randn(2, 3, 64, 64))
+    (scores.main.square().mean() + scores.auxiliary.square().mean()).backward()
+    assert [key for key, parameter in net.named_parameters() if parameter.grad is None] == []
+
+
+def test_packaged_weights_fill_the_backbone() -> None:
+    task = Task(backbone="efficientnet_lite0", weights="package", decoder_channels=16)
+    first, second = (build(task, pretrained=True).backbone.state_dict() for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    # ImageNet batch-norm statistics are far from a new layer's zeros and ones.
+    assert float(first["bn1.running_var"].std()) > 0.1
+
+
+def backbone_state(task: Task) -> dict[str, torch.Tensor]:
+    return build(task, pretrained=False).backbone.state_dict()
+
+
+def local(path: Path, state: dict[str, torch.Tensor]) -> Task:
+    save_file(state, path)
+    return Task(backbone="efficientnet_lite0", weights=str(path), decoder_channels=16)
+
+
+def test_a_local_file_is_loaded_and_its_classifier_left_over(tmp_path: Path) -> None:
+    state = backbone_state(NETS["deeplabv3plus"])
+    state["bn1.weight"] = torch.full_like(state["bn1.weight"], 3.0)
+    task = local(tmp_path / "w.safetensors", {**state, "classifier.weight": torch.zeros(1000, 1280)})
+    assert torch.equal(build(task, pretrained=True).backbone.state_dict()["bn1.weight"], state["bn1.weight"])
+
+
+def test_a_missing_key_is_an_error(tmp_path: Path) -> None:
+    state = backbone_state(NETS["deeplabv3plus"])
+    del state["bn1.weight"]
+    with pytest.raises(
+        InputError, match=r"w\.safetensors: they lack bn1_weight \(1 keys\); expected weights of efficientnet_lite0"
+    ):
+        build(local(tmp_path / "w.safetensors", state), pretrained=True)
+
+
+def test_a_left_over_key_outside_the_head_is_an_error(tmp_path: Path) -> None:
+    state = {**backbone_state(NETS["deeplabv3plus"]), "blocks.9.weight": torch.zeros(1)}
+    with pytest.raises(InputError, match="also hold blocks_9_weight"):
+        build(local(tmp_path / "w.safetensors", state), pretrained=True)
+
+
+def test_another_shape_is_an_error(tmp_path: Path) -> None:
+    state = backbone_state(NETS["deeplabv3plus"])
+    state["bn1.weight"] = torch.zeros(7)
+    with pytest.raises(InputError, match="another shape of bn1_weight"):
+        build(local(tmp_path / "w.safetensors", state), pretrained=True)
+
+
+def test_missing_and_broken_files_are_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nonsense")
+    for weights, message in ((tmp_path / "none.pth", "no such file"), (broken, "not readable as weights")):
+        with pytest.raises(InputError, match=message) as failure:
+            build(Task(backbone="efficientnet_lite0", weights=str(weights)), pretrained=True)
+        assert "\n" not in str(failure.value)
+
+
+def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    net = build(NETS["deeplabv3plus"], pretrained=False)
+    task = Task(backbone="tf_efficientnet_b7.ns_jft_in1k", weights="download")
+    with pytest.raises(InputError, match="could not be fetched .* set task.weights to a local"):
+        load_pretrained(net.backbone, task)
+
+
+def test_trained_weights_of_another_net_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "weights.safetensors")
+    with pytest.raises(InputError, match="not this net's weights"):
+        load_weights(build(NETS["deeplabv3plus"], pretrained=False), tmp_path / "weights.safetensors")
+
+
+def test_normalisation_by_hand() -> None:
+    image = torch.tensor([[[[0, 255, 51]]]], dtype=torch.uint8)
+    values = normalised(image, mean=(0.5, 0.5, 0.2), std=(0.5, 0.25, 0.1))
+    assert values.shape == (1, 3, 1, 1)
+    torch.testing.assert_close(values.flatten(), torch.tensor([-1.0, 2.0, 0.0]), atol=1e-6, rtol=0)
+
+
+def test_cross_entropy_by_hand() -> None:
+    # Two classes matter: pixel 1 is class 0 with odds 3:1, pixel 2 class 1 with odds 1:1, pixel 3 is ignored.
+    logits = torch.full((1, 19, 1, 3), -1e9)
+    logits[0, 0, 0] = torch.tensor([math.log(3), 0.0, 5.0])
+    logits[0, 1, 0] = torch.tensor([0.0, 0.0, 9.0])
+    label = torch.tensor([[[0, 1, IGNORE]]])
+    weights = torch.ones(19)
+    weights[1] = 4.0
+    expected = (math.log(4 / 3) + 4 * math.log(2)) / 2
+    assert float(weighted_cross_entropy(logits, label, weights_K=weights)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_batch_without_labels_costs_nothing() -> None:
+    loss = weighted_cross_entropy(torch.randn(1, 19, 2, 2), torch.full((1, 2, 2), IGNORE), weights_K=torch.ones(19))
+    assert float(loss) == 0.0
+
+
+def test_class_weights_by_hand() -> None:
+    counts = np.zeros(19, dtype=np.int64)
+    counts[[0, 1]] = (900, 100)
+    # share ** -0.5 = 1.054, 3.162; mean over pixels 0.9 * 1.054 + 0.1 * 3.162 = 1.265
+    weights = class_weights(counts, power=0.5)
+    assert weights[:2].tolist() == pytest.approx([0.8333, 2.5], abs=1e-3)
+    assert weights[2:].tolist() == [1.0] * 17
+    assert class_weights(counts, power=0).tolist() == [1.0] * 19
+
+
+def test_the_rate_warms_up_and_decays_to_zero() -> None:
+    schedule = Schedule(steps=100, learning_rate=1.0, warmup_steps=10)
+    assert learning_rate(0, schedule=schedule) == pytest.approx(0.1)
+    assert learning_rate(9, schedule=schedule) == pytest.approx((1 - 0.09) ** 0.9)
+    assert learning_rate(50, schedule=schedule) == pytest.approx(0.5**0.9)
+    assert learning_rate(99, schedule=schedule) < 0.02
+
+
+def test_a_non_finite_loss_names_itself_the_step_and_the_images() -> None:
+    with pytest.raises(FaultError, match=r"loss_pseudo is nan at step 7 on a\.png, b\.png"):
+        _refuse_non_finite({"loss_synthetic": 1.0, "loss_pseudo": float("nan")}, step=7, names=["a.png", "b.png"])
