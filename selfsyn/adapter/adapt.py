@@ -1,0 +1,121 @@
+"""Translation of every synthetic frame into the look of the real ones; the labels come along, at the same size."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from selfsyn.adapter.networks import Generator, build_generator
+from selfsyn.adapter.pixels import bytes_of, signed
+from selfsyn.ahead import ahead
+from selfsyn.config import Adapter
+from selfsyn.data import Frame, LabelledFrame
+from selfsyn.errors import InputError
+from selfsyn.files import digest_file, digest_lines, write_atomic
+from selfsyn.images import encode_label_png, encode_png, read_ids, read_image, resize_image, resize_label
+from selfsyn.progress import track
+from selfsyn.stopping import Stopping
+
+IMAGES, LABELS = "images", "labels"
+WAITING = 8  # frames read ahead, and frames whose files are being written
+
+
+class Example(NamedTuple):
+    """A frame at working size: image (H, W, 3) RGB, label (H, W) train ids, both uint8."""
+
+    name: str
+    image: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+
+
+def load_generator(path: Path, *, adapter: Adapter, device: torch.device) -> Generator:
+    """The generator that `fit` wrote to weights.safetensors; InputError unless every weight fits."""
+    generator = build_generator(adapter)
+    try:
+        generator.load_state_dict(load_file(path), strict=True)
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: not this adapter's weights ({str(error).splitlines()[0]}); run `selfsyn fit-adapter --force`"
+        ) from error
+    return generator.to(device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def translate(generator: Generator, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB -> the same in the other domain's look. One image at a time: a batch's size cannot matter."""
+    device = next(generator.parameters()).device
+    return bytes_of(generator(signed(image_HWC)[None].to(device))[0])
+
+
+def adapt(
+    generator: Generator,
+    frames: Sequence[LabelledFrame],
+    *,
+    size: tuple[int, int],
+    folder: Path,
+    workers: int,
+    stopping: Stopping,
+) -> dict[str, str]:
+    """Write images/NAME.png and labels/NAME.png of every frame at `size` (width, height); returns the digest of each folder.
+
+    Frames that an earlier attempt wrote are kept. `workers` threads read and write, this one translates. SIGTERM: what
+    is begun is written, then exit 143.
+    """
+    with ThreadPoolExecutor(max(1, workers)) as threads:
+        done = list(threads.map(lambda frame: _is_written(frame, folder), frames))
+        todo = [frame for frame, written in zip(frames, done, strict=True) if not written]
+        examples = ahead(lambda frame: read_example(frame, size=size), todo, threads=threads, most=WAITING)
+        writes: deque[Future[None]] = deque()
+        for example in track(examples, total=len(frames), label="adapt", first=len(frames) - len(todo)):
+            adapted = translate(generator, example.image)
+            writes.append(threads.submit(_write, example._replace(image=adapted), folder))
+            _wait(writes, most=0 if stopping.requested else WAITING)
+            stopping.exit_if_requested()
+        _wait(writes, most=0)
+        return {part: _folder_digest(frames, folder / part, threads) for part in (IMAGES, LABELS)}
+
+
+def read_example(frame: LabelledFrame, *, size: tuple[int, int]) -> Example:
+    """The frame's image and label at `size` (width, height)."""
+    image = resize_image(read_image(frame.image), size=size)
+    return Example(frame.name, image, resize_label(frame.read_label(), size=size))
+
+
+def _paths(name: str, folder: Path) -> tuple[Path, Path]:
+    return folder / IMAGES / f"{name}.png", folder / LABELS / f"{name}.png"
+
+
+def _write(example: Example, folder: Path) -> None:
+    # The label first: an image is never there without its label.
+    image, label = _paths(example.name, folder)
+    write_atomic(label, encode_label_png(example.label))
+    write_atomic(image, encode_png(example.image))
+
+
+def _is_written(frame: Frame, folder: Path) -> bool:
+    image, label = _paths(frame.name, folder)
+    if not (image.exists() and label.exists()):
+        return False
+    try:
+        return read_image(image).shape[:2] == read_ids(label).shape
+    except InputError:
+        return False
+
+
+def _wait(writes: deque[Future[None]], *, most: int) -> None:
+    while len(writes) > most:
+        writes.popleft().result()
+
+
+def _folder_digest(frames: Sequence[Frame], folder: Path, threads: ThreadPoolExecutor) -> str:
+    digests = threads.map(lambda frame: digest_file(folder / f"{frame.name}.png"), frames)
+    return digest_lines(f"{frame.name}\t{digest}" for frame, digest in zip(frames, digests, strict=True))

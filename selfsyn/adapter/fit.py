@@ -1,0 +1,92 @@
+"""The fit of the adapter, from its checkpoint or from the start to the last step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import nn
+
+from selfsyn import checkpoint
+from selfsyn.adapter.crops import Crops, batches
+from selfsyn.adapter.samples import Samples, agreement, read_samples, sheet
+from selfsyn.adapter.state import AdapterState, contents, new_state, restore
+from selfsyn.adapter.step import fit_step
+from selfsyn.config import Adapter, RunConfig, to_toml
+from selfsyn.data import Frame, LabelledFrame
+from selfsyn.files import write_atomic
+from selfsyn.progress import say, track
+from selfsyn.stopping import Stopping
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+HISTORY = "history.jsonl"
+SAMPLES = "samples.png"
+HISTORY_ROWS = 100  # in one fit, beside those at checkpoints
+
+
+def fit(
+    frozen: nn.Module,
+    *,
+    synthetic: Sequence[LabelledFrame],
+    real: Sequence[Frame],
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    stopping: Stopping,
+) -> AdapterState:
+    """Fit the adapter in `folder`; writes weights.safetensors (source to target alone), history.jsonl and samples.png.
+
+    frozen: f_S, a task net that was trained on the synthetic frames as they are. SIGTERM writes a checkpoint and exits 143.
+    FaultError for a loss that is not finite.
+    """
+    samples = read_samples(synthetic, real, config=config)
+    state = _resumed(frozen, config=config, folder=folder, device=device)
+    crops = [Crops(frames, config=config, domain=domain) for domain, frames in (("synthetic", synthetic), ("real", real))]
+    steps = config.adapter.steps
+    for batch in track(batches(*crops, first=state.step), total=steps, label="fit-adapter", first=state.step):
+        state.recent.append(fit_step(state, batch, config))
+        _record(state, samples, config=config)
+        if _is_checkpoint(state.step, config.adapter) or stopping.requested:
+            _save(state, samples, config=config, folder=folder)
+            stopping.exit_if_requested()
+    average = {name: tensor.cpu().contiguous() for name, tensor in state.average.state_dict().items()}
+    write_atomic(folder / WEIGHTS, to_safetensors(average))
+    return state
+
+
+def _is_checkpoint(step: int, adapter: Adapter) -> bool:
+    return step % adapter.checkpoint_every == 0 or step == adapter.steps
+
+
+def _resumed(frozen: nn.Module, *, config: RunConfig, folder: Path, device: torch.device) -> AdapterState:
+    state = new_state(frozen, config=config, device=device)
+    saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
+    if saved is not None:
+        restore(state, saved)
+        say(f"{folder}: goes on at step {state.step} of {config.adapter.steps}")
+    return state
+
+
+def _record(state: AdapterState, samples: Samples, *, config: RunConfig) -> None:
+    """Add a history row, the mean of the terms since the last one; at a checkpoint also both agreements."""
+    at_checkpoint = _is_checkpoint(state.step, config.adapter)
+    if state.step % max(1, config.adapter.steps // HISTORY_ROWS) and not at_checkpoint:
+        return
+    row: dict[str, float] = {"step": state.step}
+    row |= {name: sum(terms[name] for terms in state.recent) / len(state.recent) for name in state.recent[0]}
+    if at_checkpoint:
+        row["agreement_source"] = agreement(state.frozen, samples, task=config.task)
+        row["agreement_adapted"] = agreement(state.frozen, samples, task=config.task, generator=state.average)
+    state.history.append({name: round(value, 6) for name, value in row.items()})
+    state.recent = []
+
+
+def _save(state: AdapterState, samples: Samples, *, config: RunConfig, folder: Path) -> None:
+    # The checkpoint last: whatever a killed attempt leaves beside an older one is written again.
+    write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
+    write_atomic(folder / SAMPLES, sheet(state.average, samples))
+    checkpoint.save(folder / CHECKPOINT, contents(state), configuration=to_toml(config))

@@ -1,0 +1,42 @@
+"""The terms of CyCADA's pixel level as pure functions (Hoffman et al. 2018, eq. 2-4; least-squares GAN: Mao et al. 2017)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def fooling(fake_score: Tensor) -> Tensor:
+    """The generator's least-squares GAN loss, mean (D(G(x)) - 1)^2 (Mao et al., eq. 9 with b = c = 1, a = 0).
+
+    fake_score: discriminator scores of translated images, any shape -> scalar.
+    """
+    return (fake_score - 1).square().mean()
+
+
+def telling_apart(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """The discriminator's least-squares GAN loss, half of mean (D(y) - 1)^2 + mean D(G(x))^2 (Mao et al., eq. 9).
+
+    real_score, fake_score: scores of real and of translated images, any shapes -> scalar.
+    """
+    return 0.5 * ((real_score - 1).square().mean() + fake_score.square().mean())
+
+
+def reconstruction(output_BCHW: Tensor, image_BCHW: Tensor) -> Tensor:
+    """Mean absolute difference -> scalar.
+
+    Between there-and-back and x it is the cycle loss (Hoffman et al., eq. 3); between G_ST(x_t) and x_t the identity
+    loss (Zhu et al. 2017, section 5.2).
+    """
+    return F.l1_loss(output_BCHW, image_BCHW)
+
+
+def semantic(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
+    """Semantic consistency, one direction (Hoffman et al., eq. 4): mean over pixels of CE(f_S(G(x)), argmax f_S(x)).
+
+    logits_BKHW: f_S(G(x)).  target_BHW: int64 class of each pixel, argmax f_S(x) -> scalar.
+    """
+    # As a product with the one-hot target: indexing by class has no deterministic gradient on CUDA.
+    chosen_BKHW = torch.zeros_like(logits_BKHW).scatter_(1, target_BHW[:, None], 1.0)
+    return torch.mean(torch.logsumexp(logits_BKHW, dim=1) - (logits_BKHW * chosen_BKHW).sum(dim=1))

@@ -1,0 +1,160 @@
+"""One update of the adapter: all loss terms, then generators and discriminators together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from selfsyn.adapter.crops import Batch
+from selfsyn.adapter.losses import fooling, reconstruction, semantic, telling_apart
+from selfsyn.adapter.pixels import main_logits
+from selfsyn.adapter.state import AdapterState
+from selfsyn.config import Adapter, RunConfig
+from selfsyn.errors import FaultError
+from selfsyn.randomness import generator
+
+HALF_LIVES = 20  # of the average, in one fit: it forgets the start, yet smooths a GAN's wobble, however short the fit
+
+
+class Pictures(NamedTuple):
+    """What the generators make of a batch, each (B, 3, H, W).
+
+    adapted: G_ST(x_s).  same_target: G_ST(x_t).  back_source: G_TS(G_ST(x_s)); the others are the way round.
+    """
+
+    adapted: Tensor
+    same_target: Tensor
+    back_source: Tensor
+    unadapted: Tensor
+    same_source: Tensor
+    back_target: Tensor
+
+
+def fit_step(state: AdapterState, batch: Batch, config: RunConfig) -> dict[str, float]:
+    """One update of the four nets and of the average; returns the loss terms.
+
+    FaultError, before any update, when a term or a gradient is not finite: it names the term, the step and the files.
+    """
+    _set_learning_rate(state, learning_rate(state.step, adapter=config.adapter))
+    batch = batch.to(state.device)
+    pictures = translate_batch(state, batch)
+    terms = generator_terms(state, batch, pictures, config=config)
+    critic = critic_terms(state, batch, pictures, seed=config.seed)
+    numbers = _numbers({**terms, **critic, "generators": weighted(terms, adapter=config.adapter)})
+    _refuse_non_finite(numbers, step=state.step, names=batch.names)
+    norms = {
+        "the generators' gradient": backward(weighted(terms, adapter=config.adapter), state.generator_parameters),
+        "the discriminators' gradient": backward(torch.stack(list(critic.values())).sum(), state.critic_parameters),
+    }
+    _refuse_non_finite(_numbers(norms), step=state.step, names=batch.names)
+    state.generator_optimizer.step()
+    state.critic_optimizer.step()
+    _follow(state.average, state.to_target, decay=average_decay(config.adapter))
+    state.step += 1
+    return numbers
+
+
+def learning_rate(step: int, *, adapter: Adapter) -> float:
+    """Constant in the first half, then linear to zero after the last step (Zhu et al. 2017, section 7.1)."""
+    half = adapter.steps / 2
+    return adapter.learning_rate * min(1.0, (adapter.steps - step) / half)
+
+
+def average_decay(adapter: Adapter) -> float:
+    """The decay a step of the moving average: its half-life is a twentieth of the fit."""
+    return float(0.5 ** (HALF_LIVES / adapter.steps))
+
+
+def translate_batch(state: AdapterState, batch: Batch) -> Pictures:
+    """All six pictures in four forwards: a generator normalises each image on its own, so batches can be joined."""
+    count = len(batch.source_BCHW)
+    adapted, same_target = state.to_target(torch.cat([batch.source_BCHW, batch.target_BCHW])).split(count)
+    unadapted, same_source = state.to_source(torch.cat([batch.target_BCHW, batch.source_BCHW])).split(count)
+    return Pictures(adapted, same_target, state.to_source(adapted), unadapted, same_source, state.to_target(unadapted))
+
+
+def generator_terms(state: AdapterState, batch: Batch, made: Pictures, *, config: RunConfig) -> dict[str, Tensor]:
+    """The generators' terms, unweighted, in both directions (Hoffman et al. 2018, eq. 5 without the task terms)."""
+    terms = {
+        "gan_target": fooling(state.target_critic(made.adapted)),
+        "gan_source": fooling(state.source_critic(made.unadapted)),
+        "cycle_source": reconstruction(made.back_source, batch.source_BCHW),
+        "cycle_target": reconstruction(made.back_target, batch.target_BCHW),
+        "identity_target": reconstruction(made.same_target, batch.target_BCHW),
+        "identity_source": reconstruction(made.same_source, batch.source_BCHW),
+    }
+    return terms | (_semantic_terms(state, batch, made, config=config) if config.adapter.semantic else {})
+
+
+def critic_terms(state: AdapterState, batch: Batch, made: Pictures, *, seed: int) -> dict[str, Tensor]:
+    """The discriminators' terms; what they see of the generators comes through the pools and carries no gradient."""
+    judged = {
+        "critic_target": (state.target_critic, state.target_pool, batch.target_BCHW, made.adapted),
+        "critic_source": (state.source_critic, state.source_pool, batch.source_BCHW, made.unadapted),
+    }
+    terms = {}
+    for domain, (name, (critic, pool, real_BCHW, fake_BCHW)) in enumerate(judged.items()):
+        older_BCHW = pool.exchange(fake_BCHW, random=generator(seed, "adapter-pool", state.step, domain))
+        real, fake = critic(torch.cat([real_BCHW, older_BCHW])).split(len(real_BCHW))
+        terms[name] = telling_apart(real, fake)
+    return terms
+
+
+def weighted(terms: Mapping[str, Tensor], *, adapter: Adapter) -> Tensor:
+    """The generators' objective: each term by the weight of its kind."""
+    weights = {"gan": adapter.gan, "cycle": adapter.cycle, "identity": adapter.identity, "semantic": adapter.semantic}
+    return torch.stack([weights[name.split("_")[0]] * term for name, term in terms.items()]).sum()
+
+
+def backward(objective: Tensor, parameters: list[nn.Parameter]) -> Tensor:
+    """Give `parameters` the gradient of `objective`, and nothing else any; returns the gradient's norm.
+
+    The generators' objective runs through the discriminators and the frozen net: gradients of their weights are neither
+    left there nor computed.
+    """
+    for parameter in parameters:
+        parameter.grad = None
+    objective.backward(inputs=parameters)
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def _semantic_terms(state: AdapterState, batch: Batch, made: Pictures, *, config: RunConfig) -> dict[str, Tensor]:
+    count = len(batch.source_BCHW)
+    with torch.no_grad():
+        before_BKHW = main_logits(state.frozen, torch.cat([batch.source_BCHW, batch.target_BCHW]), task=config.task)
+        target_BHW = before_BKHW.argmax(dim=1)
+    after_BKHW = main_logits(state.frozen, torch.cat([made.adapted, made.unadapted]), task=config.task)
+    return {
+        "semantic_target": semantic(after_BKHW[:count], target_BHW[:count]),
+        "semantic_source": semantic(after_BKHW[count:], target_BHW[count:]),
+    }
+
+
+def _set_learning_rate(state: AdapterState, rate: float) -> None:
+    for group in chain(state.generator_optimizer.param_groups, state.critic_optimizer.param_groups):
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, net: nn.Module, *, decay: float) -> None:
+    for ours, theirs in zip(average.parameters(), net.parameters(), strict=True):
+        ours.lerp_(theirs, 1 - decay)
+
+
+def _numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
+    # One transfer for all of them.
+    return dict(zip(values, torch.stack([value.detach() for value in values.values()]).tolist(), strict=True))
+
+
+def _refuse_non_finite(numbers: Mapping[str, float], *, step: int, names: list[str]) -> None:
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise FaultError(
+                f"{name} is {number} at adapter step {step} on {', '.join(names)};"
+                f" expected a finite number; lower adapter.learning_rate or remove the images"
+            )
