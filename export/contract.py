@@ -1,0 +1,87 @@
+"""What a teacher is, to whoever runs it: the names and meaning of its inputs, outputs and metadata. Never imports torch.
+
+image       uint8 (batch, height, width, 3)   RGB, any height and width; the net was trained at metadata.size
+label       uint8 (batch, height, width)      train id of the most probable class, always below the number of classes
+confidence  uint8 (batch, height, width)      that class's softmax probability, times 255, rounded; 0 marks scores
+                                              that were not finite (a real maximum over K classes is at least 255 / K)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+from selfsyn.errors import InputError
+from selfsyn.labels import CLASS_COUNT
+
+VERSION: Final = 1
+MODEL_NAME: Final = "segmenter"
+MODEL_FILE: Final = f"{MODEL_NAME}/1/model.onnx"  # below a stage's teacher folder, which is a Triton model repository
+CONFIGURATION_FILE: Final = f"{MODEL_NAME}/config.pbtxt"
+IMAGE: Final = "image"
+LABEL: Final = "label"
+CONFIDENCE: Final = "confidence"
+OPSET: Final = 18  # the newest whose Resize every ONNX Runtime since 1.18 runs on CUDA
+LOWEST_CONFIDENCE: Final = 255 // CLASS_COUNT  # of finite scores, over the classes of selfsyn.labels
+PREFIX: Final = "selfsyn."
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a model file says about itself.
+
+    classes: names, by train id.  mean, std: of RGB in 0..1; the graph applies them.  size: (width, height) it was trained at.
+    checkpoint: digest of the weights.  stage: 'round-0', ...  program: our version.  contract: version of this file.
+    """
+
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: tuple[int, int]
+    checkpoint: str
+    stage: str
+    program: str
+    opset: int = OPSET
+    contract: int = VERSION
+
+
+def to_properties(metadata: Metadata) -> dict[str, str]:
+    """-> the key and value strings of a model's metadata_props, sorted by key."""
+    return {PREFIX + key: json.dumps(value) for key, value in sorted(asdict(metadata).items())}
+
+
+def from_properties(properties: Mapping[str, str], *, name: str) -> Metadata:
+    """The inverse of to_properties; keys of others are left alone. InputError, naming the model, when it is not a teacher."""
+    try:
+        values = {item.name: _plain(json.loads(properties[PREFIX + item.name])) for item in fields(Metadata)}
+        found = int(values["contract"])
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{name}: no teacher of ours ({reason}); expected a file that `selfsyn export-teacher` wrote") from error
+    if found != VERSION:
+        raise InputError(f"{name}: contract version {found}; expected {VERSION}; export it again with this version of selfsyn")
+    return Metadata(**values)
+
+
+def triton_configuration() -> str:
+    """The text of config.pbtxt: the model repository's entry, for Triton's ONNX Runtime backend.
+
+    max_batch_size is 0 because the batch is one of the model's own dimensions.
+    """
+    blocks = [
+        f'name: "{MODEL_NAME}"\nbackend: "onnxruntime"\nmax_batch_size: 0',
+        _tensors("input", [(IMAGE, "-1, -1, -1, 3")]),
+        _tensors("output", [(LABEL, "-1, -1, -1"), (CONFIDENCE, "-1, -1, -1")]),
+    ]
+    return "\n".join(blocks) + "\n"
+
+
+def _tensors(side: str, tensors: list[tuple[str, str]]) -> str:
+    entries = [f'  {{ name: "{name}" data_type: TYPE_UINT8 dims: [ {dims} ] }}' for name, dims in tensors]
+    return f"{side} [\n" + ",\n".join(entries) + "\n]"
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

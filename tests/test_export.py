@@ -1,0 +1,297 @@
+"""Export: the file answers as the net does, has the same bytes again, and is not written when it differs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import selfsyn.task
+from export import contract, parity
+from export.contract import Metadata
+from export.teacher import Teacher
+from export.to_onnx import Segmenter, label_and_confidence, to_onnx
+from jobs.__main__ import main
+from selfsyn.config import Task
+from selfsyn.errors import FaultError
+from selfsyn.files import digest_file
+from selfsyn.images import encode_png
+from selfsyn.labels import CLASS_COUNT, CLASSES
+from selfsyn.task.scores import Scores
+
+torch.set_num_threads(1)
+SIZE = (64, 48)
+TASK = Task(architecture="fcn", backbone="none", weights="scratch")
+METADATA = Metadata(CLASSES, TASK.mean, TASK.std, SIZE, checkpoint="sha256:0", stage="round-0", program="0.0.0")
+
+
+class TinyNet(nn.Module):
+    """Two heads on strided features, enlarged: the operators of the real nets, and answers that depend on the picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 12, 3, stride=2, padding=1)
+        self.main, self.auxiliary = nn.Conv2d(12, CLASS_COUNT, 1), nn.Conv2d(12, CLASS_COUNT, 1)
+        draw = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=draw)
+
+    def forward(self, image_BCHW: Tensor) -> Scores:
+        features = F.relu(self.features(image_BCHW))
+        size = image_BCHW.shape[-2:]
+        return Scores(*(F.interpolate(head(features), size=size, mode="bilinear") for head in (self.main, self.auxiliary)))
+
+
+def tiny_model() -> bytes:
+    return to_onnx(Segmenter(TinyNet(), task=TASK), metadata=METADATA)
+
+
+ELSEWHERE = """
+import hashlib, sys
+sys.path.insert(0, "tests")
+from test_export import tiny_model
+print(hashlib.sha256(tiny_model()).hexdigest())
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[subprocess.Popen[str]]:
+    """The same export in another process with another hash seed, under way while this one exports."""
+    command, environment = [sys.executable, "-c", ELSEWHERE], {"PYTHONHASHSEED": "7", "PATH": ""}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1], env=environment
+    ) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def model(elsewhere: subprocess.Popen[str]) -> bytes:
+    return tiny_model()
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    return Segmenter(TinyNet(), task=TASK)
+
+
+def pictures(*shape: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def test_label_and_confidence_are_softmaxs() -> None:
+    scores = torch.randn(2, CLASS_COUNT, 9, 11, generator=torch.Generator().manual_seed(0)) * 5
+    label, confidence = label_and_confidence(scores)
+    share, best = torch.softmax(scores.double(), dim=1).max(dim=1)
+    assert torch.equal(label, best.to(torch.uint8)) and label.dtype == confidence.dtype == torch.uint8
+    assert (confidence.int() - (share * 255).round().int()).abs().max() <= 1
+
+
+def test_label_and_confidence_of_a_hand_made_pixel() -> None:
+    scores = torch.full((1, CLASS_COUNT, 1, 3), -100.0)
+    scores[0, 4, 0, 0], scores[0, 9, 0, 0] = 1.0, 1.0  # a tie: the lower class, half the probability
+    scores[0, 18, 0, 1] = 100.0  # beyond doubt
+    label, confidence = label_and_confidence(scores)
+    assert label.flatten().tolist() == [4, 18, 0]
+    assert confidence.flatten().tolist() == [128, 255, 13]  # 127.5 rounds to even; 255 / 19 = 13.4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_get_confidence_zero(value: float) -> None:
+    scores = torch.zeros(1, CLASS_COUNT, 1, 2)
+    scores[0, 3, 0, 0] = value
+    label, confidence = label_and_confidence(scores)
+    assert confidence.flatten().tolist() == [0, 13] and label.max() < CLASS_COUNT
+
+
+def test_segmenter_normalises_and_adds_the_auxiliary_scores() -> None:
+    net = TinyNet()
+    image = torch.from_numpy(pictures(1, 6, 8))
+    mean, std = torch.tensor(TASK.mean).view(3, 1, 1), torch.tensor(TASK.std).view(3, 1, 1)
+    main, auxiliary = net((image.permute(0, 3, 1, 2) / 255 - mean) / std)
+    for share in (0.0, 0.5):
+        task = Task(architecture="fcn", auxiliary_at_inference=share)
+        assert torch.allclose(Segmenter(net, task=task).scores(image), main + share * auxiliary, atol=1e-4)
+
+
+def test_model_is_one_file_with_named_dimensions_and_our_opset(model: bytes) -> None:
+    proto = onnx.load_from_string(model)
+    shapes = {
+        tensor.name: [d.dim_param or d.dim_value for d in tensor.type.tensor_type.shape.dim]
+        for tensor in (*proto.graph.input, *proto.graph.output)
+    }
+    dynamic = ["batch", "height", "width"]
+    assert shapes == {"image": [*dynamic, 3], "label": dynamic, "confidence": dynamic}
+    assert [(item.domain, item.version) for item in proto.opset_import] == [("", contract.OPSET)]
+    assert not any(tensor.external_data for tensor in proto.graph.initializer)
+    assert "Softmax" not in {node.op_type for node in proto.graph.node}
+
+
+def test_model_says_nothing_about_the_machine_that_made_it(model: bytes) -> None:
+    for leak in (b".py", str(Path.home()).encode() + b"/", b"site-packages", b"stack_trace", str(Path(__file__).parent).encode()):
+        assert leak not in model
+
+
+def test_same_weights_give_the_same_bytes_in_another_process(elsewhere: subprocess.Popen[str], model: bytes) -> None:
+    shown, said = elsewhere.communicate()
+    assert shown.strip() == hashlib.sha256(model).hexdigest(), said
+    assert len(said.splitlines()) == 1 and "MB of ONNX in" in said  # no chatter of the exporter's
+
+
+def test_examples_are_a_batch_and_two_odd_sizes(tmp_path: Path) -> None:
+    for count in (1, 9):
+        paths = [tmp_path / f"{position}.png" for position in range(count)]
+        for path in paths:
+            path.write_bytes(encode_png(pictures(40, 40)))
+        shapes = [images.shape for images in parity.examples(paths, size=SIZE)]
+        assert shapes == [(2, 48, 64, 3), (1, 51, 65, 3), (1, 65, 81, 3)]
+
+
+def test_parity_holds_between_net_and_file(model: bytes, segmenter: Segmenter) -> None:
+    images = [pictures(2, 48, 64), pictures(1, 51, 65)]
+    result = parity.compare(segmenter, Teacher(model, device="cpu"), images=images)
+    parity.refuse_difference(result, name="round-0")
+    assert [(case["batch"], case["height"], case["width"]) for case in result["cases"]] == [(2, 48, 64), (1, 51, 65)]
+    assert all(case["mismatches"] == 0 and case["classes"] > 3 for case in result["cases"])
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_parity_refuses_other_weights(model: bytes, segmenter: Segmenter) -> None:
+    with torch.no_grad():
+        segmenter.net.main.bias[2] += 0.05  # type: ignore[union-attr, index]
+    result = parity.compare(segmenter, Teacher(model, device="cpu"), images=[pictures(1, 48, 64)])
+    with pytest.raises(FaultError, match=r"round-0: ONNX differs from torch at 64x48 .*allowed.*no model was written"):
+        parity.refuse_difference(result, name="round-0")
+
+
+class OnePixelOff:
+    """Answers as the net does, but for one pixel."""
+
+    provider, digest = "none", "sha256:0"
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+
+    def predict(self, images_BHWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        with torch.no_grad():
+            labels, confidences = (answer.numpy() for answer in self.segmenter(torch.from_numpy(images_BHWC)))
+        labels[0, 5, 5] = (labels[0, 5, 5] + 1) % CLASS_COUNT
+        return labels, confidences
+
+
+def test_one_wrong_pixel_is_refused_unless_the_classes_tie(segmenter: Segmenter) -> None:
+    images = [pictures(1, 128, 128)]  # one of 16384 pixels is below the allowed share
+    result = parity.compare(segmenter, OnePixelOff(segmenter), images=images)  # type: ignore[arg-type]
+    assert result["cases"][0]["mismatches"] == 1
+    with pytest.raises(FaultError, match="beyond_share"):
+        parity.refuse_difference(result, name="round-0")
+    for parameter in segmenter.parameters():
+        nn.init.zeros_(parameter)  # now all classes tie everywhere
+    result = parity.compare(segmenter, OnePixelOff(segmenter), images=images)  # type: ignore[arg-type]
+    assert result["cases"][0]["mismatches"] == 1
+    parity.refuse_difference(result, name="round-0")
+
+
+def test_net_that_unpools_by_index_may_jump_at_a_few_pixels(segmenter: Segmenter) -> None:
+    segnet = Segmenter(segmenter.net, task=Task(architecture="segnet", backbone="vgg16_bn"))
+    result = parity.compare(segnet, OnePixelOff(segnet), images=[pictures(1, 128, 128)])  # type: ignore[arg-type]
+    assert result["cases"][0]["beyond_share"] == 1 / 128**2
+    parity.refuse_difference(result, name="round-0")
+    result = parity.compare(segnet, OnePixelOff(segnet), images=[pictures(1, 64, 64)])  # type: ignore[arg-type]
+    with pytest.raises(FaultError, match="mismatch_share 0.000244, allowed 0.0001"):
+        parity.refuse_difference(result, name="round-0")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose round 0 is trained: tiny weights, tiny real images."""
+    monkeypatch.setattr(selfsyn.task, "build", lambda task, *, pretrained: TinyNet())
+    (tmp_path / "run.toml").write_text(
+        f'recipe = "test"\nseed = 0\nsize = {list(SIZE)}\nsynthetic = {{ layout = "gta5", root = "unused" }}\n'
+        'real = { layout = "camvid", root = "data" }\nadapter = { crop = 32 }\ntask = { architecture = "fcn" }\n'
+    )
+    for position in range(4):
+        path = tmp_path / f"data/train/images/{position}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(pictures(50, 70)))
+    task = tmp_path / "round-0" / "task"
+    task.mkdir(parents=True)
+    save_file(TinyNet().state_dict(), task / "weights.safetensors")
+    (task / "manifest.json").write_text(json.dumps({"digest": "sha256:1"}))
+    return tmp_path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, run: Path, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["selfsyn", "export-teacher", "--run", str(run), *arguments])
+    try:
+        main()
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
+
+
+def test_verb_writes_the_model_repository(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, run, "--round", "0") == 0
+    folder = run / "round-0" / "teacher"
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {"segmenter/config.pbtxt", "segmenter/1/model.onnx", "parity.json", "manifest.json"}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["outputs"] == {"segmenter/1/model.onnx": digest_file(folder / "segmenter/1/model.onnx")}
+    metadata = Teacher(folder / "segmenter/1/model.onnx", device="cpu").metadata
+    assert metadata.checkpoint == digest_file(run / "round-0/task/weights.safetensors")
+    assert (metadata.stage, metadata.size, metadata.classes) == ("round-0", SIZE, CLASSES)
+    before = (folder / "segmenter/1/model.onnx").stat().st_mtime_ns
+    capsys.readouterr()
+    assert call(monkeypatch, run, "--round", "0") == 0
+    assert "already done" in capsys.readouterr().err
+    assert (folder / "segmenter/1/model.onnx").stat().st_mtime_ns == before
+
+
+def test_verb_writes_no_model_that_differs(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: bytes
+) -> None:
+    other = TinyNet()
+    other.main.bias.data[2] += 5
+    save_file(other.state_dict(), run / "round-0/task/weights.safetensors")
+    monkeypatch.setattr("export.to_onnx.to_onnx", lambda segmenter, *, metadata: model)  # the export went wrong
+    assert call(monkeypatch, run, "--round", "0") == 1
+    assert "ONNX differs from torch" in capsys.readouterr().err
+    folder = run / "round-0" / "teacher"
+    assert not list(folder.rglob("*.onnx")) and not (folder / "manifest.json").exists()
+    assert json.loads((folder / "parity.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--round", "1"], 3, "round-1/task"),
+        ([], 2, "give either --round N or --bound"),
+        (["--round", "0", "--bound", "oracle"], 2, "give either --round N or --bound"),
+    ],
+)
+def test_verb_refuses_in_one_line(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    assert call(monkeypatch, run, *arguments) == code
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and message in lines[0]
+    assert not (run / "sealed.toml").exists()
+
+
+def test_weights_of_another_net_are_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file({"strange": torch.zeros(1)}, run / "round-0/task/weights.safetensors")
+    assert call(monkeypatch, run, "--round", "0") == 2
+    assert "weights.safetensors: not this net's weights" in capsys.readouterr().err
