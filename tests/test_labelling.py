@@ -1,0 +1,320 @@
+"""pseudo-label and evaluate through the command line: exit codes, files, shards, kills and resumes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_teacher import SIZE, tiny_onnx, write_teacher
+
+from export.teacher import Teacher
+from jobs.__main__ import main
+from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
+from selfsyn.labels import PROTOCOLS, TRAIN_ID_OF_CAMVID_ID
+from selfsyn.metrics import confusion, merged
+from selfsyn.pseudo_labels import LabelStore
+
+NAMES = [f"street-{position}" for position in range(7)]
+RUN = f"""
+recipe = "test"
+seed = 0
+size = {list(SIZE)}
+synthetic = {{ layout = "gta5", root = "unused" }}
+real = {{ layout = "camvid", root = "data" }}
+held_out = {{ layout = "camvid", root = "data", split = "val", protocol = "camvid-11" }}
+adapter = {{ crop = 32 }}
+"""
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with a finished teacher of round 0, seven real images and three held-out ones of another size."""
+    draw = np.random.default_rng(0)
+    for split, names, size in (("train", NAMES, SIZE), ("val", NAMES[:3], (81, 61))):
+        for name in names:
+            picture = draw.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+            label = draw.integers(0, 12, (size[1], size[0]), dtype=np.uint8)
+            for folder, data in (("images", picture), ("labels", label)):
+                path = tmp_path / "data" / split / folder / f"{name}-{split}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode_png(data))
+    (tmp_path / "run.toml").write_text(RUN)
+    write_teacher(tmp_path / "round-0" / "teacher", tiny_onnx())
+    return tmp_path
+
+
+@pytest.fixture
+def call(run: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a verb in this process; -> its exit code."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def called(verb: str, *arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["selfsyn", verb, "--run", str(run), *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as left:
+            return int(left.code or 0)
+        return 0
+
+    return called
+
+
+def label(call: Call, *arguments: object) -> int:
+    return call("pseudo-label", "--round", 1, "--device", "cpu", *arguments)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file that a phase leaves, without its manifest (which has the wall time)."""
+    found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: data for name, data in found.items() if not name.endswith("manifest.json")}
+
+
+def outputs(shard: Path) -> dict[str, str]:
+    manifest = json.loads((shard / "manifest.json").read_text())
+    return {**manifest["outputs"], "digest": manifest["digest"]}
+
+
+def test_labels_are_the_teachers_answers(run: Path, call: Call) -> None:
+    assert label(call) == 0
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    teacher = Teacher(tiny_onnx(), device="cpu")
+    for name in NAMES:
+        expected = teacher.predict(read_image(run / f"data/train/images/{name}-train.png")[None])
+        for kind, answer in zip(("labels", "confidence"), expected, strict=True):
+            assert np.array_equal(read_ids(shard / kind / f"{name}-train.png"), answer[0])
+    rows = [json.loads(line) for line in (shard / "index.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == [f"{name}-train" for name in NAMES]
+    assert rows[0]["image"] == "train/images/street-0-train.png"
+    manifest = json.loads((shard / "manifest.json").read_text())
+    assert manifest["counts"] == {"images": 7, "teacher": teacher.digest}
+    assert set(manifest["inputs"]) == {"round-0/teacher", "real"}
+    assert len(LabelStore(run / "round-1/labels").names) == 7
+
+
+def test_again_is_done_at_once_and_changes_nothing(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert label(call) == 0
+    before = files(run)
+    (run / "round-0/teacher/segmenter/1/model.onnx").unlink()  # not even opened
+    assert label(call) == 0
+    assert "already done" in capsys.readouterr().err
+    del before["round-0/teacher/segmenter/1/model.onnx"]
+    assert files(run) == before
+
+
+def test_workers_do_not_change_a_byte(run: Path, call: Call) -> None:
+    folder = run / "round-1/labels"
+    results = []
+    for workers in (0, 1, 3):
+        assert label(call, "--workers", workers, "--force") == 0
+        results.append(files(folder))
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_fixed_batch_is_filled_up_and_does_not_change_a_byte(run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert label(call) == 0
+    alone = files(run / "round-1/labels")
+    monkeypatch.setattr("export.teacher.BATCH", {"CPUExecutionProvider": 4})
+    shapes, predict = [], Teacher.predict
+    monkeypatch.setattr(Teacher, "predict", lambda self, images: shapes.append(images.shape) or predict(self, images))
+    assert label(call, "--force") == 0
+    assert files(run / "round-1/labels") == alone
+    assert shapes == [(4, 48, 64, 3)] * 2
+
+
+def test_missing_images_alone_are_labelled_again(run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert label(call) == 0
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    whole = files(shard)
+    (shard / "manifest.json").unlink()
+    (shard / "labels/street-1-train.png").unlink()
+    (shard / "confidence/street-4-train.png").unlink()
+    shown, predict = [], Teacher.predict
+    monkeypatch.setattr(Teacher, "predict", lambda self, images: shown.append(len(images)) or predict(self, images))
+    assert label(call) == 0
+    assert files(shard) == whole and sum(shown) == 2
+
+
+def test_shards_together_are_the_whole(run: Path, call: Call) -> None:
+    stores = {}
+    for shards in (1, 2, 3):
+        for shard in range(shards):
+            assert label(call, "--shard", shard, "--shards", shards) == 0
+        store = LabelStore(run / "round-1/labels")
+        maps = [store.read(name, portion=0.5).tobytes() for name in store.names]
+        stores[shards] = (store.names, store.counts.tobytes(), maps)
+        shutil.rmtree(run / "round-1/labels")
+    assert stores[1] == stores[2] == stores[3]
+
+
+def test_shard_numbers_come_from_the_environment(run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "1")
+    monkeypatch.setenv("SELFSYN_SHARDS", "3")
+    assert label(call) == 0
+    shard = run / "round-1/labels/shard-00001-of-00003"
+    assert sorted(path.stem for path in (shard / "labels").iterdir()) == ["street-1-train", "street-4-train"]
+
+
+# Ends the process at the N-th atomic rename, before or after it: with SIGKILL, or by asking it to stop.
+ENDING = """
+import os, signal, sys
+real, left = os.replace, [int(sys.argv.pop(1))]
+number = getattr(signal, sys.argv.pop(1))
+def replace(*paths):
+    left[0] -= 1
+    if left[0] == 0 and number == signal.SIGKILL: os.kill(os.getpid(), number)
+    real(*paths)
+    if left[0] == 0: os.kill(os.getpid(), number)
+os.replace = replace
+from jobs.__main__ import main
+main()
+"""
+
+
+def ended(run: Path, *, after: int, by: str) -> subprocess.CompletedProcess[str]:
+    arguments = ["pseudo-label", "--run", str(run), "--round", "1", "--device", "cpu", "--workers", "1"]
+    command = [sys.executable, "-c", ENDING, str(after), by, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+
+
+# Renames: sealed.toml, started.json, then two for each image, index, histogram, manifest: 19 in all.
+@pytest.mark.parametrize("after", [2, 4, 9, 18, 19])
+def test_killed_anywhere_and_run_again_leaves_the_same_bytes(run: Path, call: Call, after: int) -> None:
+    assert ended(run, after=after, by="SIGKILL").returncode == -9
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    assert not (shard / "manifest.json").exists()
+    assert label(call) == 0
+    resumed, digests = files(shard), outputs(shard)
+    assert label(call, "--force") == 0
+    assert (files(shard), outputs(shard)) == (resumed, digests)
+
+
+def test_sigterm_stops_with_143_and_the_rest_follows(run: Path, call: Call) -> None:
+    assert ended(run, after=5, by="SIGTERM").returncode == 143
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    kept = {path: path.stat().st_mtime_ns for path in shard.rglob("*.png")}
+    assert 0 < len(kept) < 14 and not (shard / "manifest.json").exists()
+    assert label(call) == 0
+    whole = [path for path in kept if (shard / "labels" / path.name) in kept and (shard / "confidence" / path.name) in kept]
+    assert all(path.stat().st_mtime_ns == kept[path] for path in whole)
+    assert len(list(shard.rglob("*.png"))) == 14
+
+
+def failed(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr that a user's mistake leaves, other lines being timed ones."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("[")]
+    assert len(lines) == 1 and lines[0].startswith("selfsyn: ")
+    return lines[0]
+
+
+def test_truncated_image_is_named_before_anything_is_written(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run / "data/train/images/street-3-train.png"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert label(call) == 2
+    assert str(path) in failed(capsys)
+    assert not (run / "round-1").exists()
+
+
+def test_image_that_is_corrupt_inside_is_named(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run / "data/train/images/street-3-train.png"
+    data = bytearray(path.read_bytes())
+    data[200:400] = bytes(200)
+    path.write_bytes(data)
+    assert label(call) == 2
+    assert f"{path}: not a readable image" in failed(capsys)
+    assert not (run / "round-1/labels/shard-00000-of-00001/manifest.json").exists()
+
+
+def test_shard_beyond_the_last_is_refused(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert label(call, "--shard", 2, "--shards", 2) == 2
+    assert "--shard 2 of --shards 2; expected 0 to 1" in failed(capsys)
+
+
+def test_round_zero_has_no_pseudo_labels(call: Call) -> None:
+    assert call("pseudo-label", "--round", 0) == 2
+
+
+def test_without_a_teacher_nothing_is_ready(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("pseudo-label", "--round", 2, "--device", "cpu") == 3
+    assert "round-1/teacher" in failed(capsys)
+    assert call("evaluate", "--round", 1, "--device", "cpu") == 3
+    assert not (run / "round-2").exists() and not (run / "sealed.toml").exists()
+
+
+def test_changed_images_are_refused_until_forced(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert label(call) == 0
+    shutil.copy(run / "data/train/images/street-0-train.png", run / "data/train/images/street-9.png")
+    assert label(call) == 2
+    assert "real changed" in failed(capsys)
+    assert label(call, "--force") == 0
+    assert "street-9" in LabelStore(run / "round-1/labels").names
+
+
+@pytest.mark.parametrize("verb", ["pseudo-label", "evaluate", "export-teacher"])
+def test_dry_run_writes_nothing(run: Path, call: Call, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = files(run)
+    assert call(verb, "--round", 1, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "reads" in shown and "writes" in shown and str(run / "round-1") in shown
+    assert files(run) == before
+
+
+@pytest.mark.parametrize("verb", ["pseudo-label", "evaluate", "export-teacher"])
+def test_help_says_what_a_verb_does(call: Call, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(verb, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--run" in shown and "--round" in shown and "teacher" in shown.lower()
+
+
+def test_evaluation_counts_at_the_labels_own_size(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("evaluate", "--round", 0, "--device", "cpu") == 0
+    rules, teacher = PROTOCOLS["camvid-11"], Teacher(tiny_onnx(), device="cpu")
+    counts = np.zeros((11, 11), np.int64)
+    for name in NAMES[:3]:
+        image = resize_image(read_image(run / f"data/val/images/{name}-val.png"), size=SIZE)
+        predicted = teacher.predict(image[None])[0][0]
+        picture = run / f"round-0/evaluation/pictures/{name}-val.png"
+        assert np.array_equal(read_ids(picture), predicted)
+        true = TRAIN_ID_OF_CAMVID_ID[read_ids(run / f"data/val/labels/{name}-val.png")]
+        counts += confusion(merged(rules, true), merged(rules, resize_label(predicted, size=(81, 61))), classes=11)
+    metrics = json.loads((run / "round-0/evaluation/metrics.json").read_text())
+    assert metrics["confusion"] == counts.tolist() and metrics["protocol"] == "camvid-11"
+    manifest = json.loads((run / "round-0/evaluation/manifest.json").read_text())
+    assert manifest["counts"] == {
+        "images": 3,
+        "miou": metrics["miou"],
+        "pixel_accuracy": metrics["pixel_accuracy"],
+        "teacher": teacher.digest,
+    }
+    shown = capsys.readouterr().out
+    assert f"mIoU{100 * metrics['miou']:>18.1f}" in shown and "pedestrian" in shown
+
+
+def test_evaluation_again_is_done_at_once(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    for workers in (0, 2):
+        assert call("evaluate", "--round", 0, "--device", "cpu", "--workers", workers, "--force") == 0
+    before = files(run)
+    assert call("evaluate", "--round", 0) == 0
+    assert "already done" in capsys.readouterr().err
+    assert files(run) == before
+
+
+def test_evaluation_without_held_out_labels_says_so(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "run.toml").write_text("\n".join(line for line in RUN.splitlines() if not line.startswith("held_out")))
+    assert call("evaluate", "--round", 0) == 2
+    assert "no held_out data set" in failed(capsys)
+
+
+@pytest.mark.parametrize("verb", [["pseudo-label", "--round", "1"], ["evaluate", "--round", "0"]])
+def test_verb_works_where_torch_is_not_installed(run: Path, verb: list[str]) -> None:
+    code = "import sys; sys.modules['torch'] = None; from jobs.__main__ import main; main()"
+    command = [sys.executable, "-c", code, *verb, "--run", str(run), "--device", "cpu"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert shown.returncode == 0, shown.stderr
