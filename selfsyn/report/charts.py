@@ -1,0 +1,189 @@
+"""The page's charts: numbers in, <svg> text out. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from selfsyn.report.svg import COLOUR, STYLE, to_svg
+
+WIDTH = 11.0  # inches; the page scales it to its own width
+POINTS = 250  # of a curve: more do not show
+FEW = 12  # points of a curve that are marked, so that a straight line between two is not taken for data
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One series of a grouped chart: its name, its stand-in colour, a value for each class (NaN: none)."""
+
+    name: str
+    colour: str
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line: its name, its stand-in colour, (N,) x and (N,) y."""
+
+    name: str
+    colour: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A dashed line across the panel of that title."""
+
+    panel: str
+    name: str
+    value: float
+    colour: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A small chart of a row of charts. from_zero: the scale begins at 0; without it, small differences show."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    from_zero: bool = True
+
+
+def grouped_bars(
+    classes: Sequence[str], series: Sequence[Bars], *, name: str, unit: str, absent: str = "", lines: Sequence[float] = ()
+) -> str:
+    """Bars by class, one for each series. A class without any value says `absent`; `lines` are drawn across, dashed.
+
+    Values are shares in 0..1.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        width = 0.8 / len(series)
+        places = np.arange(len(classes))
+        for index, bars in enumerate(series):
+            offset = (index - (len(series) - 1) / 2) * width
+            axes.bar(places + offset, np.nan_to_num(bars.values), width * 0.92, color=bars.colour, label=bars.name)
+        for height in lines:
+            axes.axhline(height, color=COLOUR["ink"], linewidth=0.8, linestyle=(0, (4, 3)))
+        _mark_absent(axes, series, absent)
+        axes.set_ylim(0, 1)
+        axes.set_ylabel(unit)
+        _class_axis(axes, classes)
+        _legend_above(axes, len(series))
+        return to_svg(figure, name=name)
+
+
+def score_by_round(points: Mapping[str, Sequence[tuple[str, float]]], *, bounds: Sequence[Bound], name: str) -> str:
+    """One panel for each score: its title -> (round's name, score) in the order of the rounds."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
+        grid = figure.subplots(1, len(points), squeeze=False)[0]
+        for axes, (title, values) in zip(grid, points.items(), strict=True):
+            axes.set_title(title)
+            _rounds_line(axes, values)
+            for bound in bounds:
+                if bound.panel == title:
+                    _bound_line(axes, bound)
+        return to_svg(figure, name=name)
+
+
+def curve_row(panels: Sequence[Panel], *, name: str, columns: int, x_label: str = "step") -> str:
+    """Small charts beside each other, `columns` in a row, each with its own scale; one legend when lines have names."""
+    rows = -(-len(panels) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 2.1 * rows + 0.1), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, panel in zip(grid, panels, strict=False):
+            _curve_panel(axes, panel, x_label)
+        for axes in grid[len(panels) :]:
+            axes.axis("off")
+        return to_svg(figure, name=name)
+
+
+def share_dots(classes: Sequence[str], series: Sequence[Bars], *, name: str) -> str:
+    """Shares by class on a logarithmic scale: dots, because a bar has no honest foot there. A share of 0 has no dot."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        for index, dots in enumerate(series):
+            offset = (index - (len(series) - 1) / 2) * min(0.14, 0.7 / len(series))
+            shares = np.where(dots.values > 0, dots.values, np.nan)
+            axes.plot(np.arange(len(classes)) + offset, shares, "o", markersize=5, color=dots.colour, label=dots.name)
+        axes.set_yscale("log")
+        axes.set_ylim(top=1)
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        axes.set_ylabel("share of pixels")
+        axes.grid(axis="x", linewidth=0.4)
+        _class_axis(axes, classes)
+        _legend_above(axes, len(series))
+        return to_svg(figure, name=name)
+
+
+def thinned(x: NDArray[np.float64], y: NDArray[np.float64], *, points: int = POINTS) -> tuple[NDArray[Any], NDArray[Any]]:
+    """At most `points` points of a curve, each the mean of as many neighbours as it takes."""
+    take = -(-len(x) // points)
+    starts = np.arange(0, len(x), take)
+    counts = np.diff(np.append(starts, len(x)))
+    return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
+
+
+def _class_axis(axes: Axes, classes: Sequence[str]) -> None:
+    axes.set_xticks(np.arange(len(classes)), list(classes), rotation=35, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="x", length=0, labelcolor=COLOUR["ink"])
+    axes.set_xlim(-0.6, len(classes) - 0.4)
+
+
+def _legend_above(axes: Axes, columns: int) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns, handlelength=0.9, columnspacing=1.6, borderpad=0)
+
+
+def _mark_absent(axes: Axes, series: Sequence[Bars], word: str) -> None:
+    nowhere = np.all([np.isnan(bars.values) for bars in series], axis=0)
+    for place in np.flatnonzero(nowhere) if word else ():
+        axes.text(float(place), 0.02, word, rotation=90, ha="center", va="bottom", color=COLOUR["muted"], fontsize=7.5)
+
+
+def _rounds_line(axes: Axes, values: Sequence[tuple[str, float]]) -> None:
+    places, scores = np.arange(len(values)), [value for _, value in values]
+    axes.plot(places, scores, "o-", color=COLOUR["ramp-12"], linewidth=1.6, markersize=5)
+    for place, score in zip(places, scores, strict=True):
+        axes.annotate(f"{score:.3f}", (place, score), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_xticks(places, [stage for stage, _ in values])
+    axes.set_xlim(-0.4, len(values) - 0.2)
+    axes.margins(y=0.22)
+
+
+def _bound_line(axes: Axes, bound: Bound) -> None:
+    axes.axhline(bound.value, color=bound.colour, linewidth=1.3, linestyle=(0, (5, 3)))
+    axes.annotate(
+        f"{bound.name} {bound.value:.3f}", (1, bound.value), (-2, 3), xycoords=("axes fraction", "data"),
+        textcoords="offset points", ha="right", color=COLOUR["muted"], fontsize=8,
+    )  # fmt: skip
+
+
+def _curve_panel(axes: Axes, panel: Panel, x_label: str) -> None:
+    for curve in panel.curves:
+        marker = "o" if len(curve.x) <= FEW else None
+        axes.plot(
+            *thinned(curve.x, curve.y), color=curve.colour, linewidth=1.3, marker=marker, markersize=4, label=curve.name or None
+        )
+    axes.set_title(panel.title)
+    axes.set_xlabel(x_label)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    if panel.from_zero:
+        low, high = axes.dataLim.intervaly
+        axes.set_ylim(min(0.0, 1.05 * low), max(0.0, 1.05 * high))
+    if len(panel.curves) > 1 and all(curve.name for curve in panel.curves):
+        axes.legend(handlelength=1.0, borderpad=0, labelspacing=0.25)

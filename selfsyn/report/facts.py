@@ -1,0 +1,164 @@
+"""What the numbers on the page mean and how they were made, as plain words from the configuration and the manifests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from selfsyn import config as configuration
+from selfsyn.config import HeldOut, Source
+from selfsyn.flow import stage_before
+from selfsyn.layout import ORACLE
+from selfsyn.phase import MANIFEST
+from selfsyn.report.collect import Run
+from selfsyn.report.verdict import score_of
+
+
+@dataclass(frozen=True)
+class Making:
+    """A row of the list of phases; link is empty and inputs are missing while the phase is unfinished."""
+
+    name: str
+    link: str
+    wall: str
+    device: str
+    counts: str
+    inputs: tuple[tuple[str, str], ...]
+    digest: str
+
+
+def meaning(run: Run) -> list[tuple[str, str]]:
+    """(term, words) in the order in which a reader asks."""
+    facts = [("Synthetic", _source(run.config.synthetic)), ("Real", _real(run))]
+    facts += [("Held out", _held_out(run)), ("Net", _net(run)), ("Training", _training(run)), ("Seed", str(run.config.seed))]
+    facts.append(("Made with", f"selfsyn {_several(_of_manifests(run, 'version'))} on {_several(_of_manifests(run, 'device'))}"))
+    return facts
+
+
+def honesty(run: Run) -> str:
+    """What training saw and what chose the numbers."""
+    words = "No training saw a real label, and no checkpoint, threshold, round or stop was chosen by these scores"
+    if score_of(run.scores, ORACLE) is not None:
+        words += "; the oracle alone was trained on real labels, as an upper bound"
+    return words + ". One run with one seed: small differences may be chance."
+
+
+def stand_in(run: Run) -> str | None:
+    """A warning when the real images are rendered too."""
+    if not run.config.world.camera:
+        return None
+    return (
+        "The “real” images of this run are rendered: a stand-in camera with another look and another mix of objects than the"
+        " synthetic engine. It shows that the method works from end to end, not what it scores on photographs."
+    )
+
+
+def making(run: Run) -> list[Making]:
+    """Every phase in the order of the flow."""
+    return [
+        _finished(step.phase.name, step.phase.folder, step.manifest) if step.manifest else _unfinished(step.phase.name)
+        for step in run.steps
+    ]
+
+
+def run_toml(run: Run) -> str:
+    """The configuration of the run, every field."""
+    return configuration.to_toml(run.config)
+
+
+def libraries(run: Run) -> list[tuple[str, str]]:
+    """(library, its versions over all finished phases), Python first."""
+    versions: dict[str, list[str]] = {"python": _of_manifests(run, "python")}
+    for step in run.finished:
+        for name, version in (step.manifest or {}).get("libraries", {}).items():
+            versions.setdefault(name, []).append(version)
+    return [(name, _several(found)) for name, found in versions.items()]
+
+
+def duration(seconds: float) -> str:
+    """75.2 -> '1 min 15 s'."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def short(digest: str) -> str:
+    """'sha256:0123456789…' -> '01234567'."""
+    return digest.removeprefix("sha256:")[:8]
+
+
+def _finished(name: str, folder: str, manifest: Mapping[str, Any]) -> Making:
+    counts = ", ".join(f"{key.replace('_', ' ')} {_scalar(value)}" for key, value in manifest["counts"].items())
+    wall, inputs = duration(manifest["wall_seconds"]), tuple(manifest["inputs"].items())
+    return Making(name, f"../{folder}/{MANIFEST}", wall, manifest["device"], counts, inputs, manifest["digest"])
+
+
+def _unfinished(name: str) -> Making:
+    return Making(name, "", "", "", "not finished", (), "")
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return short(value) if value.startswith("sha256:") else value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else json.dumps(value)
+
+
+def _source(source: Source | HeldOut) -> str:
+    return f"{source.root} ({source.layout} layout, split {source.split})"
+
+
+def _real(run: Run) -> str:
+    return f"{_source(run.config.real)}; images only"
+
+
+def _held_out(run: Run) -> str:
+    if run.config.held_out is None:
+        return "none: this run has no labelled real images, so it has no scores"
+    words = f"{_source(run.config.held_out)}, protocol {run.config.held_out.protocol}"
+    if not run.scores:
+        return f"{words}; not evaluated yet"
+    score = run.scores[0]
+    images = _several(str(s.manifest["counts"].get("images", "an unrecorded number of")) for s in run.scores)
+    scored = [value for value in score.metrics["class_iou"].values() if value is not None]
+    pixels = sum(map(sum, score.metrics["confusion"]))
+    return f"{words}: {images} images, {pixels:,} labelled pixels; the mean is over {len(scored)} classes with ground truth"
+
+
+def _net(run: Run) -> str:
+    task, size = run.config.task, run.config.size
+    return f"{task.architecture} on {task.backbone} (weights: {task.weights}), images of {size[0]} × {size[1]} pixels"
+
+
+def _training(run: Run) -> str:
+    # Taken from the manifests, not from run.toml: how much each row has learned is a claim, and this is its proof.
+    updates = {
+        step.phase.folder.split("/")[0]: manifest["counts"]
+        for step in run.finished
+        if (manifest := step.manifest) is not None and step.phase.verb == "train"
+    }
+    batches = {counts["batch"] for counts in updates.values()}
+    each = ", ".join(f"{stage} {_updates(stage, updates)}" for stage in updates)
+    return f"updates of {_several(map(str, sorted(batches)))} images: {each}" if updates else "no training finished yet"
+
+
+def _updates(stage: str, updates: Mapping[str, Mapping[str, int]]) -> str:
+    own, total = updates[stage]["steps"], 0
+    before: str | None = stage
+    while before is not None and before in updates:
+        total += updates[before]["steps"]
+        before = stage_before(before)
+    return f"{own:,}" if own == total else f"{own:,} more ({total:,} in all)"
+
+
+def _of_manifests(run: Run, key: str) -> list[str]:
+    return [str((step.manifest or {})[key]) for step in run.finished]
+
+
+def _several(values: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(values))

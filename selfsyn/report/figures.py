@@ -1,0 +1,200 @@
+"""Which charts the page has, each with the words around it. A chart without data is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsyn.data.adapted import ADAPTED
+from selfsyn.data.frames import LabelledFrame, dataset
+from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
+from selfsyn.layout import ORACLE, SOURCE_ONLY
+from selfsyn.pseudo_labels import LabelStore
+from selfsyn.report.charts import Bars, Bound, Curve, Panel, curve_row, grouped_bars, score_by_round, share_dots
+from selfsyn.report.collect import Curves, Run, read_curves
+from selfsyn.report.pictures import sample_of
+from selfsyn.report.scoreboard import ABSENT
+from selfsyn.report.svg import COLOUR, round_colour, stage_colour
+from selfsyn.report.verdict import score_of, stage_title
+
+LABELS_COUNTED = 200  # label files of a data set whose pixels are counted; GTA5 has 25,000
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page with its title and the sentence below it."""
+
+    title: str
+    svg: str
+    caption: str
+
+
+def charts(run: Run) -> list[Chart]:
+    """Every chart that the run has data for, in the order of the page."""
+    drawn = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run), _agreement(run), _shares(run), _coverage(run))
+    return [chart for chart in drawn if chart is not None]
+
+
+def _class_iou(run: Run) -> Chart | None:
+    if not run.scores:
+        return None
+    classes = list(run.scores[0].metrics["class_iou"])
+    series = [
+        Bars(stage_title(score.stage), stage_colour(score.stage, last_round=run.last_round), _values(score.metrics["class_iou"]))
+        for score in run.scores
+    ]
+    svg = grouped_bars(classes, series, name="class-iou", unit="IoU", absent=ABSENT)
+    return Chart("Class IoU", svg, "Held-out images. A class without ground truth has no IoU and does not enter the mean.")
+
+
+def _scores(run: Run) -> Chart | None:
+    rounds = [score for score in run.scores if score.stage not in (SOURCE_ONLY, ORACLE)]
+    if not rounds:
+        return None
+    keys = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
+    points = {title: [(stage_title(s.stage), float(s.metrics[key])) for s in rounds] for title, key in keys.items()}
+    bounds = [
+        Bound(title, stage, float(score.metrics[key]), stage_colour(stage, last_round=run.last_round))
+        for stage in (SOURCE_ONLY, ORACLE)
+        for title, key in keys.items()
+        if (score := score_of(run.scores, stage)) is not None
+    ]
+    svg = score_by_round(points, bounds=bounds, name="score-by-round")
+    return Chart("Scores by round", svg, "Dashed: the bounds, trained without adaptation and (oracle) on real labels.")
+
+
+def _training(run: Run) -> Chart | None:
+    curves = {stage: read_curves(run.layout.task(stage) / "history.jsonl") for stage in run.stages}
+    keys = _loss_keys(curves.values())
+    if not keys:
+        return None
+    panels = [
+        Panel(
+            key.replace("_", " "),
+            tuple(
+                Curve(stage_title(stage), stage_colour(stage, last_round=run.last_round), *own[key])
+                for stage, own in curves.items()
+                if key in own
+            ),
+        )
+        for key in keys
+    ]
+    svg = curve_row(panels, name="training", columns=max(2, min(3, len(panels))))
+    return Chart("Training losses", svg, "One line for each stage. Long histories are thinned to means of neighbouring steps.")
+
+
+def _adapter_losses(run: Run) -> Chart | None:
+    curves = read_curves(run.layout.adapter / "history.jsonl") if run.has(run.layout.adapter) else {}
+    panels = [Panel(name, tuple(lines)) for name, lines in _by_direction(curves).items()]
+    if not panels:
+        return None
+    svg = curve_row(panels, name="adapter", columns=3)
+    caption = (
+        "Each with its own scale; target and source are the two directions of the translation."
+        " Adversarial losses are not meant to fall: they balance two nets."
+    )
+    return Chart("Adapter losses", svg, caption)
+
+
+def _by_direction(curves: Curves) -> dict[str, list[Curve]]:
+    """'cycle_target' and 'cycle_source' become the two lines of one panel 'cycle'."""
+    panels: dict[str, list[Curve]] = {}
+    for key, line in curves.items():
+        name, _, direction = key.rpartition("_")
+        if key.startswith("agreement") or key in ("lr", "learning_rate"):
+            continue
+        paired = direction in ("source", "target")
+        colour = COLOUR["source" if direction == "source" else "ramp-12"]
+        panels.setdefault((name if paired else key).replace("_", " "), []).append(
+            Curve(direction if paired else "", colour, *line)
+        )
+    return panels
+
+
+def _agreement(run: Run) -> Chart | None:
+    curves = read_curves(run.layout.adapter / "history.jsonl") if run.has(run.layout.adapter) else {}
+    colours = {"agreement_source": COLOUR["source"], "agreement_adapted": COLOUR["ramp-12"]}
+    lines = tuple(
+        Curve(key.removeprefix("agreement_"), colours.get(key, COLOUR["ramp-6"]), *curves[key])
+        for key in curves
+        if key.startswith("agreement")
+    )
+    if not lines:
+        return None
+    svg = curve_row([Panel("pixels that the source-only net gets right", lines, from_zero=False)], name="agreement", columns=2)
+    caption = (
+        "A share, on synthetic frames as they are (source) and adapted: an adapted image must still show what its label says."
+    )
+    return Chart("Does the adapter keep the content?", svg, caption)
+
+
+def _shares(run: Run) -> Chart | None:
+    series = list(_share_series(run))
+    if not series:
+        return None
+    seen = np.any([bars.values > 0 for bars in series], axis=0)
+    shown = [Bars(bars.name, bars.colour, bars.values[seen]) for bars in series]
+    svg = share_dots([name for name, there in zip(CLASSES, seen, strict=True) if there], shown, name="class-shares")
+    caption = f"Of the pixels with a label; at most {LABELS_COUNTED} label files of a data set are counted, all pseudo-labels."
+    return Chart("Class shares of each data set", svg, caption)
+
+
+def _share_series(run: Run) -> Iterator[Bars]:
+    if run.has(run.layout.adapted):
+        labels = ADAPTED.find_labels(run.layout.adapted, "")
+        frames = [LabelledFrame(name, path, path, ADAPTED) for name, path in labels.items()]
+        yield Bars("synthetic labels", COLOUR["source"], _label_shares(frames))
+    for round_, store in run.stores.items():
+        counts = store.counts.sum(axis=1).astype(np.float64)
+        yield Bars(f"pseudo-labels, round {round_}", round_colour(round_, last_round=run.last_round), counts / counts.sum())
+    held_out = run.config.held_out
+    if held_out is not None and run.scores:
+        kind, root = dataset(held_out.layout), run.layout.resolve(held_out.root)
+        labels = kind.find_labels(root, held_out.split)
+        frames = [LabelledFrame(name, path, path, kind) for name, path in labels.items()]
+        yield Bars("held-out labels", COLOUR["oracle"], _label_shares(frames))
+
+
+def _coverage(run: Run) -> Chart | None:
+    if not run.stores:
+        return None
+    series = []
+    for round_, store in run.stores.items():
+        colour = round_colour(round_, last_round=run.last_round)
+        series.append(Bars(f"round {round_}", colour, _counted_share(store, portion=run.config.rounds.portion_of(round_))))
+    portions = {round_: run.config.rounds.portion_of(round_) for round_ in run.stores}
+    svg = grouped_bars(
+        CLASSES, series, name="coverage", unit="share that counts", absent="none", lines=sorted(set(portions.values()))
+    )
+    asked = ", ".join(f"{portion:g} in round {round_}" for round_, portion in portions.items())
+    caption = (
+        f"Share of each class's pseudo-labelled pixels that training used. Dashed: the portion asked for ({asked})."
+        " A bar above it: ties at the threshold. No bar: the teacher never, or hardly ever, predicted the class."
+    )
+    return Chart("Pseudo-labels that count", svg, caption)
+
+
+def _counted_share(store: LabelStore, *, portion: float) -> NDArray[np.float64]:
+    least = store.thresholds(portion=portion)
+    counted = np.where(np.arange(256) >= least[:, None], store.counts, 0).sum(axis=1)
+    total = store.counts.sum(axis=1)
+    return np.where(total > 0, counted / np.maximum(total, 1), np.nan)
+
+
+def _values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in by_class.values()])
+
+
+def _loss_keys(histories: Iterable[Curves]) -> list[str]:
+    return sorted({key for curves in histories for key in curves if key.startswith("loss")})  # 'loss', the total, is first
+
+
+def _label_shares(frames: list[LabelledFrame]) -> NDArray[np.float64]:
+    counts = np.zeros(IGNORE + 1, dtype=np.int64)
+    for frame in sample_of(frames, count=LABELS_COUNTED):
+        counts += np.bincount(frame.read_label().ravel(), minlength=IGNORE + 1)
+    known = counts[:CLASS_COUNT].astype(np.float64)
+    return known / max(known.sum(), 1.0)

@@ -1,0 +1,164 @@
+"""The page's pictures as data: URIs: photographs as JPEG, labels as palette PNG. Never imports torch.
+
+Held-out labels are read here to be looked at beside the predictions; nothing is computed from them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsyn.config import HeldOut, Source
+from selfsyn.data.adapted import ADAPTED
+from selfsyn.data.frames import LabelledFrame, dataset
+from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
+from selfsyn.report.collect import Run
+from selfsyn.report.verdict import stage_title
+
+T = TypeVar("T")
+
+PICTURES: Final = 6  # in each gallery
+LARGEST = 360  # pixels across; smaller pictures stay as they are
+SHEET = 1400  # pixels across of the adapter's sample sheet
+QUALITY = 85
+CONFIDENCE_COLOURS: Final = (matplotlib.colormaps["viridis"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the page. what: 'photo' or 'label', which decides how a browser enlarges it."""
+
+    uri: str
+    width: int
+    height: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Rows of pictures below column names; a row is (frame name, one picture for each column)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+
+
+Column = Callable[[str], Picture]
+
+
+def adapted_gallery(run: Run) -> Gallery | None:
+    """Synthetic frames beside their adapted form and label; None while `adapt` is unfinished."""
+    if not run.has(run.layout.adapted):
+        return None
+    before = _images_of(run, run.config.synthetic)
+    after = ADAPTED.find_images(run.layout.adapted, "")
+    labels = ADAPTED.find_labels(run.layout.adapted, "")
+    columns: dict[str, Column] = {
+        "synthetic": lambda name: photo(before[name]),
+        "adapted": lambda name: photo(after[name]),
+        "its label": lambda name: label(read_ids(labels[name])),
+    }
+    return _gallery(_spread(before.keys() & after.keys() & labels.keys()), columns)
+
+
+def sample_sheet(run: Run) -> Picture | None:
+    """The adapter's own samples.png, made smaller; None while there is none."""
+    path = run.layout.adapter / "samples.png"
+    return photo(path, largest=SHEET) if path.exists() else None
+
+
+def pseudo_label_gallery(run: Run) -> Gallery | None:
+    """Real images, what each round's training saw of their pseudo-labels, and the confidence of the last round."""
+    if not run.stores:
+        return None
+    images = _images_of(run, run.config.real)
+    columns: dict[str, Column] = {"real image": lambda name: photo(images[name])}
+    for round_ in run.stores:
+        columns[f"pseudo-label, round {round_}"] = _pseudo_label_column(run, round_)
+    last = max(run.stores)
+    columns[f"confidence, round {last}"] = lambda name: confidence(read_ids(run.stores[last].entry(name).confidence))
+    return _gallery(_spread(run.stores[last].names), columns)
+
+
+def held_out_gallery(run: Run) -> Gallery | None:
+    """Held-out images with their ground truth and each stage's prediction; None without evaluated stages."""
+    held_out = run.config.held_out
+    if held_out is None or not run.scores:
+        return None
+    images, truth = _images_of(run, held_out), _truth(run, held_out)
+    columns: dict[str, Column] = {
+        "held-out image": lambda name: photo(images[name]),
+        "ground truth": lambda name: label(truth(name)),
+    }
+    names = set(images)
+    for score in run.scores:
+        predicted = {path.stem: path for path in (run.layout.evaluation(score.stage) / "pictures").glob("[!.]*.png")}
+        columns[stage_title(score.stage)] = lambda name, predicted=predicted: label(read_ids(predicted[name]))  # type: ignore[misc]
+        names &= predicted.keys()
+    return _gallery(_spread(names), columns)
+
+
+def photo(path: Path, *, largest: int = LARGEST) -> Picture:
+    """The image file at `path`, at most `largest` pixels across, as JPEG."""
+    image = read_image(path)
+    image = resize_image(image, size=_size_within(image, largest))
+    return _picture(encode_jpeg(image, quality=QUALITY), image, media="image/jpeg", what="photo")
+
+
+def label(train_ids: NDArray[np.uint8]) -> Picture:
+    """(H, W) train ids in Cityscapes' colours, IGNORE black."""
+    small = resize_label(train_ids, size=_size_within(train_ids, LARGEST))
+    return _picture(encode_label_png(small), small, media="image/png", what="label")
+
+
+def confidence(grey: NDArray[np.uint8]) -> Picture:
+    """(H, W) confidence 0..255, dark blue to yellow."""
+    small = resize_label(grey, size=_size_within(grey, LARGEST))
+    return _picture(encode_palette_png(small, palette=CONFIDENCE_COLOURS), small, media="image/png", what="label")
+
+
+def sample_of(items: Sequence[T], *, count: int) -> list[T]:
+    """At most `count` of the items, evenly spread: the same ones every time."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
+
+
+def _spread(names: Iterable[str]) -> list[str]:
+    return sample_of(sorted(names), count=PICTURES)
+
+
+def _gallery(names: Sequence[str], columns: dict[str, Column]) -> Gallery | None:
+    rows = tuple((name, tuple(draw(name) for draw in columns.values())) for name in names)
+    return Gallery(tuple(columns), rows) if rows else None
+
+
+def _images_of(run: Run, source: Source | HeldOut) -> dict[str, Path]:
+    return dataset(source.layout).find_images(run.layout.resolve(source.root), source.split)
+
+
+def _truth(run: Run, held_out: HeldOut) -> Callable[[str], NDArray[np.uint8]]:
+    kind = dataset(held_out.layout)
+    images, labels = _images_of(run, held_out), kind.find_labels(run.layout.resolve(held_out.root), held_out.split)
+    return lambda name: LabelledFrame(name, images[name], labels[name], kind).read_label()
+
+
+def _pseudo_label_column(run: Run, round_: int) -> Column:
+    store, portion = run.stores[round_], run.config.rounds.portion_of(round_)
+    return lambda name: label(store.read(name, portion=portion))
+
+
+def _size_within(array: NDArray[np.uint8], largest: int) -> tuple[int, int]:
+    height, width = array.shape[:2]
+    scale = min(1.0, largest / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _picture(data: bytes, array: NDArray[np.uint8], *, media: str, what: str) -> Picture:
+    height, width = array.shape[:2]
+    return Picture(f"data:{media};base64,{base64.b64encode(data).decode()}", width, height, what)

@@ -1,0 +1,492 @@
+"""The report: a fake finished run on disk, the real command, and then the page is read like a browser would."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from numpy.typing import NDArray
+from PIL import Image
+
+from jobs.report import command
+from selfsyn import config as configuration
+from selfsyn.config import Adapter, HeldOut, RunConfig, Source, Train, World
+from selfsyn.errors import InputError, NotReadyError
+from selfsyn.files import digest_bytes, write_atomic, write_json
+from selfsyn.flow import Phase, phases
+from selfsyn.images import encode_label_png, encode_png
+from selfsyn.labels import IGNORE, LABEL_ID_OF_TRAIN_ID, PALETTE, protocol
+from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.metrics import confusion, merged, scores
+from selfsyn.phase import MANIFEST, begin, finish
+from selfsyn.pseudo_labels import encode_histogram, histogram
+from selfsyn.report.charts import thinned
+from selfsyn.report.collect import Score, read_curves
+from selfsyn.report.facts import duration
+from selfsyn.report.verdict import caveat, gap_closed, headline
+
+FRAMES = 7
+QUALITY = {SOURCE_ONLY: 0.4, "round-0": 0.55, "round-1": 0.7, "round-2": 0.75, ORACLE: 0.9}
+
+
+# ---- a fake run: what the phases leave on disk, without their work ----
+
+
+def street(index: int, *, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """-> an image and its train ids: sky, buildings, road, a pavement and a car; another one for each index."""
+    width, height = size
+    random = np.random.default_rng(index)
+    label = np.full((height, width), 10, dtype=np.uint8)
+    for left in range(0, width, width // 5):
+        label[height // 2 - int(random.integers(height // 8, height // 3)) : height // 2, left : left + width // 6] = 2
+    label[height // 2 :] = 1
+    label[height // 2 :, width // 5 : -width // 5] = 0
+    left, top = int(random.integers(width // 2)), height // 2 + int(random.integers(height // 5))
+    label[top : top + height // 6, left : left + width // 5] = 13
+    label[-2:] = IGNORE
+    colours = np.vstack([PALETTE, np.zeros((256 - len(PALETTE), 3), np.uint8)]).astype(float)
+    image = colours[label] * 0.7 + random.normal(40, 12, (height, width, 1))
+    return image.clip(0, 255).astype(np.uint8), label
+
+
+def guessed(label: NDArray[np.uint8], *, quality: float, seed: int) -> NDArray[np.uint8]:
+    """Train ids with blocks of wrong classes, the fewer the better the quality."""
+    random = np.random.default_rng(seed)
+    guess = np.where(label == IGNORE, 0, label).astype(np.uint8)
+    height, width = label.shape
+    for _ in range(int(40 * (1 - quality))):
+        top, left = int(random.integers(height)), int(random.integers(width))
+        guess[top : top + height // 6, left : left + width // 8] = random.choice([0, 1, 2, 8, 10, 13])
+    return guess
+
+
+@dataclass
+class FakeRun:
+    """Writes a run folder phase by phase with the real begin and finish."""
+
+    root: Path
+    size: tuple[int, int] = (64, 48)
+    recipe: str = "tiny"
+    with_held_out: bool = True
+    draw: Any = field(default=street)
+    world: World = field(default_factory=World)
+
+    def __post_init__(self) -> None:
+        """Write run.toml and the data sets."""
+        held_out = HeldOut("cityscapes", "data/real") if self.with_held_out else None
+        self.config = RunConfig(
+            self.recipe, 7, self.size, Source("gta5", "data/synthetic"), Source("cityscapes", "data/real"), held_out,
+            adapter=Adapter(crop=32), train=Train(steps=300, batch=8), world=self.world,
+        )  # fmt: skip
+        self.layout = Layout(self.root)
+        write_atomic(self.layout.configuration, configuration.to_toml(self.config).encode())
+        for index in range(FRAMES):
+            self._write_data(index)
+
+    def _write_data(self, index: int) -> None:
+        data = self.root / "data"
+        image, label = self.draw(index, size=self.size)
+        write_atomic(data / f"synthetic/images/{index + 1:05d}.png", encode_png(image))
+        write_atomic(data / f"synthetic/labels/{index + 1:05d}.png", encode_png(LABEL_ID_OF_TRAIN_ID[label]))
+        for split, offset in (("train", 100), ("val", 200)):
+            image, label = self.draw(offset + index, size=self.size)
+            name = f"{split}/city/city_{index:06d}"
+            write_atomic(data / f"real/leftImg8bit/{name}_leftImg8bit.png", encode_png(image[:, :, ::-1].copy()))
+            if split == "val" and self.with_held_out:
+                write_atomic(data / f"real/gtFine/{name}_gtFine_labelIds.png", encode_png(LABEL_ID_OF_TRAIN_ID[label]))
+
+    def complete(self, *, rounds: int, with_bounds: bool = False) -> FakeRun:
+        """Every phase up to round `rounds`, except the report."""
+        for phase in phases(self.config, rounds=rounds, with_bounds=with_bounds):
+            if phase.verb != "report":
+                self._complete(phase)
+        return self
+
+    def _complete(self, phase: Phase) -> None:
+        started = begin(self.layout, self.config, phase)
+        if started is None:
+            return
+        counts = getattr(self, f"_{phase.verb.replace('-', '_')}")(phase)
+        finish(started, outputs={"all": digest_bytes(phase.name.encode())}, counts=counts, device="fake device")
+
+    def _world(self, phase: Phase) -> dict[str, Any]:
+        return vars(self.world)
+
+    def _train(self, phase: Phase) -> dict[str, Any]:
+        steps = range(0, 300, 3)
+        fall = 1 - 0.02 * QUALITY[phase.folder.split("/")[0]]
+        rows = [{"step": s, "loss": 2.5 * fall**s + 0.3, "loss_synthetic": 2.2 * fall**s, "lr": 1e-3} for s in steps]
+        _write_lines(self.root / phase.folder / "history.jsonl", rows)
+        return {"steps": 300 if phase.arguments[0] == "--bound" else 40, "batch": 8}
+
+    def _export_teacher(self, phase: Phase) -> dict[str, Any]:
+        return {"opset": 18}
+
+    def _evaluate(self, phase: Phase) -> dict[str, Any]:
+        stage = phase.folder.split("/")[0]
+        scored = protocol("cityscapes-19")
+        total = np.zeros((19, 19), dtype=np.int64)
+        for index in range(FRAMES):
+            _, label = self.draw(200 + index, size=self.size)
+            guess = guessed(label, quality=QUALITY[stage], seed=index)
+            total += confusion(merged(scored, label), merged(scored, guess), classes=19)
+            write_atomic(self.layout.evaluation(stage) / f"pictures/city_{index:06d}.png", encode_label_png(guess))
+        write_json(self.layout.evaluation(stage) / "metrics.json", scores(total, protocol=scored))
+        return {"images": FRAMES}
+
+    def _fit_adapter(self, phase: Phase) -> dict[str, Any]:
+        rows = [
+            {"step": s, "gan_target": 0.25 + 0.01 * (s % 5), "gan_source": 0.2, "cycle_target": 1 / (1 + s), "generators": 2.0}
+            | ({"agreement_source": 0.8, "agreement_adapted": 0.7} if s % 10 == 0 else {})
+            for s in range(40)
+        ]
+        _write_lines(self.layout.adapter / "history.jsonl", rows)
+        sheet = np.hstack([self.draw(index, size=self.size)[0] for index in range(4)])
+        write_atomic(self.layout.adapter / "samples.png", encode_png(sheet))
+        return {"steps": 40}
+
+    def _adapt(self, phase: Phase) -> dict[str, Any]:
+        for index in range(FRAMES):
+            image, label = self.draw(index, size=self.size)
+            write_atomic(self.layout.adapted / f"images/{index + 1:05d}.png", encode_png(image[:, :, ::-1].copy()))
+            write_atomic(self.layout.adapted / f"labels/{index + 1:05d}.png", encode_label_png(label))
+        return {"images": FRAMES}
+
+    def _pseudo_label(self, phase: Phase) -> dict[str, Any]:
+        folder, counts, rows = self.root / phase.folder, np.zeros((19, 256), dtype=np.int64), []
+        for index in range(FRAMES):
+            name = f"city_{index:06d}"
+            _, label = self.draw(100 + index, size=self.size)
+            guess = guessed(label, quality=0.7, seed=index)
+            sure = np.random.default_rng(index).integers(100, 256, guess.shape).astype(np.uint8)
+            counts += histogram(guess, sure)
+            row = {"name": name, "label": f"labels/{name}.png", "confidence": f"confidence/{name}.png"}
+            write_atomic(folder / row["label"], encode_label_png(guess))
+            write_atomic(folder / row["confidence"], encode_png(sure))
+            rows.append(row)
+        _write_lines(folder / "index.jsonl", rows)
+        write_atomic(folder / "histogram.npz", encode_histogram(counts))
+        return {"images": FRAMES, "teacher": "sha256:" + 64 * "a"}
+
+
+def _write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+# ---- the page as a reader's program sees it ----
+
+
+class Page(HTMLParser):
+    """The page's text, tables, links and pictures."""
+
+    VOID = frozenset({"meta", "img", "link", "br", "path", "use", "rect"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.source, self.words, self.open = text, "", []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.alts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open.append(tag)
+        for key, value in attrs:
+            if key in ("src", "href", "xlink:href", "srcset", "action", "poster"):
+                self.links.append(value or "")
+            self.ids += [value or ""] if key == "id" else []
+            self.alts += [value or ""] if key == "alt" else []
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        if tag in self.VOID:
+            self.open.pop()
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data.replace("\u00a0", " ").replace("\u2011", "-")
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data.strip()
+
+    @property
+    def scores(self) -> list[list[str]]:
+        return next(table for table in self.tables if table[0][0] == "stage")
+
+
+def report(root: Path, *arguments: str) -> tuple[int, str]:
+    outcome = CliRunner().invoke(command, ["--run", str(root), *arguments])
+    if isinstance(outcome.exception, InputError | NotReadyError):
+        return outcome.exception.exit_code, str(outcome.exception)
+    if outcome.exception is not None:
+        raise outcome.exception
+    return outcome.exit_code, outcome.stderr
+
+
+def page_of(root: Path) -> Page:
+    return Page((root / "report" / "index.html").read_text())
+
+
+def metrics_of(root: Path, stage: str) -> dict[str, Any]:
+    return json.loads((root / stage / "evaluation" / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two rounds, both bounds and its report. Tests that change a run make their own."""
+    run = FakeRun(tmp_path_factory.mktemp("finished")).complete(rounds=2, with_bounds=True)
+    assert report(run.root)[0] == 0
+    return run.root
+
+
+def test_every_score_is_on_the_page(finished: Path) -> None:
+    header, *rows = page_of(finished).scores
+    assert [row[0] for row in rows] == ["source-only", "round 0", "round 1", "round 2", "oracle"]
+    for row, stage in zip(rows, QUALITY, strict=True):
+        metrics = metrics_of(finished, stage)
+        shown = dict(zip(header, row, strict=True))
+        assert shown["mIoU"] == f"{metrics['miou']:.3f}"
+        assert shown["pixel accuracy"] == f"{metrics['pixel_accuracy']:.3f}"
+        for name, value in metrics["class_iou"].items():
+            assert shown[name] == ("absent" if value is None else f"{value:.3f}")
+    assert metrics_of(finished, ORACLE)["class_iou"]["train"] is None
+
+
+def test_the_headline_and_the_gap_come_from_the_scores(finished: Path) -> None:
+    page = page_of(finished)
+    source, last, oracle = (metrics_of(finished, stage)["miou"] for stage in (SOURCE_ONLY, "round-2", ORACLE))
+    share = f"{(last - source) / (oracle - source):.0%}".replace("%", " %")
+    assert f"{source:.3f} source-only → {last:.3f} after round 2 ({oracle:.3f} with real labels: {share} of the gap" in page.words
+    header, *rows = page.scores
+    assert [row[header.index("gap closed")] for row in (rows[0], rows[3], rows[4])] == ["0 %", share, "100 %"]
+
+
+def test_provenance_is_one_click_away(finished: Path) -> None:
+    page = page_of(finished)
+    for stage in QUALITY:
+        assert f"../{stage}/evaluation/{MANIFEST}" in page.links
+    phase_names = {row[0] for row in next(table for table in page.tables if table[0][0] == "phase")}
+    assert {"train --round 2", "adapt", "pseudo-label --round 1 --shard 0 --shards 1", "evaluate --bound oracle"} <= phase_names
+    assert "steps = 300" in page.words
+    assert "updates of 8 images: source-only 300, round-0 40 more (340 in all), round-1 40 more (380 in all)" in page.words
+
+
+def test_the_page_stands_alone_and_its_links_exist(finished: Path) -> None:
+    page = page_of(finished)
+    assert page.open == [], "every element is closed"
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+        elif not link.startswith("data:image/"):
+            assert not link.startswith(("http", "//", "/")), link
+            assert (finished / "report" / link).exists(), link
+    assert "http" not in page.source
+    assert "@import" not in page.source and page.source.count("url(") == page.source.count("url(#")
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_pictures_show_what_each_stage_did(finished: Path) -> None:
+    alts = page_of(finished).alts
+    for column in ("synthetic", "adapted", "its label", "pseudo-label, round 2", "confidence, round 2", "ground truth", "oracle"):
+        assert sum(alt.startswith(f"{column} of ") for alt in alts) == 6, column
+
+
+def test_pictures_decode_and_unsure_pixels_are_black(finished: Path) -> None:
+    page = page_of(finished)
+    pictures = [_decoded(link) for link in page.links if link.startswith("data:")]
+    assert len(pictures) == len(page.alts)
+    by_alt = dict(zip(page.alts, pictures, strict=True))
+    pseudo = np.asarray(by_alt["pseudo-label, round 1 of city_000000"].convert("RGB"))
+    black = (pseudo == 0).all(axis=2).mean()
+    assert 0.4 < black < 0.55, "the portion of round 1 is a half"
+
+
+def _decoded(uri: str) -> Image.Image:
+    import base64
+
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_the_charts_have_a_line_for_each_stage(finished: Path) -> None:
+    page = page_of(finished)
+    for title in (
+        "Class IoU",
+        "Scores by round",
+        "Training losses",
+        "Adapter losses",
+        "Class shares",
+        "Pseudo-labels that count",
+    ):
+        assert title in page.words
+    assert page.source.count("<svg") == 7
+    assert "color-mix(in oklab, var(--late)" in page.source and "#0a0b" not in page.source
+
+
+def test_the_two_directions_of_the_adapter_share_a_panel(finished: Path) -> None:
+    source = page_of(finished).source
+    for title in ("gan", "cycle", "generators"):
+        assert len(re.findall(rf"<text[^>]*>{title}</text>", source)) == 1, title
+    assert "gan_target" not in source and "gan target" not in source
+
+
+def test_again_is_nothing_to_do_and_force_makes_the_same_bytes(finished: Path) -> None:
+    before = (finished / "report" / "index.html").read_bytes()
+    code, said = report(finished)
+    assert code == 0 and "already done" in said
+    assert report(finished, "--force")[0] == 0
+    assert (finished / "report" / "index.html").read_bytes() == before
+
+
+def test_a_new_round_makes_the_page_anew(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path).complete(rounds=0)
+    assert report(tmp_path)[0] == 0
+    assert [row[0] for row in page_of(tmp_path).scores[1:]] == ["source-only", "round 0"]
+    run.complete(rounds=1)
+    code, said = report(tmp_path)
+    assert code == 0 and "already done" not in said
+    assert [row[0] for row in page_of(tmp_path).scores[1:]] == ["source-only", "round 0", "round 1"]
+    assert "with real labels" not in page_of(tmp_path).words, "no oracle, no word about it"
+
+
+def test_without_held_out_labels_the_page_says_so(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, with_held_out=False).complete(rounds=0)
+    assert report(tmp_path)[0] == 0
+    page = page_of(tmp_path)
+    assert "no metrics: accuracy on real images is unknown" in page.words
+    assert not any(table[0][0] == "stage" for table in page.tables)
+    assert "Training losses" in page.words
+    run.complete(rounds=1)
+    assert "already done" not in report(tmp_path)[1]
+
+
+def test_a_rendered_camera_is_not_called_real(tmp_path: Path, finished: Path) -> None:
+    FakeRun(tmp_path, world=World(engine=7, camera=7)).complete(rounds=0)
+    assert report(tmp_path)[0] == 0
+    assert "not what it scores on photographs" in page_of(tmp_path).words
+    assert "not what it scores on photographs" not in page_of(finished).words
+
+
+def test_unfinished_phases_are_named(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path)
+    run._complete(phases(run.config, rounds=0)[0])
+    assert report(tmp_path)[0] == 0
+    making = next(table for table in page_of(tmp_path).tables if table[0][0] == "phase")
+    assert [row[0] for row in making if row[3] != "not finished"] == ["phase", "train --bound source-only"]
+    assert "adapt" in [row[0] for row in making if row[3] == "not finished"]
+
+
+def test_an_empty_run_has_nothing_to_report(tmp_path: Path) -> None:
+    FakeRun(tmp_path)
+    code, said = report(tmp_path)
+    assert code == 3 and "selfsyn round" in said
+    assert not (tmp_path / "sealed.toml").exists()
+
+
+def test_a_folder_without_run_toml_is_refused(tmp_path: Path) -> None:
+    code, said = report(tmp_path)
+    assert code == 2 and "run.toml" in said
+
+
+def test_text_of_the_run_is_escaped(tmp_path: Path) -> None:
+    FakeRun(tmp_path, recipe="<script>alert(1)</script>", with_held_out=False).complete(rounds=0)
+    assert report(tmp_path)[0] == 0
+    source = (tmp_path / "report" / "index.html").read_text()
+    assert "<script" not in source and "&lt;script&gt;alert(1)" in source
+
+
+def _score(stage: str, miou: float) -> Score:
+    return Score(stage, {"miou": miou}, {})
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, "No held-out scores: the method ran, but nothing here measures it."),
+        ({SOURCE_ONLY: 0.3}, "Held-out mIoU 0.300 source-only; no round is evaluated yet."),
+        ({"round-1": 0.3}, "Held-out mIoU 0.300 after round 1; source-only is not evaluated, so no comparison."),
+        ({SOURCE_ONLY: 0.3, "round-0": 0.4}, "Held-out mIoU 0.300 source-only → 0.400 after round 0 (+0.100)."),
+        (
+            {SOURCE_ONLY: 0.3, "round-0": 0.2},
+            "Worse than no adaptation: held-out mIoU 0.300 source-only → 0.200 after round 0 (−0.100).",
+        ),
+        ({SOURCE_ONLY: 0.3, "round-0": 0.3}, "No change: held-out mIoU 0.300 source-only, 0.300 after round 0 (+0.000)."),
+        (
+            {SOURCE_ONLY: 0.3, "round-2": 0.4, ORACLE: 0.5},
+            "Held-out mIoU 0.300 source-only → 0.400 after round 2 (0.500 with real labels: 50 % of the gap closed).",
+        ),
+        (
+            {SOURCE_ONLY: 0.3, "round-2": 0.25, ORACLE: 0.5},
+            "Worse than no adaptation: held-out mIoU 0.300 source-only → 0.250 after round 2"
+            " (0.500 with real labels: the gap widened by 25 %).",
+        ),
+        (
+            {SOURCE_ONLY: 0.3, "round-2": 0.4, ORACLE: 0.3},
+            "Held-out mIoU 0.300 source-only → 0.400 after round 2"
+            " (0.300 with real labels, no better than source-only: there is no gap to close).",
+        ),
+    ],
+)
+def test_headline_is_honest_about_the_sign(values: dict[str, float], expected: str) -> None:
+    assert headline([_score(stage, miou) for stage, miou in values.items()]) == expected
+
+
+def test_a_better_earlier_round_is_admitted() -> None:
+    better = [_score("round-0", 0.4), _score("round-1", 0.5), _score("round-2", 0.45), _score(ORACLE, 0.9)]
+    assert caveat(better) == "Round 1 scored 0.500; the headline is the last round, not the best one."
+    assert caveat(better[:2]) is None and caveat([]) is None
+
+
+def test_gap_closed_by_hand() -> None:
+    assert gap_closed(0.4, source=0.3, oracle=0.5) == pytest.approx(0.5)
+    assert gap_closed(0.2, source=0.3, oracle=0.5) == pytest.approx(-0.5)
+    assert gap_closed(0.4, source=0.5, oracle=0.5) is None
+
+
+def test_thinned_keeps_the_mean_of_each_group() -> None:
+    x, y = thinned(np.arange(5.0), np.array([1.0, 3.0, 5.0, 7.0, 9.0]), points=3)
+    assert x.tolist() == [0.5, 2.5, 4.0] and y.tolist() == [2.0, 6.0, 9.0]
+    short = np.arange(3.0)
+    assert thinned(short, short)[1].tolist() == short.tolist()
+
+
+def test_a_step_that_was_repeated_after_a_kill_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    rows = [{"step": 1, "loss": 3.0, "note": "text"}, {"step": 2, "loss": 2.0}, {"step": 2, "loss": 1.5}]
+    _write_lines(path, rows)
+    steps, values = read_curves(path)["loss"]
+    assert steps.tolist() == [1, 2] and values.tolist() == [3.0, 1.5]
+    assert list(read_curves(path)) == ["loss"]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.21, "3.2 s"), (75.2, "1 min 15 s"), (3723, "1 h 02 min")])
+def test_duration(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_the_report_needs_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, jobs.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
