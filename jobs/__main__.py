@@ -1,0 +1,68 @@
+"""The command line: verbs in the order of the flow. A verb is imported when called: labelling needs no torch."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from selfsyn.errors import FaultError, InputError, NotReadyError
+
+VERBS = (
+    "init",
+    "world",
+    "train",
+    "fit-adapter",
+    "adapt",
+    "export-teacher",
+    "pseudo-label",
+    "evaluate",
+    "report",
+    "round",
+    "demo",
+)
+
+
+class Verbs(click.Group):
+    """Finds the verb `export-teacher` as `command` in jobs/export_teacher.py."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of the flow."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The verb's command, imported now; None for a word that is no verb."""
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"jobs.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="selfsyn")
+def cli() -> None:
+    """Learn to segment the real street from synthetic labels. Verbs in the order of the flow; each can be run again."""
+
+
+def main() -> None:
+    """Run a verb; a user's mistake becomes one line on stderr and its exit code."""
+    # Before torch is imported: threads that spin while they wait steal the cores from those that read images, and from
+    # neighbours; on two busy cores a training step took six times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        cli.main(standalone_mode=False)
+    except (InputError, NotReadyError, FaultError) as error:
+        click.echo(f"selfsyn: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""`selfsyn adapt`: every synthetic image in the look of the real ones, with its label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.options import device_option, dry_run_option, force_option, run_option, workers_option
+
+
+@click.command()
+@run_option
+@device_option
+@workers_option
+@force_option
+@dry_run_option
+def command(root: Path, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
+    """Translate every synthetic image with the fitted adapter. Labels are kept, as train ids at the same size."""
+    from selfsyn import devices
+    from selfsyn.adapter.adapt import adapt, load_generator
+    from selfsyn.adapter.fit import WEIGHTS
+    from selfsyn.data import sources
+    from selfsyn.flow import adapt_phase
+    from selfsyn.phase import begin, finish, open_run, require
+    from selfsyn.progress import say
+    from selfsyn.stopping import Stopping
+
+    layout, config = open_run(root)
+    phase = adapt_phase(config)
+    if dry_run:
+        click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
+        return
+    require(layout, phase)
+    target = devices.resolve(device)
+    devices.set_deterministic()
+    frames, digest = sources.synthetic(layout, config)
+    generator = load_generator(layout.adapter / WEIGHTS, adapter=config.adapter, device=target)
+    started = begin(layout, config, phase, sources={"synthetic": digest}, force=force)
+    if started is None:
+        say(f"{phase.name}: already done")
+        return
+    outputs = adapt(
+        generator,
+        frames,
+        size=config.size,
+        folder=started.folder,
+        workers=devices.worker_count(workers),
+        stopping=Stopping(),
+    )
+    finish(started, outputs=outputs, counts={"images": len(frames)}, device=devices.describe(target))

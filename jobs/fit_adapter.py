@@ -1,0 +1,61 @@
+"""`selfsyn fit-adapter`: the generator that gives synthetic images the look of the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.options import device_option, dry_run_option, force_option, run_option
+
+
+@click.command()
+@run_option
+@device_option
+@force_option
+@dry_run_option
+def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
+    """Fit the adapter (CyCADA's pixel level) on synthetic and real images.
+
+    Reads no label of a real image. The source-only net says what must not change; train it before.
+    """
+    from selfsyn import devices
+    from selfsyn.adapter.fit import HISTORY, WEIGHTS, fit
+    from selfsyn.data import sources
+    from selfsyn.files import digest_file
+    from selfsyn.flow import fit_adapter_phase
+    from selfsyn.layout import SOURCE_ONLY
+    from selfsyn.phase import begin, finish, open_run, require
+    from selfsyn.progress import say
+    from selfsyn.stopping import Stopping
+    from selfsyn.task import build, load_weights
+
+    layout, config = open_run(root)
+    phase = fit_adapter_phase(config)
+    if dry_run:
+        click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
+        return
+    require(layout, phase)
+    target = devices.resolve(device)
+    devices.set_deterministic()
+    synthetic, synthetic_digest = sources.synthetic(layout, config)
+    real, real_digest = sources.real(layout, config)
+    frozen = build(config.task, pretrained=False)
+    load_weights(frozen, layout.task(SOURCE_ONLY) / WEIGHTS)
+    started = begin(layout, config, phase, sources={"synthetic": synthetic_digest, "real": real_digest}, force=force)
+    if started is None:
+        say(f"{phase.name}: already done")
+        return
+    state = fit(
+        frozen,
+        synthetic=synthetic,
+        real=real,
+        config=config,
+        folder=started.folder,
+        device=target,
+        stopping=Stopping(),
+    )
+    outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
+    agreements = {name: value for name, value in state.history[-1].items() if name.startswith("agreement")}
+    counts = {"steps": state.step, "synthetic": len(synthetic), "real": len(real), **agreements}
+    finish(started, outputs=outputs, counts=counts, device=devices.describe(target))

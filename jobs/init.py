@@ -1,0 +1,20 @@
+"""`selfsyn init`: a recipe and the user's settings become run.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.options import run_option, set_option
+from selfsyn import recipes
+
+
+@click.command()
+@click.argument("recipe", metavar="RECIPE")
+@run_option
+@set_option
+def command(recipe: str, root: Path, settings: tuple[str, ...]) -> None:
+    """Write the run.toml of a new run from a recipe (demo, world-camvid, gta5-cityscapes)."""
+    path = recipes.write_run(root, recipe=recipe, settings=settings)
+    click.echo(f"{path}: written; next: selfsyn round --run {root} --rounds 2")

@@ -1,0 +1,39 @@
+"""The options that verbs share: where, on what, and again or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from selfsyn.errors import InputError
+from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
+
+run_option = click.option(
+    "--run", "root", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run folder, with its run.toml."
+)
+round_option = click.option("--round", "round_", type=click.IntRange(0), help="The round: 0, 1, 2, ...")
+bound_option = click.option(
+    "--bound", type=click.Choice([SOURCE_ONLY, ORACLE]), help="A bound instead of a round: without adaptation, or on real labels."
+)
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(0), default=None, help="Processes or threads beside the main one; default: the cores."
+)
+force_option = click.option("--force", is_flag=True, help="Start this phase over, even when it is finished.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+bounds_option = click.option(
+    "--with-bounds", is_flag=True, help="Also train on the real labels: the upper bound, no result of the method."
+)
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one value of the recipe, for example train.steps=300."
+)
+
+
+def stage_of(round_: int | None, bound: str | None) -> str:
+    """The stage that --round or --bound names. InputError unless exactly one is given."""
+    if (round_ is None) == (bound is None):
+        raise InputError("give either --round N or --bound source-only|oracle")
+    return bound if bound is not None else round_stage(round_ or 0)

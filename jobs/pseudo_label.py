@@ -1,0 +1,84 @@
+"""`selfsyn pseudo-label`: the previous round's teacher labels one shard of the real images. Never imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.options import device_option, dry_run_option, force_option, run_option, workers_option
+from selfsyn.errors import InputError
+
+if TYPE_CHECKING:
+    from export.teacher import Teacher
+    from selfsyn.data.frames import Frame
+    from selfsyn.phase import Started
+
+
+@click.command()
+@run_option
+@click.option(
+    "--round", "round_", type=click.IntRange(1), required=True, help="The round that will learn from the labels: 1, 2, ..."
+)
+@click.option(
+    "--shard", type=click.IntRange(0), default=0, envvar="JOB_COMPLETION_INDEX", show_envvar=True, help="Which shard: 0, 1, ..."
+)
+@click.option(
+    "--shards", type=click.IntRange(1), default=1, envvar="SELFSYN_SHARDS", show_envvar=True, help="How many shards there are."
+)
+@device_option
+@workers_option
+@force_option
+@dry_run_option
+def command(
+    root: Path, round_: int, shard: int, shards: int, device: str, workers: int | None, force: bool, dry_run: bool
+) -> None:
+    """Label the real images with the teacher of the round before.
+
+    Every pixel keeps its class and its confidence; which of them count is decided when training reads them. Stopped at
+    any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in turn.
+    """
+    from export.teacher import load, usable_device
+    from selfsyn.data.sources import real
+    from selfsyn.flow import pseudo_label_phase
+    from selfsyn.layout import round_stage
+    from selfsyn.phase import begin, open_run, read_manifest, require
+    from selfsyn.progress import say
+
+    layout, config = open_run(root)
+    if shard >= shards:
+        raise InputError(f"--shard {shard} of --shards {shards}; expected 0 to {shards - 1}")
+    phase = pseudo_label_phase(config, round_=round_, shard=shard, shards=shards)
+    if dry_run:
+        click.echo(f"{phase.name}: reads {', '.join((*phase.needs, 'the real images'))}; writes {layout.root / phase.folder}")
+        return
+    require(layout, phase)
+    frames, digest = real(layout, config)
+    if force or read_manifest(layout.root / phase.folder) is None:
+        device = usable_device(device)
+    started = begin(layout, config, phase, sources={"real": digest}, force=force)
+    if started is None:
+        say(f"{phase.name}: already done")
+        return
+    teacher = load(layout.teacher(round_stage(round_ - 1)), device=device)
+    _label(started, frames[shard::shards], teacher=teacher, root=layout.resolve(config.real.root), workers=workers)
+
+
+def _label(started: Started, frames: list[Frame], *, teacher: Teacher, root: Path, workers: int | None) -> None:
+    from export.pipeline import Codecs, label_frames, write_index
+    from selfsyn.phase import finish
+    from selfsyn.progress import track
+    from selfsyn.pseudo_labels import no_counts
+    from selfsyn.stopping import Stopping
+
+    stopping = Stopping()
+    rows, counts = [], no_counts()
+    with Codecs(workers=workers) as codecs:
+        labelled = label_frames(frames, teacher=teacher, folder=started.folder, root=root, codecs=codecs)
+        for row, histogram in track(labelled, total=len(frames), label=started.phase.name):
+            rows.append(row)
+            counts += histogram
+            stopping.exit_if_requested()
+    outputs = write_index(started.folder, rows=rows, counts=counts)
+    finish(started, outputs=outputs, counts={"images": len(rows), "teacher": teacher.digest}, device=teacher.provider)

@@ -1,0 +1,43 @@
+"""report: one page about everything that is finished in a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.options import force_option, run_option
+from selfsyn.files import digest_bytes, write_atomic
+from selfsyn.flow import report_phase
+from selfsyn.phase import begin, finish, open_run, read_manifest
+from selfsyn.progress import say
+from selfsyn.report.collect import collect, manifest_digests
+from selfsyn.report.page import render
+
+
+@click.command("report")
+@run_option
+@force_option
+def command(root: Path, *, force: bool) -> None:
+    """Write report/index.html: numbers, curves, pictures, and how they were made. Made anew when a phase was added."""
+    layout, config = open_run(root)
+    run = collect(layout, config)
+    sources = manifest_digests(run)
+    page = layout.report / "index.html"
+    phase = report_phase(tuple(score.stage for score in run.scores))
+    # A report may follow its run: other inputs are what it is for, so they never make it refuse.
+    current = set(sources.items()) == _reported(read_manifest(layout.report))
+    started = begin(layout, config, phase, sources=sources, force=force or not current)
+    if started is None:
+        say(f"already done: {page}")
+        return
+    html = render(run).encode()
+    write_atomic(page, html)
+    counts = {"stages": len(run.scores), "phases": len(run.finished), "bytes": len(html)}
+    finish(started, outputs={"index.html": digest_bytes(html)}, counts=counts)
+    say(f"report: {page}, {len(html) / 1e6:.1f} MB")
+
+
+def _reported(manifest: dict[str, dict[str, str]] | None) -> set[tuple[str, str]]:
+    inputs = manifest["inputs"] if manifest else {}
+    return {(name, digest) for name, digest in inputs.items() if name.endswith("manifest.json")}

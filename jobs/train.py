@@ -1,0 +1,73 @@
+"""`selfsyn train`: one stage's task model, from whatever that stage may learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.options import (
+    bound_option,
+    device_option,
+    dry_run_option,
+    force_option,
+    round_option,
+    run_option,
+    stage_of,
+    workers_option,
+)
+
+
+@click.command()
+@run_option
+@round_option
+@bound_option
+@device_option
+@workers_option
+@force_option
+@dry_run_option
+def command(
+    root: Path, round_: int | None, bound: str | None, device: str, workers: int | None, force: bool, dry_run: bool
+) -> None:
+    """Train a task model.
+
+    --bound source-only learns from the synthetic images as they are: the start of everything. Round 0 goes on with adapted
+    images; round K goes on from round K-1, also with label store K, by the share that run.toml gives. --bound oracle
+    learns from real labels: a bound, no result.
+    """
+    from selfsyn import devices
+    from selfsyn.files import digest_file
+    from selfsyn.flow import train_phase
+    from selfsyn.phase import begin, finish, open_run, require
+    from selfsyn.progress import say
+    from selfsyn.task.stages import first_net, mixture_of, schedule_of
+    from selfsyn.task.train import HISTORY, WEIGHTS, fit
+
+    layout, config = open_run(root)
+    stage = stage_of(round_, bound)
+    phase = train_phase(config, stage=stage)
+    if dry_run:
+        click.echo(f"{phase.name}: reads {', '.join(phase.needs) or 'the data sets'}; writes {layout.root / phase.folder}")
+        return
+    require(layout, phase)
+    target = devices.resolve(device)
+    devices.set_deterministic()
+    mixture, sources = mixture_of(layout, config, stage=stage)
+    net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
+    started = begin(layout, config, phase, sources=sources, force=force)
+    if started is None:
+        say(f"{phase.name}: already done")
+        return
+    fit(
+        net,
+        mixture,
+        schedule=schedule,
+        config=config,
+        folder=started.folder,
+        device=target,
+        workers=devices.worker_count(workers),
+    )
+    outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
+    counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
+    examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}
+    finish(started, outputs=outputs, counts={**counts, **examples}, device=devices.describe(target))

@@ -1,0 +1,126 @@
+"""`selfsyn world`: frames of the built-in street world, for a run or for any folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.options import dry_run_option, force_option, workers_option
+from selfsyn.config import RunConfig
+from selfsyn.errors import InputError
+from selfsyn.layout import Layout
+
+# Frames of the held-out split are counted from here, so that no seed's training frames are among them.
+HELD_OUT_FIRST = 500_000
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """'240x176' -> (240, 176)."""
+
+    name = "WxH"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """The (width, height) in pixels, each at least 32."""
+        width, cross, height = str(value).partition("x")
+        if not (cross and width.isdigit() and height.isdigit() and min(int(width), int(height)) >= 32):
+            self.fail(f"{value!r}: expected WIDTHxHEIGHT, both at least 32, for example 240x176", param, ctx)
+        return int(width), int(height)
+
+
+@click.command()
+@click.option("--run", "root", type=click.Path(path_type=Path, file_okay=False), help="Render what this run's run.toml asks for.")
+@click.option(
+    "--look", type=click.Choice(["engine", "camera"]), help="engine: a game's look; camera: the stand-in for real photos."
+)
+@click.option("--count", type=click.IntRange(1), help="How many frames.")
+@click.option("--size", type=Size(), default="240x176", show_default=True, help="Frame size in pixels.")
+@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another world.")
+@click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="Index of the first frame.")
+@click.option("--split", default="train", show_default=True, help="The split's name in Cityscapes' layout (camera).")
+@workers_option
+@force_option
+@dry_run_option
+def command(
+    root: Path | None,
+    look: str | None,
+    count: int | None,
+    size: tuple[int, int],
+    folder: Path | None,
+    seed: int,
+    first: int,
+    split: str,
+    workers: int | None,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Render labelled street frames: --look engine in GTA5's layout, --look camera in Cityscapes' layout.
+
+    Either for a run (--run), or anywhere (--look, --count and --to).
+    """
+    if root is not None:
+        _render_for_run(root, workers=workers, force=force, dry_run=dry_run)
+        return
+    if look is None or count is None or folder is None:
+        raise InputError("give either --run DIR, or --look, --count and --to")
+    if dry_run:
+        click.echo(f"world: would write {count} frames of {size[0]}x{size[1]} in look {look} to {folder}")
+        return
+    _render(folder, look=look, seed=seed, first=first, count=count, size=size, split=split, workers=workers)
+
+
+def _render_for_run(root: Path, *, workers: int | None, force: bool, dry_run: bool) -> None:
+    from selfsyn.files import digest_lines, digest_listing
+    from selfsyn.flow import world_phase
+    from selfsyn.phase import begin, finish, open_run
+    from selfsyn.progress import say
+
+    layout, config = open_run(root)
+    if not world_phase(config):
+        raise InputError(f"{layout.configuration}: world asks for no frames; set world.engine, world.camera or world.held_out")
+    if dry_run:
+        click.echo(f"world: would write {config.world} to {layout.world}")
+        return
+    started = begin(layout, config, world_phase(config)[0], force=force)
+    if started is None:
+        say("world: already done")
+        return
+    _render_parts(layout, config, workers=workers)
+    parts = {name: sorted((layout.world / name).rglob("[!.]*.png")) for name in ("engine", "camera")}
+    outputs = {name: digest_listing(paths, root=layout.world) for name, paths in parts.items()}
+    finish(started, outputs={**outputs, "all": digest_lines(outputs.values())}, counts=vars(config.world))
+
+
+def _render_parts(layout: Layout, config: RunConfig, *, workers: int | None) -> None:
+    world, engine, camera = config.world, layout.world / "engine", layout.world / "camera"
+    for folder, look, first, count, split in (
+        (engine, "engine", 0, world.engine, "train"),
+        (camera, "camera", 0, world.camera, "train"),
+        (camera, "camera", HELD_OUT_FIRST, world.held_out, "val"),
+    ):
+        if count:
+            _render(folder, look=look, seed=config.seed, first=first, count=count, size=config.size, split=split, workers=workers)
+
+
+def _render(
+    folder: Path, *, look: str, seed: int, first: int, count: int, size: tuple[int, int], split: str, workers: int | None
+) -> None:
+    import os
+
+    from selfsyn.progress import counter
+    from selfsyn.world.write import write_world
+
+    cores = len(os.sched_getaffinity(0)) if workers is None else max(1, workers)
+    with counter(total=count, label=f"render {look} {split}") as done:
+        write_world(
+            folder,
+            look=look,
+            seed=seed,
+            first=first,
+            count=count,
+            size=size,
+            split=split,
+            workers=cores,
+            on_frame=lambda _: done(),
+        )

@@ -1,0 +1,181 @@
+"""What a user meets: help, the README's words, and one line for each mistake, with nothing written."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from tiny_run import make, selfsyn, selfsyn_here
+
+from jobs.__main__ import VERBS, cli
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = CliRunner().invoke(cli, [verb, "--help"])
+    assert done.exit_code == 0, done.output
+    assert "--run" in done.output
+    text = done.output.split("Options:")[0]
+    assert len(text.split()) > 8
+
+
+def test_the_readme_names_every_verb_and_only_targets_that_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [verb for verb in VERBS if f"selfsyn {verb}" not in readme] == []
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", readme, re.M))
+    makefile = (ROOT / "Makefile").read_text()
+    assert {"demo", "test", "check"} <= targets
+    assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.M)] == []
+
+
+def test_the_readmes_options_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for verb, options in re.findall(r"selfsyn ([a-z-]+)((?: [^\n`|]+)?)", readme):
+        if verb not in VERBS:
+            continue
+        known = CliRunner().invoke(cli, [verb, "--help"]).output
+        for option in re.findall(r"--[a-z-]+", options):
+            assert option in known, (verb, option)
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def refused(run: Path, *arguments: object, code: int = 2) -> str:
+    """The one line that a refused verb says; the run folder is as before."""
+    before = files_of(run)
+    ended, said = selfsyn_here(*arguments)
+    assert ended == code, (ended, said)
+    assert len(said.strip().splitlines()) == 1, said
+    assert files_of(run) == before
+    return said
+
+
+def picture(path: Path, value: int = 9, size: tuple[int, int] = (64, 48)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(value).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def users_run(tmp_path: Path, *settings: str) -> Path:
+    """A run on data that a user brought: GTA5's and Cityscapes' layouts."""
+    for number in (1, 2, 3):
+        picture(tmp_path / f"gta/images/{number:05d}.png", number)
+        label = Image.fromarray(np.full((48, 64), 7, dtype=np.uint8))
+        (tmp_path / "gta/labels").mkdir(exist_ok=True)
+        label.save(tmp_path / f"gta/labels/{number:05d}.png")
+        picture(tmp_path / f"city/leftImg8bit/train/ulm/ulm_{number}_leftImg8bit.png", 10 + number)
+        picture(tmp_path / f"city/leftImg8bit/val/ulm/ulm_v{number}_leftImg8bit.png", 20 + number)
+        (tmp_path / "city/gtFine/val/ulm").mkdir(parents=True, exist_ok=True)
+        label.save(tmp_path / f"city/gtFine/val/ulm/ulm_v{number}_gtFine_labelIds.png")
+    roots = [f"synthetic.root={tmp_path}/gta", f"real.root={tmp_path}/city", f"held_out.root={tmp_path}/city"]
+    none = ["world.engine=0", "world.camera=0", "world.held_out=0"]
+    return make(tmp_path / "run", *roots, *none, *settings)
+
+
+def test_a_mistake_is_one_line_and_exit_code_2_of_the_real_program(tmp_path: Path) -> None:
+    done = selfsyn("adapt", "--run", tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (2, 1, ""), done.stderr
+
+
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    run = users_run(tmp_path, f"real.root={tmp_path}/empty")
+    assert "no image of layout cityscapes" in refused(run, "round", "--run", run, "--rounds", 1)
+
+
+def test_labels_that_do_not_match(tmp_path: Path) -> None:
+    run = users_run(tmp_path)
+    (tmp_path / "gta/labels/00002.png").unlink()
+    for verb in (["round", "--rounds", "1"], ["train", "--bound", "source-only"]):
+        assert "1 of 3 images have no label" in refused(run, verb[0], "--run", run, *verb[1:])
+
+
+def test_a_truncated_png(tmp_path: Path) -> None:
+    run = users_run(tmp_path)
+    victim = tmp_path / "gta/images/00002.png"
+    victim.write_bytes(victim.read_bytes()[:-30])
+    assert "00002.png: truncated" in refused(run, "train", "--run", run, "--bound", "source-only")
+
+
+def test_a_missing_weights_file(tmp_path: Path) -> None:
+    run = users_run(tmp_path, f"task.weights={tmp_path}/none.safetensors")
+    assert "none.safetensors: no such file" in refused(run, "train", "--run", run, "--bound", "source-only")
+    assert "none.safetensors: no such file" in refused(run, "round", "--run", run, "--rounds", 1)
+
+
+def test_an_unknown_key_in_run_toml(tmp_path: Path) -> None:
+    run = users_run(tmp_path)
+    path = run / "run.toml"
+    path.write_text(path.read_text().replace("decoder_channels", "decoder_chanels"))
+    assert "unknown key task.decoder_chanels; did you mean task.decoder_channels?" in refused(run, "adapt", "--run", run)
+
+
+def test_held_out_images_that_are_trained_on(tmp_path: Path) -> None:
+    run = users_run(tmp_path, "real.split=val")
+    assert "both in real and in held_out" in refused(run, "round", "--run", run, "--rounds", 1)
+
+
+def test_a_phase_before_its_time_names_what_to_run(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    for verb, missing in ((["train", "--round", 0], "world"), (["pseudo-label", "--round", 1], "world"), (["adapt"], "world")):
+        assert f"{missing}: not finished" in refused(run, verb[0], "--run", run, *verb[1:], code=3)
+
+
+def test_a_run_folder_without_configuration(tmp_path: Path) -> None:
+    assert "run.toml: not found; make it with `selfsyn init" in refused(tmp_path, "adapt", "--run", tmp_path)
+
+
+def test_cuda_that_is_not_there(tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    run = users_run(tmp_path)
+    assert "sees no CUDA device" in refused(run, "train", "--run", run, "--bound", "source-only", "--device", "cuda")
+
+
+def test_init_keeps_an_existing_run(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    assert "there already, and differs" in refused(run, "init", "demo", "--run", run, "--set", "seed=5")
+
+
+def test_dry_runs_write_nothing(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    before = files_of(run)
+    for verb in (["world"], ["train", "--round", 0], ["fit-adapter"], ["adapt"], ["round", "--rounds", 1]):
+        code, said = selfsyn_here(verb[0], "--run", run, *verb[1:], "--dry-run")
+        assert code == 0, said
+    assert files_of(run) == before
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):  # type: ignore[no-untyped-def]
+    """A file system of 200 KiB; needs the right to mount."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", folder], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("no right to mount a tmpfs here: the full disk is not tried")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=False)
+
+
+def test_a_full_disk_stops_the_phase_and_room_lets_it_go_on(small_disk: Path) -> None:
+    run = make(small_disk / "run", "size=[192, 128]")
+    full = selfsyn("world", "--run", run, "--workers", 1)
+    assert full.returncode not in (0, 2, 3), full.stderr
+    assert "no room" in full.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in full.stderr
+    assert not (run / "world/manifest.json").exists()
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    done = selfsyn("world", "--run", run, "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert len(list((run / "world").rglob("[!.]*.png"))) == 2 * (6 + 5 + 3)
