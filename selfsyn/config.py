@@ -158,12 +158,14 @@ class Rounds:
     steps: updates in each round.  learning_rate: at the start of each round, for the backbone.
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
+    class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
     """
 
     steps: int = 10_000
     learning_rate: float = 5e-4
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
+    class_mix: float = 0.0
 
     def __post_init__(self) -> None:
         _require(
@@ -171,6 +173,7 @@ class Rounds:
         )
         _require(all(0 <= s < 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1)")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
+        _require(0 <= self.class_mix <= 1, f"rounds.class_mix is {self.class_mix}; expected a share in [0, 1]")
 
     def real_share_of(self, round_: int) -> float:
         """The share of real images in a batch of round `round_`."""

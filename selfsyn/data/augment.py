@@ -23,6 +23,19 @@ def augmented(image: Picture, label: Picture, *, augment: Augment, rng: np.rando
     return _with_cutout(image, np.ascontiguousarray(label), most=augment.cutout, rng=rng)
 
 
+def class_mixed(
+    image: Picture, label: Picture, *, onto: tuple[Picture, Picture], rng: np.random.Generator
+) -> tuple[Picture, Picture]:
+    """ClassMix (Olsson et al. 2021, between domains as in DACS): half of the label's classes, drawn at random, cut out of
+    `image` and laid over the image and label `onto`, all of one size. A label with a single class gives it whole.
+    """
+    classes = np.unique(label[label != IGNORE])
+    drawn = rng.permutation(classes)[: (len(classes) + 1) // 2]
+    cut = np.isin(label, drawn)
+    below_image, below_label = onto
+    return np.where(cut[..., None], image, below_image), np.where(cut, label, below_label)
+
+
 def _zoomed(image: Picture, label: Picture, *, most: float, rng: np.random.Generator) -> tuple[Picture, Picture]:
     height, width = label.shape
     factor = np.exp(rng.uniform(0, np.log(most))) if most > 1 else 1.0

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selfsyn.ahead import ahead
 from selfsyn.config import Augment
-from selfsyn.data.augment import augmented
+from selfsyn.data.augment import augmented, class_mixed
 from selfsyn.data.frames import Frame, LabelledFrame
 from selfsyn.errors import InputError
 from selfsyn.images import read_image, resize_image, resize_label
@@ -91,6 +91,7 @@ class Mixture:
     """What a training learns from, and how a batch is made of it.
 
     labelled: frames with their own labels.  pseudo: pseudo-labelled frames; `real` of each batch's images are such.
+    class_mix: the share of those over which half the classes of a labelled frame are laid.
     """
 
     labelled: Sequence[Example]
@@ -101,6 +102,7 @@ class Mixture:
     augment: Augment
     seed: int
     purpose: str
+    class_mix: float = 0.0
 
     def __post_init__(self) -> None:
         if self.real and not self.pseudo:
@@ -114,6 +116,9 @@ class Mixture:
         which = item_at(place, count=len(pool), seed=self.seed, purpose=f"{self.purpose} {'real' if is_real else 'synthetic'}")
         image, label = pool[which].read(self.size)
         rng = generator(self.seed, f"{self.purpose} augment", step, slot)
+        if is_real and rng.random() < self.class_mix:
+            donor = self.labelled[int(rng.integers(len(self.labelled)))]
+            image, label = class_mixed(*donor.read(self.size), onto=(image, label), rng=rng)
         return *augmented(image, label, augment=self.augment, rng=rng), pool[which].name
 
     def read_batch(self, step: int) -> Batch:

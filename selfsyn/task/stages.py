@@ -86,4 +86,5 @@ def _mixture(
         augment=config.train.augment,
         seed=config.seed,
         purpose=f"train {stage}",
+        class_mix=config.rounds.class_mix,
     )
