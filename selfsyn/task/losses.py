@@ -31,7 +31,9 @@ def weighted_cross_entropy(logits_BKHW: Tensor, label_BHW: Tensor, *, weights_K:
 
     Divided by pixels and not by weights, so that a batch of rare classes counts for more.
     """
-    losses = F.cross_entropy(logits_BKHW, label_BHW, weight=weights_K, ignore_index=IGNORE, reduction="sum")
+    # Pixels as rows: with channels last in memory this is a view, and the softmax runs along memory, twice as fast.
+    logits_PK, label_P = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2), label_BHW.flatten()
+    losses = F.cross_entropy(logits_PK, label_P, weight=weights_K, ignore_index=IGNORE, reduction="sum")
     return losses / (label_BHW != IGNORE).sum().clamp(min=1)
 
 

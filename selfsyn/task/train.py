@@ -65,7 +65,7 @@ def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Ten
         {"params": [p for p in net.parameters() if id(p) in backbone], "factor": 1.0},
         {"params": [p for p in net.parameters() if id(p) not in backbone], "factor": config.head_factor},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=config.weight_decay, fused=True)
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
     return TrainState(net, average, optimizer, schedule, weights_K.to(device))
 
@@ -82,19 +82,15 @@ def losses_of(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, T
     images = normalised(batch.images.to(device), mean=config.task.mean, std=config.task.std)
     labels = batch.labels.to(device).long()
     scores: Scores = state.net(images)
-    cut = batch.synthetic
+    sizes = {"loss_synthetic": batch.synthetic, "loss_pseudo": len(labels) - batch.synthetic}
     # Class weights act on true labels only: the teacher learned with them, so on its labels they would count twice, and
     # rare classes would spread from round to round.
-    parts = {
-        "loss_synthetic": (slice(0, cut), state.weights_K),
-        "loss_pseudo": (slice(cut, None), torch.ones_like(state.weights_K)),
-    }
+    weights_K = {"loss_synthetic": state.weights_K, "loss_pseudo": torch.ones_like(state.weights_K)}
+    present = {name: size for name, size in sizes.items() if size}
+    parts = zip(*(tensor.split(list(present.values())) for tensor in (*scores, labels)), strict=True)
     return {
-        name: segmentation_loss(
-            Scores(scores.main[part], scores.auxiliary[part]), labels[part], weights_K=weights_K, auxiliary=config.train.auxiliary
-        )
-        for name, (part, weights_K) in parts.items()
-        if len(labels[part])
+        name: segmentation_loss(Scores(main, auxiliary), label, weights_K=weights_K[name], auxiliary=config.train.auxiliary)
+        for name, (main, auxiliary, label) in zip(present, parts, strict=True)
     }
 
 
