@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from export.teacher import Teacher, usable_cores
 from selfsyn.ahead import ahead
-from selfsyn.data.frames import Frame
+from selfsyn.data.frames import Frame, place
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, digest_lines, write_atomic
 from selfsyn.images import encode_label_png, encode_png, read_ids, read_image, resize_image
@@ -95,17 +95,17 @@ def answers(frames: Iterable[F], *, teacher: Teacher, codecs: Codecs) -> Iterato
 
 
 def label_frames(
-    frames: Sequence[Frame], *, teacher: Teacher, folder: Path, root: Path, codecs: Codecs
+    frames: Sequence[Frame], *, teacher: Teacher, folder: Path, roots: Sequence[Path], codecs: Codecs
 ) -> Iterator[tuple[Row, NDArray[np.int64]]]:
     """Write labels/NAME.png and confidence/NAME.png below `folder` for each frame; -> index row and (19, 256) histogram.
 
     The files are the state: a frame whose two files exist is not shown to the teacher again, its row is made from them.
-    root: the data set's folder, from which the index names images. InputError for an image that cannot be read.
+    roots: the data sets' folders, from which the index names images. InputError for an image that cannot be read.
     """
     done = {frame.name for frame in frames if all(path.exists() for path in _paths(folder, frame))}
-    recalled = partial(_recalled, folder=folder, root=root, size=teacher.size)
+    recalled = partial(_recalled, folder=folder, roots=roots, size=teacher.size)
     yield from codecs.overlapped(recalled, [frame for frame in frames if frame.name in done])
-    written = partial(_written, folder=folder, root=root)
+    written = partial(_written, folder=folder, roots=roots)
     todo = [frame for frame in frames if frame.name not in done]
     yield from codecs.overlapped(written, answers(todo, teacher=teacher, codecs=codecs))
 
@@ -129,27 +129,29 @@ def _paths(folder: Path, frame: Frame) -> tuple[Path, Path]:
     return folder / "labels" / f"{frame.name}.png", folder / "confidence" / f"{frame.name}.png"
 
 
-def _written(answer: Answer[Frame], *, folder: Path, root: Path) -> tuple[Row, NDArray[np.int64]]:
+def _written(answer: Answer[Frame], *, folder: Path, roots: Sequence[Path]) -> tuple[Row, NDArray[np.int64]]:
     data = encode_label_png(answer.label), encode_png(answer.confidence)
     for path, content in zip(_paths(folder, answer.frame), data, strict=True):
         write_atomic(path, content)
-    return _described(answer, data=data, folder=folder, root=root)
+    return _described(answer, data=data, folder=folder, roots=roots)
 
 
-def _recalled(frame: Frame, *, folder: Path, root: Path, size: tuple[int, int]) -> tuple[Row, NDArray[np.int64]]:
+def _recalled(frame: Frame, *, folder: Path, roots: Sequence[Path], size: tuple[int, int]) -> tuple[Row, NDArray[np.int64]]:
     paths = _paths(folder, frame)
     label, confidence = (read_ids(path) for path in paths)
     if not label.shape == confidence.shape == size[::-1] or label.max() >= CLASS_COUNT:
         raise InputError(f"{paths[0]}: not an answer of this teacher; delete it and run the same command again")
     data = paths[0].read_bytes(), paths[1].read_bytes()
-    return _described(Answer(frame, label, confidence), data=data, folder=folder, root=root)
+    return _described(Answer(frame, label, confidence), data=data, folder=folder, roots=roots)
 
 
-def _described(answer: Answer[Frame], *, data: tuple[bytes, bytes], folder: Path, root: Path) -> tuple[Row, NDArray[np.int64]]:
+def _described(
+    answer: Answer[Frame], *, data: tuple[bytes, bytes], folder: Path, roots: Sequence[Path]
+) -> tuple[Row, NDArray[np.int64]]:
     label, confidence = (str(path.relative_to(folder)) for path in _paths(folder, answer.frame))
     row = Row(
         name=answer.frame.name,
-        image=str(answer.frame.image.relative_to(root)),
+        image=place(answer.frame.image, roots),
         label=label,
         confidence=confidence,
         label_digest=digest_bytes(data[0]),

@@ -23,11 +23,14 @@ from jobs.options import (
 if TYPE_CHECKING:
     from export.pipeline import Answer
     from export.teacher import Teacher
+    from selfsyn.config import RunConfig
     from selfsyn.data.frames import LabelledFrame
-    from selfsyn.labels import Protocol
+    from selfsyn.flow import Phase
+    from selfsyn.layout import Layout
     from selfsyn.phase import Started
 
 METRICS = "metrics.json"
+PREDICTIONS = "predictions"
 PICTURES = 8
 
 
@@ -39,8 +42,20 @@ PICTURES = 8
 @workers_option
 @force_option
 @dry_run_option
+@click.option(
+    "--write-predictions",
+    is_flag=True,
+    help="Also write predictions/NAME.png: Cityscapes label ids at the label's size, as the official evaluation reads them.",
+)
 def command(
-    root: Path, round_: int | None, bound: str | None, device: str, workers: int | None, force: bool, dry_run: bool
+    root: Path,
+    round_: int | None,
+    bound: str | None,
+    device: str,
+    workers: int | None,
+    force: bool,
+    dry_run: bool,
+    write_predictions: bool,
 ) -> None:
     """Score a stage's teacher on the held-out labelled real images.
 
@@ -50,8 +65,7 @@ def command(
     from export.teacher import load, usable_device
     from selfsyn.data.sources import held_out
     from selfsyn.flow import evaluate_phase
-    from selfsyn.labels import protocol
-    from selfsyn.phase import begin, open_run, read_manifest, require
+    from selfsyn.phase import open_run, require
     from selfsyn.progress import say
 
     layout, config = open_run(root)
@@ -63,44 +77,72 @@ def command(
         return
     require(layout, phase)
     frames, digest = held_out(layout, config)
-    if force or read_manifest(layout.root / phase.folder) is None:
+    if force or not _is_done(layout.root / phase.folder, write_predictions=write_predictions):
         device = usable_device(device)
-    started = begin(layout, config, phase, sources={"held_out": digest}, force=force)
+    started = _begun(layout, config, phase, digest=digest, force=force, write_predictions=write_predictions)
     if started is None:
         say(f"{phase.name}: already done")
         return
     teacher = load(layout.teacher(stage), device=device)
-    assert config.held_out is not None  # or held_out() had refused
-    _evaluate(started, frames, rules=protocol(config.held_out.protocol), teacher=teacher, workers=workers)
+    _evaluate(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
 
 
-def _evaluate(started: Started, frames: list[LabelledFrame], *, rules: Protocol, teacher: Teacher, workers: int | None) -> None:
+def _is_done(folder: Path, *, write_predictions: bool) -> bool:
+    """Whether the evaluation is finished, with its predictions if they are asked for."""
+    from selfsyn.phase import read_manifest
+
+    manifest = read_manifest(folder)
+    return manifest is not None and (not write_predictions or PREDICTIONS in manifest["counts"])
+
+
+def _begun(
+    layout: Layout, config: RunConfig, phase: Phase, *, digest: str, force: bool, write_predictions: bool
+) -> Started | None:
+    """Begin, or begin anew an evaluation that is finished but lacks the predictions; None when there is nothing to do."""
+    from selfsyn.phase import begin
+    from selfsyn.progress import say
+
+    started = begin(layout, config, phase, sources={"held_out": digest}, force=force)
+    if started is None and not _is_done(layout.root / phase.folder, write_predictions=write_predictions):
+        say(f"{phase.name}: finished without predictions; evaluating again to write them")
+        return begin(layout, config, phase, sources={"held_out": digest}, force=True)
+    return started
+
+
+def _evaluate(
+    started: Started, frames: list[LabelledFrame], *, teacher: Teacher, workers: int | None, write_predictions: bool
+) -> None:
     from selfsyn.files import digest_file, write_json
+    from selfsyn.labels import protocol
     from selfsyn.metrics import scores
     from selfsyn.phase import finish
 
-    result = scores(_counts(started, frames, rules=rules, teacher=teacher, workers=workers), protocol=rules)
+    assert started.config.held_out is not None  # or held_out() had refused
+    counted = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
+    result = scores(counted, protocol=protocol(started.config.held_out.protocol))
     write_json(started.folder / METRICS, result)
     click.echo(_table(result))
-    figures = {"images": len(frames), "miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"]}
-    outputs = {METRICS: digest_file(started.folder / METRICS)}
-    finish(started, outputs=outputs, counts={**figures, "teacher": teacher.digest}, device=teacher.provider)
+    counts = {"images": len(frames), "miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"]}
+    counts |= {"teacher": teacher.digest} | ({PREDICTIONS: len(frames)} if write_predictions else {})
+    # The predictions are no output: they are for other programs, and writing them later leaves the digest as it is.
+    finish(started, outputs={METRICS: digest_file(started.folder / METRICS)}, counts=counts, device=teacher.provider)
 
 
 def _counts(
-    started: Started, frames: list[LabelledFrame], *, rules: Protocol, teacher: Teacher, workers: int | None
+    started: Started, frames: list[LabelledFrame], *, teacher: Teacher, workers: int | None, write_predictions: bool
 ) -> NDArray[np.int64]:
-    """-> (K, K) confusion counts of all frames; writes the pictures of a few."""
+    """-> (19, 19) confusion counts of all frames; writes the pictures of a few, and the predictions if asked."""
     from functools import partial
 
     from export.pipeline import Codecs, answers, evenly_spaced
+    from selfsyn.labels import CLASS_COUNT
     from selfsyn.progress import track
     from selfsyn.stopping import Stopping
 
     stopping = Stopping()
     shown = frozenset(frame.name for frame in evenly_spaced(frames, count=PICTURES))
-    counted = partial(_counted, rules=rules, shown=shown, folder=started.folder / "pictures")
-    total = np.zeros((len(rules.names), len(rules.names)), np.int64)
+    counted = partial(_counted, shown=shown, folder=started.folder, write_predictions=write_predictions)
+    total = np.zeros((CLASS_COUNT, CLASS_COUNT), np.int64)
     with Codecs(workers=workers) as codecs:
         counts = codecs.overlapped(counted, answers(frames, teacher=teacher, codecs=codecs))
         for one in track(counts, total=len(frames), label=started.phase.name):
@@ -109,19 +151,55 @@ def _counts(
     return total
 
 
-def _counted(answer: Answer[LabelledFrame], *, rules: Protocol, shown: frozenset[str], folder: Path) -> NDArray[np.int64]:
+def _counted(answer: Answer[LabelledFrame], *, shown: frozenset[str], folder: Path, write_predictions: bool) -> NDArray[np.int64]:
     from selfsyn.files import write_atomic
-    from selfsyn.images import encode_label_png, resize_label
-    from selfsyn.metrics import confusion, merged
+    from selfsyn.images import encode_label_png, encode_png, resize_label
+    from selfsyn.labels import LABEL_ID_OF_TRAIN_ID
 
-    if answer.frame.name in shown:
-        write_atomic(folder / f"{answer.frame.name}.png", encode_label_png(answer.label))
-    label = answer.frame.read_label()
-    predicted = resize_label(answer.label, size=label.shape[::-1])
-    return confusion(merged(rules, label), merged(rules, predicted), classes=len(rules.names))
+    frame, name = answer.frame, f"{answer.frame.name}.png"
+    if frame.name in shown:
+        write_atomic(folder / "pictures" / name, encode_label_png(answer.label))
+    ids = frame.dataset.read(frame.label)
+    predicted = resize_label(answer.label, size=ids.shape[::-1])
+    if write_predictions:
+        write_atomic(folder / PREDICTIONS / name, encode_png(LABEL_ID_OF_TRAIN_ID[predicted]))
+    return _confusion(frame, ids, predicted)
+
+
+def _confusion(frame: LabelledFrame, ids: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Ids on disk and predicted train ids, (H, W) each -> (19, 19) counts. InputError for an id that is not the data set's."""
+    from selfsyn.images import to_train_ids
+    from selfsyn.labels import CLASS_COUNT
+    from selfsyn.metrics import folded, joint_counts
+
+    counts = joint_counts(ids, predicted)
+    # The few ids that occur are translated, not every pixel: that took five times as long as the counting.
+    present = np.flatnonzero(counts.any(axis=1)).astype(np.uint8)
+    rows = to_train_ids(present, table=frame.dataset.table, known=frame.dataset.known, path=frame.label)
+    return folded(counts[present], rows=rows, columns=np.arange(counts.shape[1]), classes=CLASS_COUNT)
 
 
 def _table(result: dict[str, Any]) -> str:
-    rows = [*result["class_iou"].items(), ("mIoU", result["miou"]), ("pixel accuracy", result["pixel_accuracy"])]
-    lines = [f"{name:<16}{'-' if value is None else f'{100 * value:.1f}':>6}" for name, value in rows]
-    return "\n".join([f"{result['protocol']}, percent", *lines])
+    """What metrics.json holds -> lines for a person: a column for each variant, or one for a protocol without variants."""
+    from selfsyn.labels import VARIANTS
+
+    if "variants" not in result:
+        return "\n".join([f"{result['protocol']}, percent", *_rows([result], width=6)])
+    title = f"{result['protocol']}, percent; {METRICS} gives variant A as its score"
+    heading = " " * 16 + "".join(f"{name:>14}" for name in result["variants"])
+    return "\n".join([title, heading, *_rows(list(result["variants"].values()), width=14), VARIANTS])
+
+
+def _rows(columns: list[dict[str, Any]], *, width: int) -> list[str]:
+    """A row for each class of the first column, which has them all, then mIoU and pixel accuracy; '-' has no ground truth."""
+    cells = [(name, [column["class_iou"].get(name, "") for column in columns]) for name in columns[0]["class_iou"]]
+    cells += [
+        (title, [column[key] for column in columns]) for title, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy"))
+    ]
+    return [f"{title:<16}" + "".join(f"{_percent(value):>{width}}" for value in values) for title, values in cells]
+
+
+def _percent(value: float | str | None) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else f"{100 * value:.1f}"

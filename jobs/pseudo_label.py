@@ -62,10 +62,11 @@ def command(
         say(f"{phase.name}: already done")
         return
     teacher = load(layout.teacher(round_stage(round_ - 1)), device=device)
-    _label(started, frames[shard::shards], teacher=teacher, root=layout.resolve(config.real.root), workers=workers)
+    roots = [layout.resolve(source.root) for source in config.real]
+    _label(started, frames[shard::shards], teacher=teacher, roots=roots, workers=workers)
 
 
-def _label(started: Started, frames: list[Frame], *, teacher: Teacher, root: Path, workers: int | None) -> None:
+def _label(started: Started, frames: list[Frame], *, teacher: Teacher, roots: list[Path], workers: int | None) -> None:
     from export.pipeline import Codecs, label_frames, write_index
     from selfsyn.phase import finish
     from selfsyn.progress import track
@@ -75,7 +76,7 @@ def _label(started: Started, frames: list[Frame], *, teacher: Teacher, root: Pat
     stopping = Stopping()
     rows, counts = [], no_counts()
     with Codecs(workers=workers) as codecs:
-        labelled = label_frames(frames, teacher=teacher, folder=started.folder, root=root, codecs=codecs)
+        labelled = label_frames(frames, teacher=teacher, folder=started.folder, roots=roots, codecs=codecs)
         for row, histogram in track(labelled, total=len(frames), label=started.phase.name):
             rows.append(row)
             counts += histogram

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import tomllib
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsyn.errors import InputError
-from selfsyn.labels import protocol
+from selfsyn.labels import TRAIN_ID_OF_LABEL_ID, overlaid, protocol
 
 
 def _require(condition: bool, message: str) -> None:
@@ -22,28 +23,57 @@ def _require(condition: bool, message: str) -> None:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataFolder:
     """One data set on disk.
 
-    layout: a key of selfsyn.data.LAYOUTS.  root: a folder; relative ones are taken from the run folder.
-    split: the part of the data set, for layouts that have parts.
+    layout: a key of selfsyn.data.LAYOUTS.  root: a folder.  split: the part of the data set, for layouts that have parts.
+    files: a text file with the names of the frames to take, one a line; empty takes all of the split.
+    ids: classes of ids on disk, over the layout's own table: { "20" = "road", "7" = "ignore" }.
+    Relative paths are taken from the run folder.
     """
 
     layout: str
     root: str
     split: str = "train"
+    files: str = ""
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        overlaid(TRAIN_ID_OF_LABEL_ID, self.ids)
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class Source(DataFolder):
+    """One of the synthetic, or one of the real data sets.
+
+    name: tells several sources of a role apart; the layout where it is empty.
+    share: how often its frames are drawn, of all sources of the role; 0 for all of them counts every frame alike.
+    """
+
+    name: str = ""
+    share: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        plain = "/" not in self.called and "__" not in self.called
+        _require(plain, f"the source name {self.called!r} becomes part of file names; expected no / and no __ in it")
+        _require(self.share >= 0, f"the share of {self.called} is {self.share}; expected at least 0")
+
+    @property
+    def called(self) -> str:
+        """The source's name."""
+        return self.name or self.layout
+
+
+@dataclass(frozen=True)
+class HeldOut(DataFolder):
     """The labelled real images that `evaluate` alone reads, and the protocol that scores them."""
 
-    layout: str
-    root: str
     split: str = "val"
     protocol: str = "cityscapes-19"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         protocol(self.protocol)
 
 
@@ -186,13 +216,16 @@ class Rounds:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run's result. size is (width, height) in pixels at which nets see images."""
+    """Everything that decides a run's result. size is (width, height) in pixels at which nets see images.
+
+    synthetic, real: one data set ([synthetic] in run.toml) or several ([[synthetic]], one after another).
+    """
 
     recipe: str
     seed: int
     size: tuple[int, int]
-    synthetic: Source
-    real: Source
+    synthetic: tuple[Source, ...]
+    real: tuple[Source, ...]
     held_out: HeldOut | None = None
     world: World = field(default_factory=World)
     adapter: Adapter = field(default_factory=Adapter)
@@ -204,8 +237,18 @@ class RunConfig:
         _require(
             all(side >= 32 and side % 4 == 0 for side in self.size), f"size is {self.size}; expected multiples of 4, at least 32"
         )
+        for role in ("synthetic", "real"):
+            _check_sources(getattr(self, role), role=role)
         fits = self.adapter.crop <= min(self.size)
         _require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
+
+
+def _check_sources(sources: tuple[Source, ...], *, role: str) -> None:
+    names = [source.called for source in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    _require(not twice, f"two {role} sources are called {', '.join(twice)}; give each a name of its own")
+    shares = [source.share for source in sources]
+    _require(all(shares) or not any(shares), f"the shares of the {role} sources are {shares}; expected all, or none")
 
 
 def load(path: Path) -> RunConfig:
@@ -244,19 +287,31 @@ def difference(ours: RunConfig, theirs: RunConfig) -> list[str]:
 
 def with_settings(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """`values` with each 'dotted.key=value' applied; the value is TOML, or a bare word taken as a string."""
-    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    result = copy.deepcopy(dict(values))
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise InputError(f"--set {setting!r}: expected KEY=VALUE, for example train.steps=300")
         *tables, leaf = key.strip().split(".")
-        node: dict[str, Any] = result
+        node: Any = result
         for table in tables:
-            node = node.setdefault(table, {})
-            if not isinstance(node, dict):
-                raise InputError(f"--set {setting!r}: {table} is a value, not a table")
+            node = _inside(node, table, setting=setting)
+        if isinstance(node, list):
+            raise InputError(f"--set {setting!r}: {len(node)} tables are there; name one of them, KEY.0.…")
         node[leaf] = _value_of(text.strip())
     return result
+
+
+def _inside(node: dict[str, Any] | list[dict[str, Any]], table: str, *, setting: str) -> dict[str, Any] | list[dict[str, Any]]:
+    """The table `table` of `node`, or the table at that number of a list of tables."""
+    if isinstance(node, list):
+        if not (table.isdecimal() and int(table) < len(node)):
+            raise InputError(f"--set {setting!r}: {table} is no number of a source; expected 0 to {len(node) - 1}")
+        return node[int(table)]
+    inside: Any = node.setdefault(table, {})
+    if not isinstance(inside, dict | list):
+        raise InputError(f"--set {setting!r}: {table} is a value, not a table")
+    return inside
 
 
 def _value_of(text: str) -> Any:
@@ -287,6 +342,10 @@ def _convert(hint: Any, value: Any, *, name: str) -> Any:
         return _build(typing.cast(type, hint), value, prefix=name + ".")
     if typing.get_origin(hint) is tuple:
         return _convert_tuple(hint, value, name=name)
+    if typing.get_origin(hint) is dict:
+        fits = isinstance(value, Mapping) and all(isinstance(item, str) for item in value.values())
+        _require(fits, f"{name} is {value!r}; expected a table of words")
+        return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     _require(type(value) is hint, f"{name} is {value!r}; expected {hint.__name__}")
@@ -296,19 +355,32 @@ def _convert(hint: Any, value: Any, *, name: str) -> Any:
 def _convert_tuple(hint: Any, value: Any, *, name: str) -> tuple[Any, ...]:
     inner = typing.get_args(hint)
     open_ended = inner[-1] is Ellipsis
+    if dataclasses.is_dataclass(inner[0]) and isinstance(value, Mapping):
+        return (_convert(inner[0], value, name=name),)
     wanted = "a list of at least one" if open_ended else f"a list of {len(inner)}"
     fits = isinstance(value, list | tuple) and (len(value) > 0 if open_ended else len(value) == len(inner))
     _require(fits, f"{name} is {value!r}; expected {wanted} {inner[0].__name__}")
-    return tuple(_convert(inner[0], item, name=name) for item in value)
+    numbered = dataclasses.is_dataclass(inner[0]) and len(value) > 1
+    return tuple(_convert(inner[0], item, name=f"{name}.{i}" if numbered else name) for i, item in enumerate(value))
 
 
 def _write_table(table: Any, prefix: str, lines: list[str]) -> None:
     fields = [(item.name, getattr(table, item.name)) for item in dataclasses.fields(table)]
-    lines += [f"{name} = {_toml(value)}" for name, value in fields if value is not None and not dataclasses.is_dataclass(value)]
+    plain = [(name, value) for name, value in fields if value is not None and not _tables_of(value)]
+    lines += [f"{name} = {_toml(value)}" for name, value in plain]
     for name, value in fields:
-        if dataclasses.is_dataclass(value):
-            lines += ["", f"[{prefix}{name}]"]
-            _write_table(value, f"{prefix}{name}.", lines)
+        tables = _tables_of(value)
+        heading = f"[[{prefix}{name}]]" if len(tables) > 1 else f"[{prefix}{name}]"
+        for inner in tables:
+            lines += ["", heading]
+            _write_table(inner, f"{prefix}{name}.", lines)
+
+
+def _tables_of(value: Any) -> tuple[Any, ...]:
+    """The dataclasses that `value` is, or holds: what run.toml writes as tables."""
+    if dataclasses.is_dataclass(value):
+        return (value,)
+    return value if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]) else ()
 
 
 def _toml(value: Any) -> str:
@@ -316,6 +388,8 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
@@ -325,7 +399,8 @@ def _toml(value: Any) -> str:
 def _leaves(table: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     for item in dataclasses.fields(table):
         value = getattr(table, item.name)
-        if dataclasses.is_dataclass(value):
-            yield from _leaves(value, f"{prefix}{item.name}.")
-        elif value is not None:
+        tables = _tables_of(value)
+        for i, inner in enumerate(tables):
+            yield from _leaves(inner, f"{prefix}{item.name}.{i}." if len(tables) > 1 else f"{prefix}{item.name}.")
+        if not tables and value is not None:
             yield prefix + item.name, value

@@ -25,13 +25,18 @@ def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
     return np.asarray(ImageOps.exif_transpose(_open(data, name)).convert("RGB"))
 
 
+def read_raw(path: Path) -> Image.Image:
+    """The image as it is on disk, mode and all. InputError when unreadable."""
+    return _open(_read(path), str(path))
+
+
 def read_ids(path: Path) -> NDArray[np.uint8]:
     """A label file's raw ids -> (H, W) uint8.
 
     Takes 8-bit grey and palette images as they are on disk: the palette index is the id (converting to grey would turn
     the palette's colours into nonsense). InputError for anything else.
     """
-    image = _open(_read(path), str(path))
+    image = read_raw(path)
     if image.mode not in ("L", "P"):
         raise InputError(f"{path}: a label image of mode {image.mode}; expected 8-bit grey (L) or palette (P) ids")
     return np.asarray(image)

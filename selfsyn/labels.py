@@ -6,7 +6,7 @@ Ids, names and colours are Cityscapes' (cityscapesScripts, helpers/labels.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -52,6 +52,18 @@ def id_table(train_ids: Mapping[int, int]) -> NDArray[np.uint8]:
     return table
 
 
+def overlaid(table: NDArray[np.uint8], ids: Mapping[str, str]) -> NDArray[np.uint8]:
+    """`table` (256,) with the user's own ids on top: {"20": "road", "7": "ignore"}. InputError for another id or class name."""
+    result = table.copy()
+    for text, name in ids.items():
+        if not (text.isdecimal() and int(text) < 256):
+            raise InputError(f"ids: {text!r} is no id; expected a number from 0 to 255 in quotes")
+        if name not in (*CLASSES, "ignore"):
+            raise InputError(f"ids: {text} = {name!r} is no class; expected one of {', '.join(CLASSES)}, or ignore")
+        result[int(text)] = IGNORE if name == "ignore" else CLASSES.index(name)
+    return result
+
+
 TRAIN_ID_OF_LABEL_ID: Final = id_table({label_id: train_id for train_id, (_, label_id, _) in enumerate(_TABLE)})
 LABEL_ID_OF_TRAIN_ID: Final = np.array([label_id for _, label_id, _ in _TABLE] + [0] * (256 - CLASS_COUNT), dtype=np.uint8)
 # Ids that Cityscapes defines: 0..33, and 255 for the licence plate's -1 in eight bits.
@@ -65,14 +77,24 @@ TRAIN_ID_OF_CAMVID_ID: Final = id_table({0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a data set is scored: the scored classes, and which of them each train id counts as.
+    """How counts of train ids become the scores of a data set.
 
-    names: the scored classes, in order.  merge: (19,) class position of each train id.
+    names: the classes that it tells apart, in order.  merge: (19,) position in `names` of each train id.
+    left_out: classes without a score; as a prediction they are wrong.  ignored: classes whose true pixels do not count.
+    variants: protocols whose scores are shown beside this one's.
     """
 
     key: str
     names: tuple[str, ...]
     merge: NDArray[np.int64]
+    left_out: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    variants: tuple[Protocol, ...] = ()
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """The classes that have a score, in order."""
+        return tuple(name for name in self.names if name not in self.left_out)
 
 
 def _camvid() -> Protocol:
@@ -86,9 +108,32 @@ def _camvid() -> Protocol:
     return Protocol("camvid-11", names, np.array([names.index(merged[name]) for name in CLASSES]))
 
 
+# SYNTHIA-RAND-CITYSCAPES lacks three of the 19 classes. The 13-class figure is a mean over 13 of the 16 IoUs: what it leaves
+# out besides is neither merged nor ignored. Published code treats true pixels of the three in two ways, so both are shown:
+# A in AdaptSegNet, Seg-Uncertainty and DAFormer, B in CRST and ProDA (its 16-class data set).
+_NOT_IN_SYNTHIA: Final = ("terrain", "truck", "train")
+_NOT_IN_13: Final = (*_NOT_IN_SYNTHIA, "wall", "fence", "pole")
+VARIANTS: Final = (
+    f"A: true pixels of {', '.join(_NOT_IN_SYNTHIA)} stay, false positives of the class predicted there; B: they are ignored"
+)
+
+
+def _synthia(key: str, *, left_out: tuple[str, ...], ignored: tuple[str, ...] = ()) -> Protocol:
+    return Protocol(key, CLASSES, np.arange(CLASS_COUNT), left_out, ignored)
+
+
+_SYNTHIA_VARIANTS: Final = (
+    _synthia("synthia-16 A", left_out=_NOT_IN_SYNTHIA),
+    _synthia("synthia-16 B", left_out=_NOT_IN_SYNTHIA, ignored=_NOT_IN_SYNTHIA),
+    _synthia("synthia-13 A", left_out=_NOT_IN_13),
+    _synthia("synthia-13 B", left_out=_NOT_IN_13, ignored=_NOT_IN_SYNTHIA),
+)
+
 PROTOCOLS: Final = {
     "cityscapes-19": Protocol("cityscapes-19", CLASSES, np.arange(CLASS_COUNT)),
     "camvid-11": _camvid(),
+    "synthia-16": replace(_SYNTHIA_VARIANTS[0], key="synthia-16", variants=_SYNTHIA_VARIANTS),
+    "synthia-13": replace(_SYNTHIA_VARIANTS[2], key="synthia-13", variants=_SYNTHIA_VARIANTS),
 }
 
 

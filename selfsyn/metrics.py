@@ -1,4 +1,7 @@
-"""Scores from counts: a confusion matrix -> class IoU, mIoU, pixel accuracy. numpy only."""
+"""Scores from counts: a confusion matrix -> class IoU, mIoU, pixel accuracy. numpy only.
+
+Counts are of train ids, whatever the protocol; a protocol merges, leaves out and ignores when they are complete.
+"""
 
 from __future__ import annotations
 
@@ -10,43 +13,92 @@ from numpy.typing import NDArray
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE, Protocol
 
+_IDS = 256
+
+
+def joint_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Two (H, W) uint8 id maps -> (256, 256) pixel counts by both ids, rows of `label`. ValueError when shapes differ."""
+    if label.shape != prediction.shape:
+        raise ValueError(f"label {label.shape} and prediction {prediction.shape}; expected one shape; resize the prediction")
+    rows, columns = label.ravel(), prediction.ravel()
+    # Runs of equal pairs are counted, not pixels: a label map has a hundredth as many. Their ends are where an id changes.
+    changes = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
+    ends = np.append(np.flatnonzero(changes), rows.size - 1)
+    pairs = rows[ends].astype(np.uint16) << 8 | columns[ends]
+    counts = np.bincount(pairs, weights=np.diff(ends, prepend=-1), minlength=_IDS**2)
+    return counts.astype(np.int64).reshape(_IDS, _IDS)
+
+
+def folded(
+    counts: NDArray[np.int64], *, rows: NDArray[np.integer], columns: NDArray[np.integer], classes: int
+) -> NDArray[np.int64]:
+    """(R, C) counts of ids -> (K, K) counts of classes; rows (R,) and columns (C,): the class of each id, or IGNORE.
+
+    Pixels whose true class is IGNORE do not count. ValueError when a counted pixel's class is not below K = `classes`.
+    """
+    row, column = np.nonzero(counts)
+    by_class = np.zeros((_IDS, _IDS), np.int64)
+    np.add.at(by_class, (rows[row], columns[column]), counts[row, column])
+    largest = max((int(axis.max()) for axis in np.nonzero(by_class[:IGNORE]) if axis.size), default=0)
+    if largest >= classes:
+        raise ValueError(f"classes up to {largest}; expected below {classes}; translate the ids first")
+    return by_class[:classes, :classes]
+
 
 def confusion(label: NDArray[np.uint8], prediction: NDArray[np.uint8], *, classes: int) -> NDArray[np.int64]:
     """True and predicted classes of the same shape -> (K, K) pixel counts, rows true, columns predicted.
 
     Pixels whose true class is IGNORE do not count. ValueError when shapes differ or a counted pixel has no class.
     """
-    if label.shape != prediction.shape:
-        raise ValueError(f"label {label.shape} and prediction {prediction.shape}; expected one shape")
-    counted = label != IGNORE
-    true, predicted = label[counted].astype(np.int64), prediction[counted].astype(np.int64)
-    if true.size and max(true.max(), predicted.max()) >= classes:
-        raise ValueError(f"classes up to {max(true.max(), predicted.max())}; expected below {classes}")
-    return np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    same = np.arange(_IDS)
+    return folded(joint_counts(label, prediction), rows=same, columns=same, classes=classes)
 
 
 def merged(protocol: Protocol, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Train ids -> positions of the protocol's scored classes; IGNORE stays."""
-    table = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
+    """Train ids -> positions of the protocol's classes; IGNORE stays."""
+    table = np.full(_IDS, IGNORE, dtype=np.uint8)
     table[: len(protocol.merge)] = protocol.merge
     return table[label]
 
 
 def scores(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
-    """(K, K) counts of the protocol's classes -> what metrics.json holds.
+    """(19, 19) counts of train ids, rows true -> what metrics.json holds; see `figures` for each number.
+
+    confusion: of the scored classes alone.  confusion_19: `counts`.  variants: the figures of each variant by its name,
+    for a protocol that has variants. InputError when no pixel has a scored class.
+    """
+    scored = [protocol.names.index(name) for name in protocol.scored]
+    result = {"protocol": protocol.key, **figures(counts, protocol=protocol)}
+    result |= {"confusion": _by_class(counts, protocol)[np.ix_(scored, scored)].tolist(), "confusion_19": counts.tolist()}
+    if protocol.variants:
+        result["variants"] = {variant.key: figures(counts, protocol=variant) for variant in protocol.variants}
+    return result
+
+
+def figures(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
+    """(19, 19) counts of train ids, rows true -> miou, pixel_accuracy and class_iou by name, each in 0..1.
 
     IoU = true positives / (true + predicted - true positives), of the whole data set at once, not averaged over images.
-    mIoU is the mean over the classes that have ground truth; the others' IoU is None. InputError when no pixel counts.
+    mIoU is the mean over the scored classes that have ground truth; the others' IoU is None.
+    Pixel accuracy = trace / sum over the counted pixels: all with one of the 19 classes, in variant A those of left-out
+    classes too (right where that class is predicted); variant B does not count pixels of its ignored classes.
+    InputError when no pixel has a scored class.
     """
-    true, predicted, hits = counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)
-    present = true > 0
-    if not present.any():
+    by_class = _by_class(counts, protocol)
+    by_class[[name in protocol.ignored for name in protocol.names]] = 0
+    true, predicted, hits = by_class.sum(axis=1), by_class.sum(axis=0), np.diag(by_class)
+    iou = dict(zip(protocol.names, hits / np.maximum(true + predicted - hits, 1), strict=True))
+    present = {name for name, pixels in zip(protocol.names, true, strict=True) if pixels}
+    class_iou = {name: float(iou[name]) if name in present else None for name in protocol.scored}
+    known = [value for value in class_iou.values() if value is not None]
+    if not known:
         raise InputError(f"protocol {protocol.key}: no pixel has a scored class; are these labels of another data set?")
-    iou = hits / np.maximum(true + predicted - hits, 1)
     return {
-        "protocol": protocol.key,
-        "miou": float(iou[present].mean()),
-        "pixel_accuracy": float(hits.sum() / counts.sum()),
-        "class_iou": {name: float(iou[k]) if present[k] else None for k, name in enumerate(protocol.names)},
-        "confusion": counts.tolist(),
+        "miou": float(np.mean(known)),
+        "pixel_accuracy": float(hits.sum() / by_class.sum()),
+        "class_iou": class_iou,
     }
+
+
+def _by_class(counts: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int64]:
+    return folded(counts, rows=protocol.merge, columns=protocol.merge, classes=len(protocol.names))

@@ -85,7 +85,9 @@ def frozen_net() -> FakeTaskNet:
 
 @pytest.fixture
 def config() -> RunConfig:
-    return RunConfig("test", 7, SIZE, synthetic=Source("gta5", "synthetic"), real=Source("cityscapes", "real"), adapter=ADAPTER)
+    return RunConfig(
+        "test", 7, SIZE, synthetic=(Source("gta5", "synthetic"),), real=(Source("cityscapes", "real"),), adapter=ADAPTER
+    )
 
 
 def street(random: np.random.Generator, *, blue: int) -> np.ndarray:

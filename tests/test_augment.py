@@ -63,8 +63,9 @@ def test_class_mix_lays_half_the_classes_over_the_other_frame() -> None:
     image = np.full((2, 4, 3), 9, dtype=np.uint8)
     below, below_label = np.full((2, 4, 3), 77, dtype=np.uint8), np.full((2, 4), 10, dtype=np.uint8)
     for seed in range(8):
-        mixed, mixed_label = class_mixed(image, label, onto=(below, below_label), rng=np.random.default_rng(seed))
+        mixed, mixed_label, cut = class_mixed(image, label, onto=(below, below_label), rng=np.random.default_rng(seed))
         from_above = (mixed == 9).all(axis=2)
+        assert np.array_equal(cut, from_above)
         assert np.array_equal(mixed_label[from_above], label[from_above])
         assert (mixed_label[~from_above] == 10).all()
         laid = set(label[from_above])
@@ -76,6 +77,6 @@ def test_class_mix_lays_half_the_classes_over_the_other_frame() -> None:
 def test_class_mix_of_a_frame_without_labels_changes_nothing() -> None:
     nothing = np.full((2, 2), IGNORE, dtype=np.uint8)
     below = np.zeros((2, 2, 3), dtype=np.uint8), np.ones((2, 2), dtype=np.uint8)
-    mixed, label = class_mixed(below[0] + 5, nothing, onto=below, rng=np.random.default_rng(0))
-    assert not mixed.any()
+    mixed, label, cut = class_mixed(below[0] + 5, nothing, onto=below, rng=np.random.default_rng(0))
+    assert not mixed.any() and not cut.any()
     assert np.array_equal(label, below[1])

@@ -10,7 +10,12 @@ import pytest
 from selfsyn import config, recipes
 from selfsyn.errors import InputError
 
-ROOTS = ("synthetic.root=s", "real.root=r", "held_out.root=h")
+
+def roots(recipe: str) -> tuple[str, ...]:
+    """A setting of every root that a recipe leaves to the user."""
+    several = isinstance(recipes.read(recipe)["synthetic"], list)
+    synthetic = ("synthetic.0.root=s", "synthetic.1.root=t") if several else ("synthetic.root=s",)
+    return (*synthetic, "real.root=r", "held_out.root=h")
 
 
 def values(**changes: object) -> dict[str, object]:
@@ -27,7 +32,7 @@ def values(**changes: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_builds_and_survives_the_disk(name: str, tmp_path: Path) -> None:
-    path = recipes.write_run(tmp_path / "run", recipe=name, settings=ROOTS)
+    path = recipes.write_run(tmp_path / "run", recipe=name, settings=roots(name))
     loaded = config.load(path)
     assert config.from_mapping(tomllib.loads(config.to_toml(loaded))) == loaded
     assert loaded.recipe == name
@@ -69,7 +74,44 @@ def test_a_missing_value_says_how_to_set_it() -> None:
 def test_settings_reach_their_field_and_integers_become_floats() -> None:
     changed = config.with_settings(values(), ("train.learning_rate=1", "real.root=/data/x y", "rounds.portion=[0.3, 0.4]"))
     built = config.from_mapping(changed)
-    assert (built.train.learning_rate, built.real.root, built.rounds.portion) == (1.0, "/data/x y", (0.3, 0.4))
+    assert (built.train.learning_rate, built.real[0].root, built.rounds.portion) == (1.0, "/data/x y", (0.3, 0.4))
+
+
+def test_one_source_or_several_and_settings_by_their_number(tmp_path: Path) -> None:
+    two = values(synthetic=[{"layout": "gta5", "root": "a", "share": 0.7}, {"layout": "plain", "root": "b", "share": 0.3}])
+    built = config.from_mapping(config.with_settings(two, ("synthetic.1.root=c", "synthetic.1.ids.3=car")))
+    assert [source.root for source in built.synthetic] == ["a", "c"]
+    assert built.synthetic[1].ids == {"3": "car"}
+    (tmp_path / "run.toml").write_text(config.to_toml(built))
+    assert config.load(tmp_path / "run.toml") == built
+    assert config.flat(built)["synthetic.1.layout"] == "plain"
+    assert config.flat(config.from_mapping(values()))["synthetic.layout"] == "gta5"
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ([{"layout": "gta5", "root": "a"}, {"layout": "gta5", "root": "b"}], "two synthetic sources are called gta5"),
+        ([{"layout": "gta5", "root": "a", "share": 1}, {"layout": "plain", "root": "b"}], "expected all, or none"),
+        ([{"layout": "gta5", "root": "a", "share": -1}], "share of gta5 is -1"),
+        ([{"layout": "gta5", "root": "a", "name": "x/y"}], "expected no / and no __"),
+        ([{"layout": "gta5", "root": "a", "ids": {"300": "car"}}], "'300' is no id"),
+        ([{"layout": "gta5", "root": "a", "ids": {"3": "lorry"}}], "3 = 'lorry' is no class"),
+        ([{"layout": "gta5"}, {"layout": "plain", "root": "b"}], r"synthetic\.0\.root is missing"),
+        ([], "a list of at least one"),
+    ],
+)
+def test_sources_that_cannot_be_told_apart_or_mixed_are_refused(sources: list[object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        config.from_mapping(values(synthetic=sources))
+
+
+def test_settings_of_a_list_name_which_one() -> None:
+    two = values(synthetic=[{"layout": "gta5"}, {"layout": "plain"}])
+    with pytest.raises(InputError, match="name one of them"):
+        config.with_settings(two, ("synthetic.root=x",))
+    with pytest.raises(InputError, match="expected 0 to 1"):
+        config.with_settings(two, ("synthetic.2.root=x",))
 
 
 def test_a_round_beyond_the_schedule_takes_its_last_value() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from selfsyn.errors import InputError
 from selfsyn.labels import CLASSES, IGNORE, PROTOCOLS, Protocol
-from selfsyn.metrics import confusion, merged, scores
+from selfsyn.metrics import confusion, folded, joint_counts, merged, scores
 
 TOY = Protocol("toy", ("a", "b", "c"), np.arange(3))
 LABEL = np.array([[0, 0, 1], [1, IGNORE, 2]], dtype=np.uint8)
@@ -36,12 +36,36 @@ def test_confusion_refuses_what_it_cannot_count(label: list[int], prediction: li
         confusion(np.array(label, np.uint8), np.array(prediction, np.uint8), classes=3)
 
 
+def test_joint_counts_are_of_both_ids_wherever_the_runs_end() -> None:
+    counts = joint_counts(np.array([[7, 7, 7], [7, 255, 0]], np.uint8), np.array([[1, 1, 2], [2, 2, 255]], np.uint8))
+    assert counts.dtype == np.int64 and counts.sum() == 6
+    assert counts[7, 1] == 2 and counts[7, 2] == 2 and counts[255, 2] == 1 and counts[0, 255] == 1
+
+
+def test_joint_counts_agree_with_counting_pixel_by_pixel() -> None:
+    draw = np.random.default_rng(0)
+    for ids, shape in ((256, (37, 41)), (2, (37, 41)), (1, (5, 7)), (256, (1, 1))):
+        label, prediction = draw.integers(0, ids, (2, *shape), dtype=np.uint8)
+        expected = np.zeros((256, 256), int)
+        np.add.at(expected, (label, prediction), 1)
+        assert np.array_equal(joint_counts(label, prediction), expected)
+        turned = np.ascontiguousarray(label.T).T, np.ascontiguousarray(prediction.T).T
+        assert np.array_equal(joint_counts(*turned), expected)
+
+
+def test_folding_adds_what_has_the_same_class_and_drops_what_has_none() -> None:
+    counts = np.array([[1, 2], [3, 4], [5, 6]])
+    rows, columns = np.array([0, 0, IGNORE]), np.array([1, 0])
+    assert folded(counts, rows=rows, columns=columns, classes=2).tolist() == [[2 + 4, 1 + 3], [0, 0]]
+
+
 def test_scores_are_those_computed_by_hand() -> None:
     result = scores(confusion(LABEL, PREDICTION, classes=3), protocol=TOY)
-    assert list(result) == ["protocol", "miou", "pixel_accuracy", "class_iou", "confusion"]
+    assert list(result) == ["protocol", "miou", "pixel_accuracy", "class_iou", "confusion", "confusion_19"]
     assert result["class_iou"] == pytest.approx({"a": 1 / 3, "b": 2 / 3, "c": 0.0})
     assert result["miou"] == pytest.approx(1 / 3)
     assert result["pixel_accuracy"] == pytest.approx(3 / 5)
+    assert result["confusion"] == result["confusion_19"] == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
     assert json.loads(json.dumps(result)) == result
 
 

@@ -84,7 +84,7 @@ class FakeRun:
         """Write run.toml and the data sets."""
         held_out = HeldOut("cityscapes", "data/real") if self.with_held_out else None
         self.config = RunConfig(
-            self.recipe, 7, self.size, Source("gta5", "data/synthetic"), Source("cityscapes", "data/real"), held_out,
+            self.recipe, 7, self.size, (Source("gta5", "data/synthetic"),), (Source("cityscapes", "data/real"),), held_out,
             adapter=Adapter(crop=32), train=Train(steps=300, batch=8), world=self.world,
         )  # fmt: skip
         self.layout = Layout(self.root)

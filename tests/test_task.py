@@ -15,7 +15,7 @@ from selfsyn.errors import FaultError, InputError
 from selfsyn.labels import IGNORE
 from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
-from selfsyn.task.losses import class_weights, weighted_cross_entropy
+from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_entropy
 from selfsyn.task.train import Schedule, _refuse_non_finite, learning_rate
 
 NETS = {
@@ -123,14 +123,20 @@ def test_cross_entropy_by_hand() -> None:
     logits[0, 0, 0] = torch.tensor([math.log(3), 0.0, 5.0])
     logits[0, 1, 0] = torch.tensor([0.0, 0.0, 9.0])
     label = torch.tensor([[[0, 1, IGNORE]]])
-    weights = torch.ones(19)
-    weights[1] = 4.0
+    weights = torch.tensor([[[1.0, 4.0, 9.0]]])
     expected = (math.log(4 / 3) + 4 * math.log(2)) / 2
-    assert float(weighted_cross_entropy(logits, label, weights_K=weights)) == pytest.approx(expected, rel=1e-6)
+    assert float(weighted_cross_entropy(logits, label, weight_BHW=weights)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_class_weights_act_on_true_labels_alone() -> None:
+    weights_K = torch.ones(19)
+    weights_K[3] = 7.0
+    label, true = torch.tensor([[[3, 3, 0, IGNORE]]]), torch.tensor([[[True, False, True, True]]])
+    assert pixel_weights(label, true, weights_K=weights_K)[0, 0, :3].tolist() == [7.0, 1.0, 1.0]
 
 
 def test_a_batch_without_labels_costs_nothing() -> None:
-    loss = weighted_cross_entropy(torch.randn(1, 19, 2, 2), torch.full((1, 2, 2), IGNORE), weights_K=torch.ones(19))
+    loss = weighted_cross_entropy(torch.randn(1, 19, 2, 2), torch.full((1, 2, 2), IGNORE), weight_BHW=torch.ones(1, 2, 2))
     assert float(loss) == 0.0
 
 

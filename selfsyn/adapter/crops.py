@@ -19,8 +19,9 @@ from selfsyn.adapter.pixels import signed
 from selfsyn.ahead import ahead
 from selfsyn.config import RunConfig
 from selfsyn.data import Frame
+from selfsyn.data.mixing import mix_of
 from selfsyn.images import read_image, resize_image
-from selfsyn.randomness import generator, item_at
+from selfsyn.randomness import generator
 
 CACHE_BYTES = 512 * 2**20  # of decoded frames at working size, for each domain
 READ_AHEAD = 4
@@ -39,11 +40,12 @@ class Batch(NamedTuple):
 
 
 class Crops:
-    """The endless walk over the crops of one domain; each epoch visits each frame once."""
+    """The endless walk over the crops of one domain; see selfsyn.data.mixing."""
 
     def __init__(self, frames: Sequence[Frame], *, config: RunConfig, domain: str) -> None:
         """domain: 'synthetic' or 'real'; each has its own order."""
         self.frames, self.config, self.purpose = frames, config, f"adapter-{domain}"
+        self.mix = mix_of(frames, config.synthetic if domain == "synthetic" else config.real)
         width, height = config.size
         self._read = lru_cache(maxsize=CACHE_BYTES // (width * height * 3))(self._read_frame)
 
@@ -51,7 +53,7 @@ class Crops:
         """-> (3, crop, crop) in [-1, 1], possibly mirrored, and its file."""
         adapter, seed = self.config.adapter, self.config.seed
         position = step * adapter.batch + slot
-        which = item_at(position, count=len(self.frames), seed=seed, purpose=self.purpose)
+        which = self.mix.item(position, seed=seed, purpose=self.purpose)
         random = generator(seed, f"{self.purpose}-crop", step, slot)
         return signed(_cropped(self._read(which), side=adapter.crop, random=random)), str(self.frames[which].image)
 

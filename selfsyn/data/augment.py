@@ -25,15 +25,17 @@ def augmented(image: Picture, label: Picture, *, augment: Augment, rng: np.rando
 
 def class_mixed(
     image: Picture, label: Picture, *, onto: tuple[Picture, Picture], rng: np.random.Generator
-) -> tuple[Picture, Picture]:
+) -> tuple[Picture, Picture, NDArray[np.bool_]]:
     """ClassMix (Olsson et al. 2021, between domains as in DACS): half of the label's classes, drawn at random, cut out of
     `image` and laid over the image and label `onto`, all of one size. A label with a single class gives it whole.
+
+    -> the mixed image, its label, and (H, W) where they are those of `image`.
     """
     classes = np.unique(label[label != IGNORE])
     drawn = rng.permutation(classes)[: (len(classes) + 1) // 2]
     cut = np.isin(label, drawn)
     below_image, below_label = onto
-    return np.where(cut[..., None], image, below_image), np.where(cut, label, below_label)
+    return np.where(cut[..., None], image, below_image), np.where(cut, label, below_label), cut
 
 
 def _zoomed(image: Picture, label: Picture, *, most: float, rng: np.random.Generator) -> tuple[Picture, Picture]:

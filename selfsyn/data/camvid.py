@@ -1,23 +1,20 @@
-"""CamVid, 11 classes: SPLIT/images/NAME.jpg (or .png) and SPLIT/labels/NAME.png with ids 0..11."""
+"""CamVid with 11 classes and void, ids 0..11: SPLIT/images + SPLIT/labels, or SegNet's SPLIT + SPLITannot."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from selfsyn.data.dataset import DataSet
+from selfsyn.data.plain import pictures
 from selfsyn.labels import CAMVID_IDS, TRAIN_ID_OF_CAMVID_ID
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in (".png", ".jpg", ".jpeg")}
-
-
 def _images(root: Path, split: str) -> dict[str, Path]:
-    return _pictures(root / split / "images")
+    return pictures(root / split / "images") or pictures(root / split)
 
 
 def _labels(root: Path, split: str) -> dict[str, Path]:
-    return _pictures(root / split / "labels")
+    return pictures(root / split / "labels") or pictures(root / f"{split}annot")
 
 
 CAMVID = DataSet(
@@ -25,5 +22,5 @@ CAMVID = DataSet(
     find_labels=_labels,
     table=TRAIN_ID_OF_CAMVID_ID,
     known=CAMVID_IDS,
-    expects="SPLIT/images/NAME.jpg and SPLIT/labels/NAME.png",
+    expects="SPLIT/images/NAME.jpg and SPLIT/labels/NAME.png, or SPLIT/NAME.png and SPLITannot/NAME.png",
 )

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfsyn.data.dataset import DataSet
-from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
+import numpy as np
+
+from selfsyn.data.dataset import DataSet, Sample
+from selfsyn.errors import InputError
+from selfsyn.labels import CITYSCAPES_IDS, CLASS_COUNT, IGNORE, TRAIN_ID_OF_LABEL_ID
+
+# Ids that many train-id maps have and that are rare as label ids: sidewalk, building, wall, fence, pole, light against ego
+# vehicle, rectification border, out of roi, static, dynamic, ground.
+LOW_IDS = range(1, 7)
 
 
 def _with_ending(folder: Path, ending: str) -> dict[str, Path]:
@@ -20,10 +27,23 @@ def _labels(root: Path, split: str) -> dict[str, Path]:
     return _with_ending(root / "gtFine" / split, "_gtFine_labelIds.png")
 
 
+def refuse_train_ids(sample: Sample) -> None:
+    """InputError when the labels look like train ids under a label-id name: the two share 0..18, so nothing else would tell."""
+    ids = {int(k) for _, array in sample for k in np.unique(array)} - {IGNORE}
+    if len(ids) > 4 and max(ids) < CLASS_COUNT and ids & set(LOW_IDS):
+        raise InputError(
+            f"{sample[0][0]}: ids {sorted(ids)} in {len(sample)} labels look like train ids; expected label ids (car is 26,"
+            " not 13); use the *_labelIds.png files, or layout 'plain' with a table of ids"
+        )
+
+
 CITYSCAPES = DataSet(
     find_images=_images,
     find_labels=_labels,
     table=TRAIN_ID_OF_LABEL_ID,
     known=CITYSCAPES_IDS,
     expects="leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png",
+    unusable={"troisdorf_000000_000073": "an all-black image"},
+    unlabelled=frozenset({"test"}),  # gtFine/test holds dummies
+    verify=refuse_train_ids,
 )

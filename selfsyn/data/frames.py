@@ -5,9 +5,9 @@ The training side calls `images` for a real data set, and so cannot see its labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,28 @@ from selfsyn.data.camvid import CAMVID
 from selfsyn.data.cityscapes import CITYSCAPES
 from selfsyn.data.dataset import DataSet
 from selfsyn.data.gta5 import GTA5
+from selfsyn.data.kitti import KITTI, KITTI_RAW
+from selfsyn.data.plain import PLAIN
+from selfsyn.data.synthia_rand import SYNTHIA_RAND
+from selfsyn.data.synthia_sf import SYNTHIA_SF
 from selfsyn.errors import InputError
 from selfsyn.files import digest_listing
-from selfsyn.images import image_size, read_ids, to_train_ids
+from selfsyn.images import image_size, to_train_ids
+from selfsyn.labels import overlaid
+from selfsyn.progress import say
 
-LAYOUTS = {"gta5": GTA5, "cityscapes": CITYSCAPES, "camvid": CAMVID, "adapted": ADAPTED}
+LAYOUTS = {
+    "gta5": GTA5,
+    "synthia-rand-cityscapes": SYNTHIA_RAND,
+    "synthia-sf": SYNTHIA_SF,
+    "cityscapes": CITYSCAPES,
+    "kitti": KITTI,
+    "kitti-raw": KITTI_RAW,
+    "camvid": CAMVID,
+    "plain": PLAIN,
+    "adapted": ADAPTED,
+}
+VERIFIED = 6  # labels of a data set that its `verify` looks at
 
 
 @dataclass(frozen=True)
@@ -42,30 +59,49 @@ class LabelledFrame(Frame):
 
     def read_label(self) -> NDArray[np.uint8]:
         """-> (H, W) uint8 train ids. InputError for an unreadable file or an id that the data set does not define."""
-        return to_train_ids(read_ids(self.label), table=self.dataset.table, known=self.dataset.known, path=self.label)
+        return to_train_ids(self.dataset.read(self.label), table=self.dataset.table, known=self.dataset.known, path=self.label)
 
 
-def dataset(layout: str) -> DataSet:
-    """The layout called `layout`; InputError names the known ones."""
+def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
+    """The layout called `layout`, with the user's own `ids` on top of its table; InputError names the known ones."""
     if layout not in LAYOUTS:
         raise InputError(f"layout {layout!r} is not known; expected one of {', '.join(LAYOUTS)}")
-    return LAYOUTS[layout]
+    kind = LAYOUTS[layout]
+    if not ids:
+        return kind
+    return replace(kind, table=overlaid(kind.table, ids), known=kind.known | {int(key) for key in ids})
 
 
-def images(root: Path, *, layout: str, split: str = "train") -> list[Frame]:
-    """The images of a data set, sorted by name, each one complete on disk. InputError when there are none."""
+def images(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
+    """The images of a data set, sorted by name, each one complete on disk, without those known to be unusable.
+
+    files: a text file that names the frames to take, one a line. InputError when there are none, or a listed one is missing.
+    """
     kind = dataset(layout)
     found = kind.find_images(root, split)
     if not found:
         raise InputError(f"{root}: no image of layout {layout} (split {split}); expected {kind.expects}")
-    _refuse_incomplete(list(found.values()))
-    return [Frame(name, path) for name, path in sorted(found.items())]
+    taken = found if files is None else _listed(found, files)
+    spoiled = sorted(taken.keys() & kind.unusable.keys())
+    if spoiled:
+        say(f"{root}: left out {', '.join(f'{name} ({kind.unusable[name]})' for name in spoiled)}")
+    frames = [Frame(name, path) for name, path in sorted(taken.items()) if name not in kind.unusable]
+    _refuse_incomplete([frame.image for frame in frames])
+    return frames
 
 
-def labelled(root: Path, *, layout: str, split: str = "train") -> list[LabelledFrame]:
-    """The images of a data set with their labels. InputError when one lacks its label, or their sizes differ."""
-    kind = dataset(layout)
-    frames = images(root, layout=layout, split=split)
+def labelled(
+    root: Path, *, layout: str, split: str = "train", files: Path | None = None, ids: Mapping[str, str] | None = None
+) -> list[LabelledFrame]:
+    """The images of a data set with their labels. InputError when one lacks its label, their sizes differ, or the labels
+    are not what the layout holds; frames whose published label has another size are left out, and that is said.
+    """
+    kind = dataset(layout, ids=ids)
+    if split in kind.unlabelled:
+        raise InputError(f"{root}: the labels of split {split!r} are no labels in layout {layout}; choose another split")
+    if not kind.known:
+        raise InputError(f'{root}: layout {layout!r} has no table of ids; set `ids`, for example ids = {{ "0" = "road" }}')
+    frames = images(root, layout=layout, split=split, files=files)
     labels = kind.find_labels(root, split)
     without = [frame for frame in frames if frame.name not in labels]
     if without:
@@ -75,8 +111,14 @@ def labelled(root: Path, *, layout: str, split: str = "train") -> list[LabelledF
         )
     pairs = [LabelledFrame(frame.name, frame.image, labels[frame.name], kind) for frame in frames]
     _refuse_incomplete([pair.label for pair in pairs])
-    _refuse_other_sizes(pairs)
+    pairs = _of_equal_sizes(pairs, root=root)
+    kind.verify([(pair.label, kind.read(pair.label)) for pair in pairs[:: max(1, len(pairs) // VERIFIED)][:VERIFIED]])
     return pairs
+
+
+def place(image: Path, roots: Sequence[Path]) -> str:
+    """The image's path inside the data set that it belongs to: what an index may say and still be true on another machine."""
+    return str(image.relative_to(next(root for root in roots if image.is_relative_to(root))))
 
 
 def digest(frames: Sequence[Frame], *, root: Path) -> str:
@@ -104,11 +146,25 @@ def _is_complete(path: Path) -> bool:
     return head.startswith(b"\xff\xd8") and b"\xff\xd9" in tail
 
 
-def _refuse_other_sizes(pairs: Sequence[LabelledFrame]) -> None:
+def _of_equal_sizes(pairs: Sequence[LabelledFrame], *, root: Path) -> list[LabelledFrame]:
     with ThreadPoolExecutor() as threads:
-        sizes = threads.map(lambda pair: (image_size(pair.image), image_size(pair.label)), pairs)
-        for pair, (image, label) in zip(pairs, sizes, strict=True):
-            if image != label:
-                raise InputError(
-                    f"{pair.label}: {label[0]}x{label[1]}, but {pair.image} is {image[0]}x{image[1]}; remove the frame"
-                )
+        sizes = list(threads.map(lambda pair: (image_size(pair.image), image_size(pair.label)), pairs))
+    differing = {pair.name for pair, (image, label) in zip(pairs, sizes, strict=True) if image != label}
+    for pair, (image, label) in zip(pairs, sizes, strict=True):
+        if pair.name in differing - pair.dataset.mis_sized:
+            raise InputError(f"{pair.label}: {label[0]}x{label[1]}, but {pair.image} is {image[0]}x{image[1]}; remove the frame")
+    if differing:
+        say(f"{root}: left out {len(differing)} frames that were published with labels of another size, first {min(differing)}")
+    return [pair for pair in pairs if pair.name not in differing]
+
+
+def _listed(found: Mapping[str, Path], files: Path) -> dict[str, Path]:
+    try:
+        names = [line.strip() for line in files.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise InputError(f"{files}: cannot be read ({error.strerror}); expected names of frames, one a line") from error
+    missing = [name for name in names if name not in found]
+    if missing or not names:
+        example = next(iter(found))
+        raise InputError(f"{files}: {len(missing)} of {len(names)} names are no frames, first {missing[:1]}; one is {example!r}")
+    return {name: found[name] for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from selfsyn.data.cityscapes import refuse_train_ids
 from selfsyn.data.dataset import DataSet
 from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
 
@@ -27,4 +28,7 @@ GTA5 = DataSet(
     table=TRAIN_ID_OF_LABEL_ID,
     known=CITYSCAPES_IDS,
     expects="images/NNNNN.png and labels/NNNNN.png",
+    unusable={"15188": "a white image", "17705": "a black image"},
+    mis_sized=frozenset(f"{number:05d}" for number in range(20801, 20861)),
+    verify=refuse_train_ids,
 )

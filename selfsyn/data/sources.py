@@ -2,43 +2,70 @@
 
 from __future__ import annotations
 
-from selfsyn.config import RunConfig
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.data.frames import Frame, LabelledFrame, images, labelled
 from selfsyn.data.frames import digest as listing_digest
+from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
+from selfsyn.files import digest_lines
 from selfsyn.flow import world_phase
 from selfsyn.layout import Layout
 
+F = TypeVar("F", bound=Frame)
+
 
 def synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
-    """The labelled synthetic frames and the digest of their listing."""
-    root = layout.resolve(config.synthetic.root)
-    frames = labelled(root, layout=config.synthetic.layout, split=config.synthetic.split)
-    return frames, listing_digest(frames, root=root)
+    """The labelled synthetic frames, source after source, and the digest of their listing."""
+    return _all(layout, config.synthetic, labelled_frames)
 
 
 def real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
-    """The real images, without labels, and the digest of their listing."""
-    root = layout.resolve(config.real.root)
-    frames = images(root, layout=config.real.layout, split=config.real.split)
-    return frames, listing_digest(frames, root=root)
+    """The real images, without labels, source after source, and the digest of their listing."""
+    return _all(layout, config.real, image_frames)
 
 
 def oracle(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
     """The real training images with their labels: for the oracle bound alone, which is no result of the method."""
-    root = layout.resolve(config.real.root)
-    frames = labelled(root, layout=config.real.layout, split=config.real.split)
-    return frames, listing_digest(frames, root=root)
+    return _all(layout, config.real, labelled_frames)
+
+
+def image_frames(layout: Layout, folder: DataFolder) -> list[Frame]:
+    """The images of one data set of the configuration."""
+    return images(layout.resolve(folder.root), layout=folder.layout, split=folder.split, files=_files(layout, folder))
+
+
+def labelled_frames(layout: Layout, folder: DataFolder) -> list[LabelledFrame]:
+    """The images and labels of one data set of the configuration."""
+    root, files = layout.resolve(folder.root), _files(layout, folder)
+    return labelled(root, layout=folder.layout, split=folder.split, files=files, ids=folder.ids)
+
+
+def _files(layout: Layout, folder: DataFolder) -> Path | None:
+    return layout.resolve(folder.files) if folder.files else None
+
+
+def _all(layout: Layout, sources: tuple[Source, ...], read: Callable[[Layout, DataFolder], list[F]]) -> tuple[list[F], str]:
+    frames: list[F] = []
+    digests = []
+    for source in sources:
+        found = read(layout, source)
+        digests.append(listing_digest(found, root=layout.resolve(source.root)))
+        frames += [replace(frame, name=prefix(source, sources) + frame.name) for frame in found]
+    return frames, digests[0] if len(digests) == 1 else digest_lines(digests)
 
 
 def held_out(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
     """The labelled real images that `evaluate` reads. InputError when the run names none, or trains on them."""
     if config.held_out is None:
         raise InputError(f"{layout.configuration}: no held_out data set; evaluation needs one (layout, root, split)")
-    root = layout.resolve(config.held_out.root)
-    frames = labelled(root, layout=config.held_out.layout, split=config.held_out.split)
+    frames = labelled_frames(layout, config.held_out)
     _refuse_overlap(layout, config, frames)
-    return frames, listing_digest(frames, root=root)
+    return frames, listing_digest(frames, root=layout.resolve(config.held_out.root))
 
 
 def _refuse_overlap(layout: Layout, config: RunConfig, frames: list[LabelledFrame]) -> None:

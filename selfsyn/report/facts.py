@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfsyn import config as configuration
-from selfsyn.config import HeldOut, Source
+from selfsyn.config import DataFolder, Source
 from selfsyn.flow import stage_before
 from selfsyn.layout import ORACLE
 from selfsyn.phase import MANIFEST
@@ -31,7 +31,7 @@ class Making:
 
 def meaning(run: Run) -> list[tuple[str, str]]:
     """(term, words) in the order in which a reader asks."""
-    facts = [("Synthetic", _source(run.config.synthetic)), ("Real", _real(run))]
+    facts = [("Synthetic", _sources(run.config.synthetic)), ("Real", _real(run))]
     facts += [("Held out", _held_out(run)), ("Net", _net(run)), ("Training", _training(run)), ("Seed", str(run.config.seed))]
     facts.append(("Made with", f"selfsyn {_several(_of_manifests(run, 'version'))} on {_several(_of_manifests(run, 'device'))}"))
     return facts
@@ -109,25 +109,36 @@ def _scalar(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else json.dumps(value)
 
 
-def _source(source: Source | HeldOut) -> str:
-    return f"{source.root} ({source.layout} layout, split {source.split})"
+def _sources(sources: tuple[Source, ...]) -> str:
+    whole = sum(source.share for source in sources)
+    return "; ".join(
+        _folder(s) + (f", {s.share / whole:.0%} of what is drawn" if whole and len(sources) > 1 else "") for s in sources
+    )
+
+
+def _folder(folder: DataFolder) -> str:
+    some = f", the frames of {folder.files}" if folder.files else ""
+    return f"{folder.root} ({folder.layout} layout, split {folder.split}{some})"
 
 
 def _real(run: Run) -> str:
-    return f"{_source(run.config.real)}; images only"
+    return f"{_sources(run.config.real)}; images only"
 
 
 def _held_out(run: Run) -> str:
     if run.config.held_out is None:
         return "none: this run has no labelled real images, so it has no scores"
-    words = f"{_source(run.config.held_out)}, protocol {run.config.held_out.protocol}"
+    words = f"{_folder(run.config.held_out)}, protocol {run.config.held_out.protocol}"
     if not run.scores:
         return f"{words}; not evaluated yet"
     score = run.scores[0]
     images = _several(str(s.manifest["counts"].get("images", "an unrecorded number of")) for s in run.scores)
     scored = [value for value in score.metrics["class_iou"].values() if value is not None]
-    pixels = sum(map(sum, score.metrics["confusion"]))
-    return f"{words}: {images} images, {pixels:,} labelled pixels; the mean is over {len(scored)} classes with ground truth"
+    pixels = sum(map(sum, score.metrics.get("confusion_19", score.metrics["confusion"])))  # early runs had one matrix
+    variant = ", variant A" if "variants" in score.metrics else ""
+    return (
+        f"{words}{variant}: {images} images, {pixels:,} labelled pixels; the mean is over {len(scored)} classes with ground truth"
+    )
 
 
 def _net(run: Run) -> str:

@@ -152,7 +152,7 @@ def _share_series(run: Run) -> Iterator[Bars]:
         yield Bars(f"pseudo-labels, round {round_}", round_colour(round_, last_round=run.last_round), counts / counts.sum())
     held_out = run.config.held_out
     if held_out is not None and run.scores:
-        kind, root = dataset(held_out.layout), run.layout.resolve(held_out.root)
+        kind, root = dataset(held_out.layout, ids=held_out.ids), run.layout.resolve(held_out.root)
         labels = kind.find_labels(root, held_out.split)
         frames = [LabelledFrame(name, path, path, kind) for name, path in labels.items()]
         yield Bars("held-out labels", COLOUR["oracle"], _label_shares(frames))

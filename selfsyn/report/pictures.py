@@ -15,9 +15,10 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.config import HeldOut, Source
+from selfsyn.config import DataFolder, HeldOut, Source
 from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.frames import LabelledFrame, dataset
+from selfsyn.data.mixing import prefix
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.report.collect import Run
 from selfsyn.report.verdict import stage_title
@@ -91,7 +92,7 @@ def held_out_gallery(run: Run) -> Gallery | None:
     held_out = run.config.held_out
     if held_out is None or not run.scores:
         return None
-    images, truth = _images_of(run, held_out), _truth(run, held_out)
+    images, truth = _found(run, held_out), _truth(run, held_out)
     columns: dict[str, Column] = {
         "held-out image": lambda name: photo(images[name]),
         "ground truth": lambda name: label(truth(name)),
@@ -138,13 +139,17 @@ def _gallery(names: Sequence[str], columns: dict[str, Column]) -> Gallery | None
     return Gallery(tuple(columns), rows) if rows else None
 
 
-def _images_of(run: Run, source: Source | HeldOut) -> dict[str, Path]:
-    return dataset(source.layout).find_images(run.layout.resolve(source.root), source.split)
+def _images_of(run: Run, sources: Sequence[Source]) -> dict[str, Path]:
+    return {prefix(source, sources) + name: path for source in sources for name, path in _found(run, source).items()}
+
+
+def _found(run: Run, folder: DataFolder) -> dict[str, Path]:
+    return dataset(folder.layout).find_images(run.layout.resolve(folder.root), folder.split)
 
 
 def _truth(run: Run, held_out: HeldOut) -> Callable[[str], NDArray[np.uint8]]:
-    kind = dataset(held_out.layout)
-    images, labels = _images_of(run, held_out), kind.find_labels(run.layout.resolve(held_out.root), held_out.split)
+    kind = dataset(held_out.layout, ids=held_out.ids)
+    images, labels = _found(run, held_out), kind.find_labels(run.layout.resolve(held_out.root), held_out.split)
     return lambda name: LabelledFrame(name, images[name], labels[name], kind).read_label()
 
 

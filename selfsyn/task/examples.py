@@ -19,10 +19,11 @@ from selfsyn.ahead import ahead
 from selfsyn.config import Augment
 from selfsyn.data.augment import augmented, class_mixed
 from selfsyn.data.frames import Frame, LabelledFrame
+from selfsyn.data.mixing import NOTHING, Mix
 from selfsyn.errors import InputError
 from selfsyn.images import read_image, resize_image, resize_label
 from selfsyn.pseudo_labels import LabelStore
-from selfsyn.randomness import generator, item_at
+from selfsyn.randomness import generator
 
 Picture = NDArray[np.uint8]
 READ_AHEAD = 4  # batches
@@ -78,10 +79,14 @@ class PseudoLabelledExample:
 
 
 class Batch(NamedTuple):
-    """images (B, H, W, 3) uint8, labels (B, H, W) uint8; the first `synthetic` items are synthetic, the rest pseudo-labelled."""
+    """images (B, H, W, 3) uint8, labels (B, H, W) uint8; the first `synthetic` items are synthetic, the rest real.
+
+    true (B, H, W) bool: where the label is no pseudo-label.
+    """
 
     images: Tensor
     labels: Tensor
+    true: Tensor
     names: list[str]
     synthetic: int
 
@@ -91,40 +96,55 @@ class Mixture:
     """What a training learns from, and how a batch is made of it.
 
     labelled: frames with their own labels.  pseudo: pseudo-labelled frames; `real` of each batch's images are such.
+    labelled_mix, pseudo_mix: which of them stands at which position.
     class_mix: the share of those over which half the classes of a labelled frame are laid.
     """
 
     labelled: Sequence[Example]
-    pseudo: Sequence[Example]
+    labelled_mix: Mix
     batch: int
-    real: int
     size: tuple[int, int]
     augment: Augment
     seed: int
     purpose: str
+    pseudo: Sequence[Example] = ()
+    pseudo_mix: Mix = NOTHING
+    real: int = 0
     class_mix: float = 0.0
 
     def __post_init__(self) -> None:
         if self.real and not self.pseudo:
             raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
 
-    def example(self, step: int, slot: int) -> tuple[Picture, Picture, str]:
-        """The augmented example at a slot of a step's batch: synthetic slots first."""
+    def example(self, step: int, slot: int) -> tuple[Picture, Picture, NDArray[np.bool_], str]:
+        """The augmented image, its label, where the label is true, and its name, at a slot of a step's batch: synthetic first."""
         synthetic = self.batch - self.real
-        is_real = slot >= synthetic
-        pool, place = (self.pseudo, step * self.real + slot - synthetic) if is_real else (self.labelled, step * synthetic + slot)
-        which = item_at(place, count=len(pool), seed=self.seed, purpose=f"{self.purpose} {'real' if is_real else 'synthetic'}")
-        image, label = pool[which].read(self.size)
         rng = generator(self.seed, f"{self.purpose} augment", step, slot)
-        if is_real and rng.random() < self.class_mix:
-            donor = self.labelled[int(rng.integers(len(self.labelled)))]
-            image, label = class_mixed(*donor.read(self.size), onto=(image, label), rng=rng)
-        return *augmented(image, label, augment=self.augment, rng=rng), pool[which].name
+        if slot < synthetic:
+            chosen = self._synthetic(step * synthetic + slot)
+            image, label = self._augmented(chosen, rng)
+            return image, label, np.ones(label.shape, dtype=bool), chosen.name
+        chosen = self._real(step * self.real + slot - synthetic)
+        image, label = self._augmented(chosen, rng)
+        if rng.random() >= self.class_mix:
+            return image, label, np.zeros(label.shape, dtype=bool), chosen.name
+        above = self._augmented(self.labelled[int(rng.integers(len(self.labelled)))], rng)
+        return *class_mixed(*above, onto=(image, label), rng=rng), chosen.name
+
+    def _augmented(self, example: Example, rng: np.random.Generator) -> tuple[Picture, Picture]:
+        return augmented(*example.read(self.size), augment=self.augment, rng=rng)
+
+    def _synthetic(self, position: int) -> Example:
+        return self.labelled[self.labelled_mix.item(position, seed=self.seed, purpose=f"{self.purpose} synthetic")]
+
+    def _real(self, position: int) -> Example:
+        return self.pseudo[self.pseudo_mix.item(position, seed=self.seed, purpose=f"{self.purpose} real")]
 
     def read_batch(self, step: int) -> Batch:
         """The batch of `step`."""
-        images, labels, names = zip(*(self.example(step, slot) for slot in range(self.batch)), strict=True)
-        return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), list(names), self.batch - self.real)
+        *arrays, names = zip(*(self.example(step, slot) for slot in range(self.batch)), strict=True)
+        images, labels, true = (torch.from_numpy(np.stack(array)) for array in arrays)
+        return Batch(images, labels, true, list(names), self.batch - self.real)
 
 
 def batches(mixture: Mixture, *, first: int, last: int, workers: int) -> Iterator[Batch]:

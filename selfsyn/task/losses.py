@@ -26,18 +26,26 @@ def class_weights(pixel_counts: NDArray[np.int64], *, power: float) -> Tensor:
     return torch.from_numpy(weights.astype(np.float32))
 
 
-def weighted_cross_entropy(logits_BKHW: Tensor, label_BHW: Tensor, *, weights_K: Tensor) -> Tensor:
+def pixel_weights(label_BHW: Tensor, true_BHW: Tensor, *, weights_K: Tensor) -> Tensor:
+    """(B, H, W) weights: the class weight where the label is true, 1 on pseudo-labels.
+
+    The teacher learned with class weights: on its labels they would count twice, and rare classes spread from round to round.
+    """
+    return torch.where(true_BHW, weights_K[label_BHW.clamp(max=len(weights_K) - 1)], 1.0)
+
+
+def weighted_cross_entropy(logits_BKHW: Tensor, label_BHW: Tensor, *, weight_BHW: Tensor) -> Tensor:
     """Sum of weighted cross-entropies over the number of pixels that are not IGNORE; 0 when there is none.
 
     Divided by pixels and not by weights, so that a batch of rare classes counts for more.
     """
     # Pixels as rows: with channels last in memory this is a view, and the softmax runs along memory, twice as fast.
     logits_PK, label_P = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2), label_BHW.flatten()
-    losses = F.cross_entropy(logits_PK, label_P, weight=weights_K, ignore_index=IGNORE, reduction="sum")
-    return losses / (label_BHW != IGNORE).sum().clamp(min=1)
+    losses_P = F.cross_entropy(logits_PK, label_P, ignore_index=IGNORE, reduction="none")
+    return (losses_P * weight_BHW.flatten()).sum() / (label_P != IGNORE).sum().clamp(min=1)
 
 
-def segmentation_loss(scores: Scores, label_BHW: Tensor, *, weights_K: Tensor, auxiliary: float) -> Tensor:
+def segmentation_loss(scores: Scores, label_BHW: Tensor, *, weight_BHW: Tensor, auxiliary: float) -> Tensor:
     """Cross-entropy of the main head plus `auxiliary` times that of the auxiliary head."""
-    main = weighted_cross_entropy(scores.main, label_BHW, weights_K=weights_K)
-    return main + auxiliary * weighted_cross_entropy(scores.auxiliary, label_BHW, weights_K=weights_K)
+    main = weighted_cross_entropy(scores.main, label_BHW, weight_BHW=weight_BHW)
+    return main + auxiliary * weighted_cross_entropy(scores.auxiliary, label_BHW, weight_BHW=weight_BHW)

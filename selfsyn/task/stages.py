@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from selfsyn.config import RunConfig
 from selfsyn.data import sources
-from selfsyn.data.frames import LabelledFrame, labelled
+from selfsyn.data.frames import Frame, LabelledFrame, labelled
+from selfsyn.data.mixing import Mix, by_source, mix_of
 from selfsyn.flow import stage_before
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.pseudo_labels import LabelStore
@@ -49,39 +51,33 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
-        return _mixture(config, stage, labelled_frames=frames), {"synthetic": digest}
+        return _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic)), {"synthetic": digest}
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
-        return _mixture(config, stage, labelled_frames=frames), {"real with labels": digest}
-    adapted = labelled(layout.adapted, layout="adapted")
+        return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
+    adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
+    mix = mix_of(adapted, config.synthetic)
     round_ = int(stage.removeprefix("round-"))
     if round_ == 0:
-        return _mixture(config, stage, labelled_frames=adapted), {}
-    pseudo, digest = _pseudo_labelled(layout, config, round_=round_)
+        return _mixture(config, stage, adapted, mix=mix), {}
+    real_frames, digest = sources.real(layout, config)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
-    return _mixture(config, stage, labelled_frames=adapted, pseudo=pseudo, real=real), {"real": digest}
+    plain = _mixture(config, stage, adapted, mix=mix)
+    pseudo = _pseudo_labelled(layout, config, real_frames, round_=round_)
+    return replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real), {"real": digest}
 
 
-def _pseudo_labelled(layout: Layout, config: RunConfig, *, round_: int) -> tuple[list[PseudoLabelledExample], str]:
-    frames, digest = sources.real(layout, config)
+def _pseudo_labelled(layout: Layout, config: RunConfig, frames: Sequence[Frame], *, round_: int) -> list[PseudoLabelledExample]:
     store = LabelStore(layout.labels(round_))
     portion = config.rounds.portion_of(round_)
-    return [PseudoLabelledExample(frame, store, portion) for frame in frames], digest
+    return [PseudoLabelledExample(frame, store, portion) for frame in frames]
 
 
-def _mixture(
-    config: RunConfig,
-    stage: str,
-    *,
-    labelled_frames: Sequence[LabelledFrame],
-    pseudo: Sequence[PseudoLabelledExample] = (),
-    real: int = 0,
-) -> Mixture:
+def _mixture(config: RunConfig, stage: str, frames: Sequence[LabelledFrame], *, mix: Mix) -> Mixture:
     return Mixture(
-        labelled=[LabelledExample(frame) for frame in labelled_frames],
-        pseudo=pseudo,
+        labelled=[LabelledExample(frame) for frame in frames],
+        labelled_mix=mix,
         batch=config.train.batch,
-        real=real,
         size=config.size,
         augment=config.train.augment,
         seed=config.seed,

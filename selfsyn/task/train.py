@@ -23,7 +23,7 @@ from selfsyn.progress import say, track
 from selfsyn.randomness import torch_seed
 from selfsyn.stopping import Stopping
 from selfsyn.task.examples import Batch, Mixture, batches, label_counts
-from selfsyn.task.losses import class_weights, segmentation_loss
+from selfsyn.task.losses import class_weights, pixel_weights, segmentation_loss
 from selfsyn.task.scores import Scores, TaskNet, normalised
 
 CHECKPOINT = "checkpoint.pt"
@@ -77,20 +77,18 @@ def learning_rate(step: int, *, schedule: Schedule) -> float:
 
 
 def losses_of(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, Tensor]:
-    """The loss on synthetic images and, where a batch has real ones, on pseudo-labels. One forward for both."""
+    """The loss on synthetic images and, where a batch has real ones, on those. One forward for both."""
     device = state.weights_K.device
     images = normalised(batch.images.to(device), mean=config.task.mean, std=config.task.std)
     labels = batch.labels.to(device).long()
+    weights = pixel_weights(labels, batch.true.to(device), weights_K=state.weights_K)
     scores: Scores = state.net(images)
     sizes = {"loss_synthetic": batch.synthetic, "loss_pseudo": len(labels) - batch.synthetic}
-    # Class weights act on true labels only: the teacher learned with them, so on its labels they would count twice, and
-    # rare classes would spread from round to round.
-    weights_K = {"loss_synthetic": state.weights_K, "loss_pseudo": torch.ones_like(state.weights_K)}
     present = {name: size for name, size in sizes.items() if size}
-    parts = zip(*(tensor.split(list(present.values())) for tensor in (*scores, labels)), strict=True)
+    parts = zip(*(tensor.split(list(present.values())) for tensor in (*scores, labels, weights)), strict=True)
     return {
-        name: segmentation_loss(Scores(main, auxiliary), label, weights_K=weights_K[name], auxiliary=config.train.auxiliary)
-        for name, (main, auxiliary, label) in zip(present, parts, strict=True)
+        name: segmentation_loss(Scores(main, auxiliary), label, weight_BHW=weight, auxiliary=config.train.auxiliary)
+        for name, (main, auxiliary, label, weight) in zip(present, parts, strict=True)
     }
 
 

@@ -1,0 +1,68 @@
+"""KITTI: the 200 labelled frames of the semantics benchmark, and the raw drives as unlabelled images.
+
+There is no official validation split. Ours: every fifth labelled frame (000000_10, 000005_10, ...) is `val`, 40 frames; the
+others are `train`, 160. Labels are Cityscapes label ids.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selfsyn.data.cityscapes import refuse_train_ids
+from selfsyn.data.dataset import DataSet
+from selfsyn.data.plain import pictures
+from selfsyn.errors import InputError
+from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
+from selfsyn.progress import say
+
+VAL_EVERY = 5
+MAPPING = "train_mapping.txt"  # of KITTI's scene-flow devkit: the raw drive of each labelled frame
+SPLITS = ("train", "val", "all", "test")
+
+
+def _of_split(found: dict[str, Path], split: str) -> dict[str, Path]:
+    if split == "all":
+        return found
+    return {name: path for i, (name, path) in enumerate(found.items()) if (i % VAL_EVERY == 0) == (split == "val")}
+
+
+def _frames(root: Path, folder: str, split: str) -> dict[str, Path]:
+    if split not in SPLITS:
+        raise InputError(f"{root}: split {split!r} of layout kitti; expected one of {', '.join(SPLITS)}")
+    if split == "test":
+        return pictures(root / "testing" / folder)
+    return _of_split({name: path for name, path in pictures(root / "training" / folder).items() if name.endswith("_10")}, split)
+
+
+def _raw(root: Path, split: str) -> dict[str, Path]:
+    labelled = _drives_of_labelled_frames(root)
+    found = sorted(root.glob("*/*_sync/image_02/data/*.png"))
+    return {f"{path.parents[2].name}_{path.stem}": path for path in found if path.parents[2].name not in labelled}
+
+
+def _drives_of_labelled_frames(root: Path) -> frozenset[str]:
+    mapping = root / MAPPING
+    if not mapping.is_file():
+        say(f"{root}: no {MAPPING} (of KITTI's scene-flow devkit): drives of labelled frames may be among the unlabelled ones")
+        return frozenset()
+    lines = (line.split() for line in mapping.read_text().splitlines())
+    return frozenset(words[1] for words in lines if len(words) == 3)
+
+
+KITTI = DataSet(
+    find_images=lambda root, split: _frames(root, "image_2", split),
+    find_labels=lambda root, split: _frames(root, "semantic", split),
+    table=TRAIN_ID_OF_LABEL_ID,
+    known=CITYSCAPES_IDS,
+    expects="training/image_2/NNNNNN_10.png and training/semantic/NNNNNN_10.png",
+    unlabelled=frozenset({"test"}),
+    verify=refuse_train_ids,
+)
+
+KITTI_RAW = DataSet(
+    find_images=_raw,
+    find_labels=lambda root, split: {},
+    table=TRAIN_ID_OF_LABEL_ID,
+    known=CITYSCAPES_IDS,
+    expects="DATE/DATE_drive_NNNN_sync/image_02/data/NNNNNNNNNN.png, without labels",
+)

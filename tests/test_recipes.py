@@ -1,0 +1,102 @@
+"""Every recipe for users' data, from end to end on miniature trees in the official layouts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from official_files import cityscapes_frame, gta5_frame, kitti_frame, photo, png, put, synthia_rand_frame, synthia_sf_frame
+from tiny_run import SETTINGS, selfsyn_here
+
+from selfsyn.config import load
+from selfsyn.flow import phases
+
+RNG = np.random.default_rng(0)
+SHAPE = (48, 64)
+NO_PRETRAINED = ("task.backbone=test_efficientnet", "task.weights=scratch", "task.output_stride=32")
+FRAMES = 5
+
+
+def blocks(ids: list[int]) -> np.ndarray:
+    """A label of the ids in blocks, so that every class is there."""
+    rng = np.random.default_rng(len(ids))
+    return np.kron(rng.choice(ids, (SHAPE[0] // 8, SHAPE[1] // 8)), np.ones((8, 8), int))
+
+
+STREET = [7, 8, 11, 21, 23, 24, 26]  # Cityscapes ids
+
+
+def gta5(root: Path) -> str:
+    for number in range(1, FRAMES + 1):
+        gta5_frame(root / "gta5", number, blocks(STREET), rng=RNG)
+    return str(root / "gta5")
+
+
+def synthia_rand(root: Path) -> str:
+    for number in range(FRAMES):
+        synthia_rand_frame(root / "synthia", number, blocks([1, 2, 3, 4, 6, 8, 10]), rng=RNG)
+    return str(root / "synthia")
+
+
+def synthia_sf(root: Path) -> str:
+    for number in range(FRAMES):
+        synthia_sf_frame(root / "sf", 1 + number % 2, number, blocks([1, 2, 3, 9, 11, 14, 20]), rng=RNG)
+    return str(root / "sf")
+
+
+def cityscapes(root: Path) -> tuple[str, ...]:
+    for number in range(FRAMES):
+        cityscapes_frame(root / "city", "train", f"ulm_{number:06d}_000019", None, rng=RNG, shape=SHAPE)
+        cityscapes_frame(root / "city", "val", f"bonn_{number:06d}_000019", blocks(STREET), rng=RNG)
+    return (f"real.root={root}/city", f"held_out.root={root}/city")
+
+
+def kitti(root: Path) -> tuple[str, ...]:
+    for number in range(FRAMES):
+        kitti_frame(root / "semantics", number, blocks(STREET), rng=RNG)
+        put(root / f"raw/2011_09_26/2011_09_26_drive_0009_sync/image_02/data/{number:010d}.png", photo(RNG, SHAPE))
+    put(root / "raw/train_mapping.txt", b"2011_09_26 2011_09_26_drive_0005_sync 0000000059\n")
+    return (f"real.root={root}/raw", f"held_out.root={root}/semantics")
+
+
+def camvid(root: Path) -> tuple[str, ...]:
+    for split in ("train", "val"):
+        for number in range(FRAMES):
+            put(root / f"camvid/{split}/images/{number}.png", photo(RNG, SHAPE))
+            put(root / f"camvid/{split}/labels/{number}.png", png(blocks([0, 1, 3, 4, 5, 8]), colour=0))
+    return (f"real.root={root}/camvid", f"held_out.root={root}/camvid")
+
+
+RECIPES: dict[str, Callable[[Path], tuple[str, ...]]] = {
+    "gta5-cityscapes": lambda root: (f"synthetic.root={gta5(root)}", *cityscapes(root)),
+    "synthia-cityscapes": lambda root: (f"synthetic.root={synthia_rand(root)}", *cityscapes(root)),
+    "synthia-sf-cityscapes": lambda root: (f"synthetic.root={synthia_sf(root)}", *cityscapes(root)),
+    "gta5-kitti": lambda root: (f"synthetic.root={gta5(root)}", *kitti(root)),
+    "gta5+synthia-cityscapes": lambda root: (
+        f"synthetic.0.root={gta5(root)}", f"synthetic.1.root={synthia_rand(root)}", *cityscapes(root),
+    ),
+    "world-camvid": camvid,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_runs_from_end_to_end(recipe: str, tmp_path: Path) -> None:
+    sizes = [setting for setting in SETTINGS if not setting.startswith("world.")]
+    world = ("world.engine=6",) if recipe == "world-camvid" else ()
+    settings = [*sizes, *NO_PRETRAINED, *RECIPES[recipe](tmp_path), *world, "train.oracle_steps=2"]
+    run = tmp_path / "run"
+    code, said = selfsyn_here("init", recipe, "--run", run, *[part for setting in settings for part in ("--set", setting)])
+    assert code == 0, said
+    config = load(run / "run.toml")
+    for phase in phases(config, rounds=1):
+        code, said = selfsyn_here(phase.verb, "--run", run, *phase.arguments)
+        assert code == 0, (phase.name, said)
+    metrics = json.loads((run / "round-1/evaluation/metrics.json").read_text())
+    assert config.held_out is not None and metrics["protocol"] == config.held_out.protocol
+    assert 0 <= metrics["miou"] <= 1
+    assert (run / "report/index.html").stat().st_size > 10_000
+    trained = json.loads((run / "round-1/task/manifest.json").read_text())["counts"]
+    assert trained["pseudo_labelled"] == FRAMES
