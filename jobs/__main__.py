@@ -12,6 +12,7 @@ from selfsyn.errors import FaultError, InputError, NotReadyError
 
 VERBS = (
     "init",
+    "doctor",
     "world",
     "train",
     "fit-adapter",

@@ -1,0 +1,137 @@
+"""`selfsyn doctor`: everything that is wrong with a run's data, configuration and machine, in one go. Never imports torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from jobs.options import run_option
+from selfsyn.errors import InputError
+
+if TYPE_CHECKING:
+    from selfsyn.config import RunConfig
+    from selfsyn.doctor.data import Data
+    from selfsyn.doctor.findings import Finding
+    from selfsyn.doctor.machine import Probe
+    from selfsyn.doctor.outlook import Outlook
+    from selfsyn.doctor.speed import Speed
+
+T = TypeVar("T")
+REPORT = "report.json"
+DIED = "the process that tried it died"
+
+
+@click.command()
+@run_option
+@click.option("--all", "everything", is_flag=True, help="Look at the pixels of every frame, instead of at most 550 a data set.")
+def command(root: Path, everything: bool) -> None:
+    """Look at all that a run will read, and at the machine, before hours are spent.
+
+    Names every fault, not only the first; estimates times and the room on the disk; ends with `ready` or `not ready`
+    (exit code 2). Begins no phase, and never looks at the labels of real sources. What was found is kept in DIR/doctor:
+    unchanged data is not looked at again.
+    """
+    from selfsyn.doctor.cache import FOLDER
+    from selfsyn.doctor.data import look
+    from selfsyn.doctor.findings import verdict
+    from selfsyn.doctor.listing import listed, roles
+    from selfsyn.doctor.outlook import foreseen
+    from selfsyn.files import write_json
+    from selfsyn.phase import open_run
+
+    layout, config = open_run(root)
+    listings = [listed(layout, role) for role in roles(config)]
+    data = look(layout, listings, everything=everything)
+    outlook = foreseen(layout, config, listings, probed(layout.root, config))
+    findings = [*data.findings, *outlook.findings]
+    last = verdict(findings, root=root)
+    write_json(layout.root / FOLDER / REPORT, _report(data, outlook, findings, verdict=last, everything=everything))
+    click.echo("\n".join([*_lines(data, outlook, findings), "", last]))
+    if any(finding.stops for finding in findings):
+        raise SystemExit(InputError.exit_code)
+
+
+def probed(root: Path, config: RunConfig) -> Probe:
+    """What other processes find out about onnxruntime and torch, whose libraries take a gigabyte and may break.
+
+    The nets' speed is measured once for the same configuration, torch and devices; it is kept in DIR/doctor.
+    """
+    from dataclasses import asdict
+
+    from selfsyn.doctor.cache import FOLDER, keep, recall
+    from selfsyn.doctor.machine import Probe
+    from selfsyn.doctor.speed import Speed, depends_on
+
+    providers, no_cuda = _in_other_process(_providers) or ((), DIED)
+    labels_on = "cpu" if no_cuda else "cuda"
+    path, key = root / FOLDER / "speed.json", depends_on(config, labels_on=labels_on)
+    kept = recall(path, key=key)
+    if kept is not None:
+        return Probe(providers, no_cuda, Speed(**kept))
+    speed, no_speed, fault = _in_other_process(partial(_speed, config, labels_on)) or (None, DIED, "")
+    if speed is not None:
+        keep(path, asdict(speed), key=key)
+    return Probe(providers, no_cuda, speed, no_speed, fault)
+
+
+def _in_other_process(work: Callable[[], T]) -> T | None:
+    """What `work` returns, or None when it took its process down."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        try:
+            return process.submit(work).result()
+        except BrokenProcessPool:
+            return None
+
+
+def _providers() -> tuple[tuple[str, ...], str]:
+    """onnxruntime's providers that load, and why CUDA is not among them, or ''."""
+    try:
+        from export.teacher import CPU, CUDA, why_no_cuda
+    except ImportError as error:
+        return (), str(error)
+    reason = why_no_cuda()
+    return ((CPU,), reason) if reason else ((CUDA, CPU), "")
+
+
+def _speed(config: RunConfig, labels_on: str) -> tuple[Speed | None, str, str]:
+    """The nets' speed, or None with the reason; and a fault of the configuration, or ''."""
+    from selfsyn.doctor.speed import measured
+
+    try:
+        return measured(config, labels_on=labels_on), "", ""
+    except InputError as error:
+        return None, "a net cannot be built", str(error)
+    except (ImportError, OSError, RuntimeError) as error:  # no torch that works, or too little memory for the net
+        return None, str(error).splitlines()[0], ""
+
+
+def _lines(data: Data, outlook: Outlook, findings: list[Finding]) -> list[str]:
+    from selfsyn.doctor import summary
+
+    sampled = any(one.looked_at < one.images for one in data.facts)
+    note = ["sizes and copies: of all files; pixels: of a sample, and of the smallest files; --all looks at all"] * sampled
+    shares = summary.class_shares(data.facts)
+    tables = [*summary.data_sets(data.facts), *note, *([""] * bool(shares)), *shares]
+    return [*tables, "", *outlook.lines, *summary.findings(findings)]
+
+
+def _report(data: Data, outlook: Outlook, findings: list[Finding], *, verdict: str, everything: bool) -> dict[str, Any]:
+    """What report.json holds: what is printed, with every path."""
+    return {
+        "verdict": verdict,
+        "ready": not any(finding.stops for finding in findings),
+        "all": everything,
+        "cached": data.cached,
+        "findings": [vars(finding) for finding in findings],
+        "data_sets": [vars(one) for one in data.facts],
+        "machine": outlook.machine,
+        "bytes_to_write": outlook.to_write,
+        "estimates": [vars(one) for one in outlook.estimates],
+    }

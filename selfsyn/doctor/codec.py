@@ -1,0 +1,43 @@
+"""What reading, resizing and writing a frame costs here, on one core: the share of a job that is not its net."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selfsyn.data.dataset import DataSet
+from selfsyn.doctor.listing import Listing
+from selfsyn.images import encode_label_png, encode_png, read_image, resize_image, resize_label
+
+FRAMES = 6  # that are measured
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Means over a few frames: seconds on one core, and the bytes of image and label at working size."""
+
+    seconds: float
+    image_bytes: float
+    label_bytes: float
+
+
+def measured(listings: Sequence[Listing], *, size: tuple[int, int]) -> Codec | None:
+    """The codec's cost on frames of these data sets at `size` (width, height); None when none of them can be read."""
+    frames = [(image, listing.labels.get(name), listing.kind) for listing in listings for name, image in listing.images.items()]
+    chosen = [frames[int(position)] for position in np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round()]
+    rows = [row for row in (_measured(image, label, kind, size) for image, label, kind in chosen) if row is not None]
+    return Codec(*np.mean(rows, axis=0).tolist()) if rows else None
+
+
+def _measured(image: Path, label: Path | None, kind: DataSet, size: tuple[int, int]) -> tuple[float, int, int] | None:
+    began = time.perf_counter()
+    try:
+        picture = encode_png(resize_image(read_image(image), size=size))
+        ids = b"" if label is None else encode_label_png(resize_label(kind.table[kind.read(label)], size=size))
+    except Exception:  # whatever a damaged file makes the decoders raise; it is named elsewhere
+        return None
+    return time.perf_counter() - began, len(picture), len(ids)

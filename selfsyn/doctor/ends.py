@@ -1,0 +1,78 @@
+"""The first and the last bytes of files: are they whole, how large are the pictures, which may be copies of one another."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfsyn.ahead import ahead
+from selfsyn.files import digest_file
+from selfsyn.images import image_size
+
+CHUNK = 64  # files that a thread looks at in one go
+THREADS = 8  # they wait for the disk
+TAIL = 64  # bytes; the end marker of a PNG or JPEG is in them, and a PNG's checksum of its pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What a file's ends say.
+
+    length: in bytes.  size: (width, height) in pixels; (0, 0) of a faulty file.  fault: why it cannot be read, or ''.
+    """
+
+    path: Path
+    length: int
+    size: tuple[int, int]
+    fault: str
+    tail: bytes
+
+
+def ends_of(paths: Sequence[Path]) -> Iterator[Ends]:
+    """The ends of each file, in order; nothing is raised."""
+    chunks = (paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK))
+    with ThreadPoolExecutor(THREADS) as threads:
+        for chunk in ahead(lambda some: [_ends(path) for path in some], chunks, threads=threads, most=2 * THREADS):
+            yield from chunk
+
+
+def same_files(files: Iterable[Ends]) -> list[list[Ends]]:
+    """Groups of sound files with the same bytes, each of two or more. Only files of equal length and tail are read."""
+    alike: dict[tuple[int, bytes], list[Ends]] = defaultdict(list)
+    for file in files:
+        if not file.fault:
+            alike[file.length, file.tail].append(file)
+    same: dict[str, list[Ends]] = defaultdict(list)
+    suspects = [file for group in alike.values() if len(group) > 1 for file in group]
+    with ThreadPoolExecutor(THREADS) as threads:
+        for file, digest in zip(suspects, threads.map(digest_file, (file.path for file in suspects)), strict=True):
+            same[digest].append(file)
+    return [group for group in same.values() if len(group) > 1]
+
+
+def _ends(path: Path) -> Ends:
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(8)
+            length = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, length - TAIL))
+            tail = stream.read()
+        fault = _fault(head, tail)
+        return Ends(path, length, (0, 0) if fault else image_size(path), fault, tail)
+    except OSError as error:
+        return Ends(path, 0, (0, 0), error.strerror or type(error).__name__, b"")
+    except Exception:  # what Pillow raises over a damaged header has no class of its own
+        return Ends(path, length, (0, 0), "damaged header", tail)
+
+
+def _fault(head: bytes, tail: bytes) -> str:
+    if not head:
+        return "empty"
+    is_png, is_jpeg = head.startswith(b"\x89PNG\r\n\x1a\n"), head.startswith(b"\xff\xd8")
+    if not (is_png or is_jpeg):
+        return "neither PNG nor JPEG"
+    return "" if (b"IEND" if is_png else b"\xff\xd9") in tail else "truncated"

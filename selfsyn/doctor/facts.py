@@ -1,0 +1,169 @@
+"""What the files of a data set hold: sizes, class shares, and every file that a run would stumble over."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from selfsyn.doctor.ends import Ends, ends_of, same_files
+from selfsyn.doctor.findings import Finding, of_files
+from selfsyn.doctor.listing import Listing
+from selfsyn.doctor.pixels import Pixels, pixels_of, shares, smallest, spread, strange_ids, without_class
+from selfsyn.progress import track
+
+HELD_OUT = "held_out"  # where a finding is that concerns it together with real
+COPY_AGAIN = "copy them again or remove the frames"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A data set in figures.
+
+    labelled: whether its labels were looked at.  labels: images that have one.  to_come: frames not yet rendered.
+    sizes: images of each 'WIDTHxHEIGHT'.  image_bytes: of all image files.  looked_at: frames whose pixels were looked at.
+    shares: of the pixels of labels looked at, 0..1 by class name and 'ignore'.
+    """
+
+    where: str
+    layout: str
+    root: str
+    labelled: bool
+    images: int = 0
+    labels: int = 0
+    to_come: int = 0
+    image_bytes: int = 0
+    looked_at: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A data set that was looked at. ends: of its images, by frame name."""
+
+    facts: Facts
+    findings: tuple[Finding, ...]
+    ends: Mapping[str, Ends]
+
+
+def looked_at(listing: Listing, *, everything: bool) -> Looked:
+    """The ends of every file, and the pixels of every frame or of a bounded number."""
+    where = listing.role.where
+    images = _ends(listing.images, label=f"{where}: images")
+    labels = _ends({name: label for name, (_, label) in listing.pairs.items()}, label=f"{where}: labels")
+    findings = (
+        _unreadable(where, [*images.values(), *labels.values()]) + _mis_sized(listing, images, labels) + _copies(where, images)
+    )
+    sound = {name: file for name, file in images.items() if not file.fault}
+    counted = list(sound) if everything else spread(list(sound))
+    chosen = counted if everything else sorted({*counted, *smallest(sound)})
+    pixels = _pixels(listing, chosen, labels)
+    findings += _of_pixels(listing, pixels, images, labels)
+    return Looked(_facts(listing, sound, pixels, counted), tuple(findings), images)
+
+
+def shared(real: Sequence[Looked], held_out: Sequence[Looked]) -> list[Finding]:
+    """Held-out images that training sees as well, under whatever name: a score on them is no score."""
+    seen = {file.path for one in real for file in one.ends.values()}
+    scored = {file.path for one in held_out for file in one.ends.values()}
+    groups = same_files(file for one in (*real, *held_out) for file in one.ends.values())
+    both = [group for group in groups if any(file.path in seen for file in group)]
+    paths = sorted({file.path for group in both for file in group if file.path in scored})
+    remedy = "a score on training images is no score; change a split or remove them"
+    return of_files(HELD_OUT, "images that are in real too", paths, remedy=remedy)
+
+
+def _ends(paths: Mapping[str, Path], *, label: str) -> dict[str, Ends]:
+    found = track(ends_of(list(paths.values())), total=len(paths), label=label)
+    return dict(zip(paths, found, strict=True))
+
+
+def _pixels(listing: Listing, names: Sequence[str], labels: Mapping[str, Ends]) -> list[Pixels]:
+    sound = {name: file.path for name, file in labels.items() if not file.fault}
+    frames = {name: (listing.images[name], sound.get(name)) for name in names}
+    return list(track(pixels_of(frames, kind=listing.kind), total=len(frames), label=f"{listing.role.where}: pixels"))
+
+
+def _facts(listing: Listing, sound: Mapping[str, Ends], pixels: Sequence[Pixels], counted: Sequence[str]) -> Facts:
+    # The smallest files are no fair sample: they are looked at and not counted.
+    fair = set(counted)
+    counts = sum((one.counts for one in pixels if one.name in fair), np.zeros(256, np.int64))
+    sizes = Counter(file.size for file in sound.values())
+    return Facts(
+        where=listing.role.where,
+        layout=listing.role.folder.layout,
+        root=str(listing.root),
+        labelled=listing.role.labelled,
+        images=len(listing.images),
+        labels=len(listing.pairs),
+        to_come=listing.to_come,
+        image_bytes=sum(file.length for file in sound.values()),
+        looked_at=len(pixels),
+        sizes={f"{width}x{height}": count for (width, height), count in sizes.most_common()},
+        shares=shares(counts, table=listing.kind.table),
+    )
+
+
+def _unreadable(where: str, files: Iterable[Ends]) -> list[Finding]:
+    by_fault: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        if file.fault:
+            by_fault[file.fault].append(file.path)
+    return _refused(where, by_fault)
+
+
+def _refused(where: str, by_reason: Mapping[str, Sequence[Path]]) -> list[Finding]:
+    named = (of_files(where, f"unreadable files ({reason})", paths, remedy=COPY_AGAIN) for reason, paths in by_reason.items())
+    return [finding for findings in named for finding in findings]
+
+
+def _mis_sized(listing: Listing, images: Mapping[str, Ends], labels: Mapping[str, Ends]) -> list[Finding]:
+    where, published = listing.role.where, listing.kind.mis_sized
+    sound = [name for name, label in labels.items() if not label.fault and not images[name].fault]
+    differing = [name for name in sound if images[name].size != labels[name].size]
+    ours = [name for name in differing if name not in published]
+    example = f" ({_size(labels[ours[0]])}, the image {_size(images[ours[0]])})" if ours else ""
+    what = f"labels of another size than their image{example}"
+    faults = of_files(where, what, [labels[name].path for name in ours], remedy="remove the frames")
+    left_out = [labels[name].path for name in differing if name in published]
+    what = "frames that were published with labels of another size are left out"
+    return faults + of_files(where, what, left_out, remedy="", stops=False)
+
+
+def _size(file: Ends) -> str:
+    return f"{file.size[0]}x{file.size[1]}"
+
+
+def _copies(where: str, images: Mapping[str, Ends]) -> list[Finding]:
+    groups = same_files(images.values())
+    copies = [file.path for group in groups for file in group[1:]]
+    remedy = f"of {groups[0][0].path} the first; each counts as an image of its own" if groups else ""
+    return of_files(where, "images that are copies of another, byte for byte", copies, remedy=remedy, stops=False)
+
+
+def _of_pixels(
+    listing: Listing, pixels: Sequence[Pixels], images: Mapping[str, Ends], labels: Mapping[str, Ends]
+) -> list[Finding]:
+    where, kind = listing.role.where, listing.kind
+    by_reason: dict[str, list[Path]] = defaultdict(list)
+    for path, reason in (broken for one in pixels for broken in one.unreadable):
+        by_reason[reason].append(path)
+    constant = [images[one.name].path for one in pixels if one.constant]
+    remedy = "remove the frames: such an image teaches nothing"
+    findings = _refused(where, by_reason) + of_files(where, "constant images (one colour throughout)", constant, remedy=remedy)
+    return findings + (_of_ids(listing, pixels, labels) if kind.known else [])
+
+
+def _of_ids(listing: Listing, pixels: Sequence[Pixels], labels: Mapping[str, Ends]) -> list[Finding]:
+    where, kind = listing.role.where, listing.kind
+    strange = {one.name: ids for one in pixels if (ids := strange_ids(one.counts, known=kind.known))}
+    named = ", ".join(str(id_) for id_ in sorted({id_ for ids in strange.values() for id_ in ids}))
+    remedy = "is it another data set? give the ids a class with `ids` in run.toml, or repair the labels"
+    what = f"labels with ids outside the table (ids {named})"
+    findings = of_files(where, what, [labels[name].path for name in strange], remedy=remedy)
+    empty = [labels[one.name].path for one in pixels if without_class(one.counts, table=kind.table)]
+    return findings + of_files(where, "labels in which no pixel has a class", empty, remedy="they teach nothing", stops=False)

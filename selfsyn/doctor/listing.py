@@ -1,0 +1,138 @@
+"""What each data set of a run has on disk, by name: no image is opened yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from selfsyn.config import DataFolder, RunConfig
+from selfsyn.data.dataset import DataSet
+from selfsyn.data.frames import VERIFIED, dataset
+from selfsyn.data.plain import PLAIN
+from selfsyn.doctor.findings import Finding, of_files
+from selfsyn.errors import InputError
+from selfsyn.layout import Layout
+from selfsyn.phase import read_manifest
+
+
+@dataclass(frozen=True)
+class Role:
+    """A data set's part in a run.
+
+    where: what findings call it.  labelled: whether its labels are looked at; those of real sources never are.
+    rendered: frames that `selfsyn world` makes for the part.
+    """
+
+    where: str
+    folder: DataFolder
+    labelled: bool
+    rendered: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a data set: images that a run takes, and every label, by frame name.
+
+    findings: what is wrong with names and folders.  to_come: frames that are not rendered yet.
+    """
+
+    role: Role
+    root: Path
+    kind: DataSet = PLAIN
+    images: Mapping[str, Path] = field(default_factory=dict)
+    labels: Mapping[str, Path] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    to_come: int = 0
+
+    @property
+    def pairs(self) -> dict[str, tuple[Path, Path]]:
+        """Image and label of each frame that has both, sorted by name."""
+        return {name: (path, self.labels[name]) for name, path in sorted(self.images.items()) if name in self.labels}
+
+
+def roles(config: RunConfig) -> list[Role]:
+    """The data sets of a run in the order of run.toml."""
+    world, held_out = config.world, config.held_out
+    found = [Role(f"synthetic {source.called}", source, True, world.engine) for source in config.synthetic]
+    found += [Role(f"real {source.called}", source, False, world.camera) for source in config.real]
+    return found + ([Role(f"held_out {held_out.layout}", held_out, True, world.held_out)] if held_out else [])
+
+
+def listed(layout: Layout, role: Role) -> Listing:
+    """The files of a data set, and what is wrong with their names. An unfinished world of the run's own is no fault."""
+    root, folder = layout.resolve(role.folder.root), role.folder
+    if role.rendered and root.is_relative_to(layout.world.resolve()) and read_manifest(layout.world) is None:
+        return Listing(role, root, to_come=role.rendered)
+    try:
+        kind = dataset(folder.layout, ids=folder.ids)
+        found = kind.find_images(root, folder.split)
+        labels = kind.find_labels(root, folder.split) if role.labelled and folder.split not in kind.unlabelled else {}
+        chosen, findings = _chosen(role, found, layout.resolve(folder.files) if folder.files else None)
+    except InputError as error:
+        return Listing(role, root, findings=(Finding(role.where, str(error)),))
+    images = {name: path for name, path in sorted(chosen.items()) if name not in kind.unusable}
+    findings += _of_images(role, root, kind, found, chosen)
+    findings += _of_labels(role, root, kind, found, images, labels) if role.labelled and found else []
+    return Listing(role, root, kind, images, labels, tuple(findings))
+
+
+def _chosen(role: Role, found: Mapping[str, Path], files: Path | None) -> tuple[Mapping[str, Path], list[Finding]]:
+    """The frames that the text file `files` names, or all; and the names that are none. InputError for an unreadable file."""
+    if files is None or not found:
+        return found, []
+    try:
+        names = [line.strip() for line in files.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{files}: cannot be read ({error}); expected names of frames, one a line") from error
+    missing = tuple(name for name in names if name not in found)
+    chosen = {name: found[name] for name in names if name in found}
+    if names and not missing:
+        return chosen, []
+    what = f"{len(missing)} of {len(names)} names in {files} are no frames"
+    return chosen, [Finding(role.where, what, f"expected frame names, one a line, such as {next(iter(found))}", missing)]
+
+
+def _of_images(role: Role, root: Path, kind: DataSet, found: Mapping[str, Path], chosen: Mapping[str, Path]) -> list[Finding]:
+    if not root.is_dir():
+        return [Finding(role.where, f"{root}: no such folder", "copy the data set there, or set its root in run.toml")]
+    if not found:
+        what = f"{root}: no image of layout {role.folder.layout} (split {role.folder.split})"
+        return [Finding(role.where, what, f"expected {kind.expects}")]
+    spoiled = [name for name in sorted(chosen) if name in kind.unusable]
+    what = f"published frames that are left out ({', '.join(f'{name}: {kind.unusable[name]}' for name in spoiled)})"
+    return of_files(role.where, what, [chosen[name] for name in spoiled], remedy="", stops=False)
+
+
+def _of_labels(
+    role: Role, root: Path, kind: DataSet, found: Mapping[str, Path], images: Mapping[str, Path], labels: Mapping[str, Path]
+) -> list[Finding]:
+    layout, split = role.folder.layout, role.folder.split
+    if split in kind.unlabelled:
+        return [Finding(role.where, f"{root}: the labels of split {split!r} are no labels", "choose another split")]
+    without = [path for name, path in images.items() if name not in labels]
+    remedy = f"add the labels or remove the images; expected {kind.expects}"
+    findings = of_files(role.where, "images without a label", without, remedy=remedy)
+    if not kind.known:
+        remedy = 'set `ids`, for example ids = { "0" = "road" }'
+        findings.append(Finding(role.where, f"layout {layout!r} has no table of ids", remedy))
+    lonely = [path for name, path in sorted(labels.items()) if name not in found]
+    remedy = "they are passed over; add the images if they were meant to be there"
+    return findings + of_files(role.where, "labels without an image", lonely, remedy=remedy, stops=False)
+
+
+def verified(listing: Listing) -> list[Finding]:
+    """What the layout's own `verify` says of the labels that a job would show it, the unreadable ones apart."""
+    labels = [label for _, label in listing.pairs.values()]
+    sample = []
+    for label in labels[:: max(1, len(labels) // VERIFIED)][:VERIFIED]:
+        try:
+            sample.append((label, listing.kind.read(label)))
+        except InputError:
+            continue  # named with the unreadable files
+    try:
+        if sample:
+            listing.kind.verify(sample)
+    except InputError as error:
+        return [Finding(listing.role.where, str(error))]
+    return []

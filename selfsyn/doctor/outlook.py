@@ -1,0 +1,52 @@
+"""What a run on this machine has before it: do the packages work, how long will it take, is there room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selfsyn.config import RunConfig
+from selfsyn.doctor import codec, machine, room
+from selfsyn.doctor.findings import Finding
+from selfsyn.doctor.listing import Listing
+from selfsyn.doctor.machine import Probe
+from selfsyn.doctor.times import NOT_COVERED, Estimate, estimates
+from selfsyn.errors import InputError
+from selfsyn.layout import Layout
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """machine: what a person reads, by topic.  to_write: bytes of each part of the run that is not finished."""
+
+    machine: dict[str, str]
+    to_write: dict[str, int]
+    estimates: tuple[Estimate, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each topic."""
+        width = max(len(topic) for topic in (*self.machine, *(one.job for one in self.estimates)))
+        rows = [*self.machine.items(), *((one.job, one.says) for one in self.estimates), ("", NOT_COVERED)]
+        return [f"{topic.ljust(width)}  {says}" for topic, says in rows]
+
+
+def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], probe: Probe) -> Outlook:
+    """The outlook of a run from what was listed of its data and found out about the machine; a few frames are read."""
+    parts = [[one for one in listings if one.role.where.startswith(part)] for part in ("synthetic ", "real ")]
+    synthetic, real = (sum(len(one.images) or one.to_come for one in part) for part in parts)
+    on_synthetic, on_real = (codec.measured(part, size=config.size) for part in parts)
+    to_write = room.to_write(layout, config, synthetic=synthetic, real=real, codec=on_synthetic, speed=probe.speed)
+    findings = (*_weights(config), *machine.faults(probe), *room.lacking(layout, to_write))
+    topics = machine.described(probe) | {"free disk": room.described(layout, to_write)}
+    times = estimates(probe, synthetic=synthetic, real=real, codecs=(on_synthetic, on_real))
+    return Outlook(topics, to_write, tuple(times), findings)
+
+
+def _weights(config: RunConfig) -> list[Finding]:
+    try:
+        config.task.weights_file()
+    except InputError as error:
+        return [Finding("run.toml", str(error))]
+    return []

@@ -1,0 +1,69 @@
+"""The room on the run folder's disk against what the run has still to write. Sizes are estimates, rather too large."""
+
+from __future__ import annotations
+
+import shutil
+
+from selfsyn.config import RunConfig
+from selfsyn.doctor.codec import Codec
+from selfsyn.doctor.findings import Finding
+from selfsyn.doctor.machine import amount
+from selfsyn.doctor.speed import Speed
+from selfsyn.errors import NotReadyError
+from selfsyn.flow import world_phase
+from selfsyn.layout import SOURCE_ONLY, Layout, round_stage
+from selfsyn.phase import label_shards, read_manifest
+
+ROUNDS = 2  # the last round that is assumed
+TASK_BYTES = 24  # a parameter of a task net: weights, average and two moments in the checkpoint, weights again, and ONNX
+ADAPTER_BYTES = 32  # a parameter of a generator or discriminator: two of each, with moments, and the average
+
+
+def to_write(
+    layout: Layout, config: RunConfig, *, synthetic: int, real: int, codec: Codec | None, speed: Speed | None
+) -> dict[str, int]:
+    """Bytes of each part that is not finished, for rounds up to ROUNDS.
+
+    Adapted images are taken to be as large as the synthetic ones at working size, confidences as large as uncompressed;
+    without a codec everything is uncompressed. Without a speed the models are not in it.
+    """
+    pixels = config.size[0] * config.size[1]
+    image, label = (codec.image_bytes, codec.label_bytes) if codec else (3 * pixels, pixels)
+    parts = {}
+    if world_phase(config) and read_manifest(layout.world) is None:
+        parts["world"] = (config.world.engine + config.world.camera + config.world.held_out) * 4 * pixels
+    if read_manifest(layout.adapted) is None:
+        parts["adapted"] = round(synthetic * (image + label))
+    parts["labels"] = round(sum(not _labelled(layout, k) for k in range(1, ROUNDS + 1)) * real * (label + pixels))
+    return parts | ({"models": _models(layout, speed)} if speed else {})
+
+
+def lacking(layout: Layout, parts: dict[str, int]) -> list[Finding]:
+    """The finding that the disk is too small for `parts`."""
+    free, need = shutil.disk_usage(layout.root).free, sum(parts.values())
+    if free >= need:
+        return []
+    remedy = "make room, or put the run folder on another disk"
+    return [Finding("machine", f"{layout.root}: {amount(free)} free, the run will write about {amount(need)}", remedy)]
+
+
+def described(layout: Layout, parts: dict[str, int]) -> str:
+    """'66 GB; the run will write about 3 GB to round 2 (adapted 2 GB, labels 1 GB)'."""
+    named = ", ".join(f"{name} {amount(size)}" for name, size in parts.items() if size)
+    models = "" if "models" in parts else "; checkpoints and models come on top"
+    need = f"about {amount(sum(parts.values()))} up to round {ROUNDS} ({named})" if named else "nothing more that is known"
+    return f"{amount(shutil.disk_usage(layout.root).free)}; the run will write {need}{models}"
+
+
+def _labelled(layout: Layout, round_: int) -> bool:
+    try:
+        return bool(label_shards(layout.labels(round_)))
+    except NotReadyError:
+        return False
+
+
+def _models(layout: Layout, speed: Speed) -> int:
+    stages = [SOURCE_ONLY, *(round_stage(k) for k in range(ROUNDS + 1))]
+    unfinished = sum(read_manifest(layout.task(stage)) is None for stage in stages)
+    adapter = speed.adapter_parameters * ADAPTER_BYTES if read_manifest(layout.adapter) is None else 0
+    return unfinished * speed.task_parameters * TASK_BYTES + adapter

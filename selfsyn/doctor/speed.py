@@ -1,0 +1,96 @@
+"""How long the nets of a run take on this machine: measured with torch, on random weights. The one file here that needs torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfsyn.config import RunConfig, flat
+from selfsyn.doctor.packages import installed
+from selfsyn.files import digest_lines
+
+if TYPE_CHECKING:
+    import torch
+
+SIDE = 128  # pixels that are timed on a CPU: there the time grows with the area, and a whole picture can take ten seconds
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What torch says and how fast it is.
+
+    device: of torch's own choice.  adapt_seconds: the generator, for an image at working size; on the CPU, with one core.
+    label_seconds: the task net on label_device, likewise.
+    task_parameters, adapter_parameters: of a task net; of a generator and a discriminator.
+    """
+
+    version: str
+    device: str
+    adapt_seconds: float
+    label_seconds: float
+    label_device: str
+    task_parameters: int
+    adapter_parameters: int
+
+
+def measured(config: RunConfig, *, labels_on: str) -> Speed:
+    """Two runs of each net, the second timed. labels_on: where onnxruntime would compute, 'cpu' or 'cuda'.
+
+    ImportError without torch, InputError for a net that cannot be built, RuntimeError where there is too little memory.
+    """
+    import torch
+
+    from selfsyn import devices
+
+    device, label_device = devices.resolve("auto"), devices.resolve("auto" if labels_on == "cuda" else "cpu")
+    torch.set_num_threads(1)  # on busy cores two threads that wait for each other took fifty times as long
+    with torch.no_grad():
+        adapt, adapter_parameters = _adapter(config, device)
+        label, task_parameters = _task(config, label_device)
+    version = str(torch.__version__)  # its own class would bring torch into the process that reads it
+    name = devices.describe(device)
+    return Speed(version, name, adapt, label, label_device.type, task_parameters, adapter_parameters)
+
+
+def _adapter(config: RunConfig, device: torch.device) -> tuple[float, int]:
+    """Seconds of the generator for an image, and the parameters of generator and discriminator."""
+    import torch
+
+    from selfsyn.adapter.networks import build_discriminator, build_generator
+
+    generator, critic = build_generator(config.adapter).to(device).eval(), build_discriminator(config.adapter)
+    seconds = _seconds(lambda size: generator(torch.zeros(1, 3, *size, device=device)).cpu(), config, on=device.type)
+    return seconds, sum(parameter.numel() for net in (generator, critic) for parameter in net.parameters())
+
+
+def _task(config: RunConfig, device: torch.device) -> tuple[float, int]:
+    """Seconds of the task net for an image, and its parameters."""
+    import torch
+
+    from selfsyn.task import build
+
+    net = build(replace(config.task, weights="scratch"), pretrained=False).to(device).eval()
+    seconds = _seconds(lambda size: net(torch.zeros(1, 3, *size, device=device)).main.cpu(), config, on=device.type)
+    return seconds, sum(parameter.numel() for parameter in net.parameters())
+
+
+def _seconds(work: Callable[[tuple[int, int]], object], config: RunConfig, *, on: str) -> float:
+    """Seconds of `work` at working size; it takes a size (height, width)."""
+    whole = config.size[::-1]
+    size = whole if on == "cuda" else (min(SIDE, whole[0]), min(SIDE, whole[1]))
+    work(size)
+    began = time.perf_counter()
+    work(size)
+    return (time.perf_counter() - began) * (whole[0] * whole[1]) / (size[0] * size[1])
+
+
+def depends_on(config: RunConfig, *, labels_on: str) -> str:
+    """A digest of what decides the speed: nets, working size, torch, and the devices that there are."""
+    leaves = [f"{name} {value}" for name, value in flat(config).items() if name.split(".")[0] in ("size", "adapter", "task")]
+    devices = [*sorted(path.name for path in Path("/dev").glob("nvidia*")), os.environ.get("CUDA_VISIBLE_DEVICES", "all")]
+    return digest_lines([*leaves, str(installed(("torch",))), *devices, labels_on, platform.node(), platform.processor()])

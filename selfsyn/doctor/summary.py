@@ -1,0 +1,63 @@
+"""What a person reads: data sets and class shares as tables, findings as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selfsyn.doctor.facts import Facts
+from selfsyn.doctor.findings import Finding
+from selfsyn.doctor.machine import amount
+from selfsyn.labels import CLASSES
+
+SIZES = 3  # named in the table; report.json has them all
+
+
+def data_sets(facts: Sequence[Facts]) -> list[str]:
+    """A row for each data set: counts, bytes, how many frames' pixels were looked at, sizes."""
+    rows = [["data set", "layout", "images", "labels", "on disk", "pixels of", "sizes"]]
+    rows += [[one.where, one.layout, *_counts(one), f"{one.looked_at}" if not one.to_come else "-", _sizes(one)] for one in facts]
+    return table(rows, left=(0, 1, 6))
+
+
+def class_shares(facts: Sequence[Facts]) -> list[str]:
+    """A column for each data set whose labels were looked at, in percent; '-' for a class that never occurs."""
+    shown = [one for one in facts if one.shares]
+    if not shown:
+        return []
+    rows = [["class, percent of pixels", *(one.where for one in shown)]]
+    rows += [[name, *(_percent(one.shares[name]) for one in shown)] for name in (*CLASSES, "ignore")]
+    return table(rows, left=(0,))
+
+
+def findings(found: Sequence[Finding]) -> list[str]:
+    """Faults, then notes, each kind under its title."""
+    faults, notes = [one.line for one in found if one.stops], [one.line for one in found if not one.stops]
+    lines = ["", "to be changed before the run:", *faults] if faults else []
+    return lines + (["", "worth a look:", *notes] if notes else [])
+
+
+def table(rows: Sequence[Sequence[str]], *, left: tuple[int, ...]) -> list[str]:
+    """Rows of equally many cells -> aligned lines; columns in `left` begin flush left, the others end flush right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(_cell(cell, widths[i], i in left) for i, cell in enumerate(row)).rstrip() for row in rows]
+
+
+def _cell(text: str, width: int, is_left: bool) -> str:
+    return text.ljust(width) if is_left else text.rjust(width)
+
+
+def _counts(one: Facts) -> tuple[str, str, str]:
+    if one.to_come:
+        return f"{one.to_come}", "-", "-"
+    return f"{one.images}", f"{one.labels}" if one.labelled else "-", amount(one.image_bytes)
+
+
+def _sizes(one: Facts) -> str:
+    if one.to_come:
+        return "to come: `selfsyn world` renders them"
+    named = [f"{size} ({count})" if len(one.sizes) > 1 else size for size, count in one.sizes.items()]
+    return ", ".join(named[:SIZES]) + (f" and {len(named) - SIZES} others" if len(named) > SIZES else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}" if share else "-"

@@ -1,0 +1,65 @@
+"""How long adapting and pseudo-labelling all images will take here, and what the estimate stands on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from selfsyn.doctor.codec import Codec
+from selfsyn.doctor.machine import Probe
+from selfsyn.doctor.speed import SIDE
+
+NOT_COVERED = "fitting the adapter and training are not estimated: their length is a number of steps, not of images"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A job's time. seconds: None where nothing can be said.  says: the estimate with what it stands on, for a person."""
+
+    job: str
+    images: int
+    seconds: float | None
+    says: str
+
+
+def estimates(probe: Probe, *, synthetic: int, real: int, codecs: tuple[Codec | None, Codec | None]) -> list[Estimate]:
+    """The times of `adapt` and of one round of `pseudo-label`. codecs: measured on synthetic and on real frames."""
+    jobs = (("adapt", synthetic, codecs[0]), ("pseudo-label, each round", real, codecs[1]))
+    if probe.speed is None:
+        return [_without_net(job, images, codec, why=probe.no_speed) for job, images, codec in jobs]
+    speed, cores = probe.speed, _cores()
+    generator, generator_is = _net(speed.adapt_seconds, speed.device)
+    net, net_is = _net(speed.label_seconds, speed.label_device)
+    return [
+        _estimate(*jobs[0], net=generator, what=f"the generator ({generator_is})", cores=cores),
+        _estimate(*jobs[1], net=net, what=f"the task net ({net_is}; onnxruntime may differ)", cores=cores),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """7300.0 -> '2 h'."""
+    unit, name = next((step for step in ((86400, "days"), (3600, "h"), (60, "min")) if seconds >= 2 * step[0]), (1, "s"))
+    return f"{seconds / unit:.2g} {name}" if seconds / unit < 100 else f"{seconds / unit:.0f} {name}"
+
+
+def _net(seconds: float, device: str) -> tuple[float, str]:
+    """Seconds of an image with all that the machine has, and how they were found."""
+    if device != "cpu":
+        return seconds, f"torch on {device}"
+    return seconds / _cores(), f"torch on one core at {SIDE}x{SIDE}, scaled by area and shared by {_cores()} cores"
+
+
+def _estimate(job: str, images: int, codec: Codec | None, *, net: float, what: str, cores: int) -> Estimate:
+    files = codec.seconds / cores if codec else 0.0
+    reading = f"{files:.2g} s in reading and writing on {cores} cores" if codec else "reading and writing are not in it"
+    total = images * (net + files)
+    return Estimate(job, images, total, f"about {duration(total)} for {images} images: each {net:.2g} s in {what}, {reading}")
+
+
+def _without_net(job: str, images: int, codec: Codec | None, *, why: str) -> Estimate:
+    files = f"; reading and writing alone about {duration(images * codec.seconds / _cores())}" if codec else ""
+    return Estimate(job, images, None, f"cannot be said for {images} images, the net was not measured ({why}){files}")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
