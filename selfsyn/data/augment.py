@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 from selfsyn.config import Augment
+from selfsyn.images import resize_image, resize_label
 from selfsyn.labels import IGNORE
 
 Picture = NDArray[np.uint8]
+NOISE_VALUES = 2**20  # of the table that noise is read from: drawing a value for each pixel takes five times as long
 
 
-def augmented(image: Picture, label: Picture, *, augment: Augment, rng: np.random.Generator) -> tuple[Picture, Picture]:
-    """(H, W, 3) RGB and (H, W) train ids -> the same sizes and types, geometry changed alike in both."""
-    image, label = _zoomed(image, label, most=augment.zoom, rng=rng)
+def augmented(
+    image: Picture, label: Picture, *, size: tuple[int, int], augment: Augment, rng: np.random.Generator
+) -> tuple[Picture, Picture]:
+    """(H, W, 3) RGB and (H, W) train ids, each at its own resolution -> both at `size` (width, height), geometry alike.
+
+    A zoomed crop is cut before anything is resized, so it shows all the detail that the file has.
+    """
+    image, label = _zoomed(image, label, size=size, most=augment.zoom, rng=rng)
     if augment.flip and rng.random() < 0.5:
-        image, label = image[:, ::-1], label[:, ::-1]
+        image, label = cv2.flip(image, 1), cv2.flip(label, 1)
     image = _recoloured(image, strength=augment.colour, rng=rng)
     image = _blurred(image, most=augment.blur, rng=rng)
     image = _noisy(image, most=augment.noise, rng=rng)
-    return _with_cutout(image, np.ascontiguousarray(label), most=augment.cutout, rng=rng)
+    return _with_cutout(image, label, most=augment.cutout, rng=rng)
 
 
 def class_mixed(
@@ -38,41 +47,56 @@ def class_mixed(
     return np.where(cut[..., None], image, below_image), np.where(cut, label, below_label), cut
 
 
-def _zoomed(image: Picture, label: Picture, *, most: float, rng: np.random.Generator) -> tuple[Picture, Picture]:
-    height, width = label.shape
+def _zoomed(
+    image: Picture, label: Picture, *, size: tuple[int, int], most: float, rng: np.random.Generator
+) -> tuple[Picture, Picture]:
+    """Image and label may have different sizes, so the crop is a box in shares, rounded to the pixels of each."""
     factor = np.exp(rng.uniform(0, np.log(most))) if most > 1 else 1.0
     aspect = np.exp(rng.uniform(-0.1, 0.1)) if most > 1 else 1.0
     across, down = min(1.0, aspect / factor), min(1.0, 1 / (aspect * factor))
-    left, top = rng.random(2) * (1 - across, 1 - down) * (width, height)
-    box = (left, top, left + across * width, top + down * height)
-    size = (width, height)
-    resized = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized), np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST, box=box))
+    left, top = rng.random(2) * (1 - across, 1 - down)
+    box = (left, top, left + across, top + down)
+    return resize_image(_cropped(image, box), size=size), resize_label(_cropped(label, box), size=size)
+
+
+def _cropped(picture: Picture, box: tuple[float, float, float, float]) -> Picture:
+    height, width = picture.shape[:2]
+    left, right = (round(share * width) for share in box[::2])
+    top, bottom = (round(share * height) for share in box[1::2])
+    return picture[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
 def _recoloured(image: Picture, *, strength: float, rng: np.random.Generator) -> Picture:
     """Brightness, contrast, gamma and white balance as one table for each channel, then saturation."""
-    levels = np.arange(256, dtype=np.float32) / 255
+    if strength <= 0:
+        return image
+    levels = np.arange(256) / 255
     gamma = np.exp(rng.normal(0, 0.6 * strength))
     gains = np.exp(rng.normal(0, 0.5 * strength) + rng.normal(0, 0.25 * strength, size=3))
     contrast, offset = np.exp(rng.normal(0, 0.4 * strength)), rng.normal(0, 0.15 * strength)
-    tables = [((levels**gamma * gain) - 0.5) * contrast + 0.5 + offset for gain in gains]
-    coloured = np.stack([table[image[..., channel]] for channel, table in enumerate(tables)], axis=-1)
-    grey = coloured.mean(axis=-1, keepdims=True)
+    tables = ((levels**gamma)[:, None] * gains - 0.5) * contrast + 0.5 + offset
+    coloured = cv2.LUT(image, np.clip(np.rint(255 * tables), 0, 255).astype(np.uint8)[None])
     saturation = np.exp(rng.normal(0, 0.8 * strength))
-    return _as_bytes(255 * (grey + saturation * (coloured - grey)))
+    return cv2.transform(coloured, saturation * np.eye(3) + (1 - saturation) / 3)
 
 
 def _blurred(image: Picture, *, most: float, rng: np.random.Generator) -> Picture:
     if rng.random() < 0.5 or most <= 0:
         return image
-    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(rng.uniform(0, most))))
+    return cv2.GaussianBlur(image, (0, 0), max(rng.uniform(0, most), 1e-3))
 
 
 def _noisy(image: Picture, *, most: float, rng: np.random.Generator) -> Picture:
     if rng.random() < 0.5 or most <= 0:
         return image
-    return _as_bytes(image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(0, most)))
+    values = _noise_table()[int(rng.integers(NOISE_VALUES // 2)) :]
+    noise = np.resize(values, image.shape) * np.float32(rng.uniform(0, most))
+    return cv2.add(image, noise, dtype=cv2.CV_8U)
+
+
+@cache
+def _noise_table() -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal(NOISE_VALUES, dtype=np.float32)
 
 
 def _with_cutout(image: Picture, label: Picture, *, most: float, rng: np.random.Generator) -> tuple[Picture, Picture]:
@@ -85,7 +109,3 @@ def _with_cutout(image: Picture, label: Picture, *, most: float, rng: np.random.
     image[top : top + tall, left : left + wide] = rng.integers(256, size=3)
     label[top : top + tall, left : left + wide] = IGNORE
     return image, label
-
-
-def _as_bytes(values: NDArray[np.float32]) -> Picture:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

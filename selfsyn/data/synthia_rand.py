@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +26,6 @@ def read_class_channel(path: Path) -> NDArray[np.uint8]:
 
     Pillow would read the high byte of each channel, which is always 0; OpenCV keeps all sixteen bits.
     """
-    import cv2
-
     image_HWC = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if image_HWC is None:
         raise InputError(f"{path}: not a readable image; replace or remove the file")

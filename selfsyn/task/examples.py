@@ -21,7 +21,7 @@ from selfsyn.data.augment import augmented, class_mixed
 from selfsyn.data.frames import Frame, LabelledFrame
 from selfsyn.data.mixing import NOTHING, Mix
 from selfsyn.errors import InputError
-from selfsyn.images import read_image, resize_image, resize_label
+from selfsyn.images import read_image
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import generator
 
@@ -30,15 +30,19 @@ READ_AHEAD = 4  # batches
 
 
 class Example(Protocol):
-    """Something to learn from: an image and its label, at any sizes that agree in shape."""
+    """Something to learn from: an image and its label."""
 
     @property
     def name(self) -> str:
         """Where it came from, for messages."""
         ...
 
-    def read(self, size: tuple[int, int]) -> tuple[Picture, Picture]:
-        """-> (H, W, 3) RGB and (H, W) train ids at `size` (width, height)."""
+    def read(self) -> tuple[Picture, Picture]:
+        """-> (H, W, 3) RGB and (H, W) train ids as they are on disk; the two may differ in size, not in what they show."""
+        ...
+
+    def read_label(self) -> Picture:
+        """-> (H, W) train ids alone."""
         ...
 
 
@@ -53,10 +57,13 @@ class LabelledExample:
         """The image file."""
         return str(self.frame.image)
 
-    def read(self, size: tuple[int, int]) -> tuple[Picture, Picture]:
+    def read(self) -> tuple[Picture, Picture]:
         """See Example."""
-        image, label = read_image(self.frame.image), self.frame.read_label()
-        return resize_image(image, size=size), resize_label(label, size=size)
+        return read_image(self.frame.image), self.read_label()
+
+    def read_label(self) -> Picture:
+        """See Example."""
+        return self.frame.read_label()
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,13 @@ class PseudoLabelledExample:
         """The image file."""
         return str(self.frame.image)
 
-    def read(self, size: tuple[int, int]) -> tuple[Picture, Picture]:
+    def read(self) -> tuple[Picture, Picture]:
         """See Example."""
-        label = self.store.read(self.frame.name, portion=self.portion)
-        return resize_image(read_image(self.frame.image), size=size), resize_label(label, size=size)
+        return read_image(self.frame.image), self.read_label()
+
+    def read_label(self) -> Picture:
+        """See Example."""
+        return self.store.read(self.frame.name, portion=self.portion)
 
 
 class Batch(NamedTuple):
@@ -132,7 +142,7 @@ class Mixture:
         return *class_mixed(*above, onto=(image, label), rng=rng), chosen.name
 
     def _augmented(self, example: Example, rng: np.random.Generator) -> tuple[Picture, Picture]:
-        return augmented(*example.read(self.size), augment=self.augment, rng=rng)
+        return augmented(*example.read(), size=self.size, augment=self.augment, rng=rng)
 
     def _synthetic(self, position: int) -> Example:
         return self.labelled[self.labelled_mix.item(position, seed=self.seed, purpose=f"{self.purpose} synthetic")]
@@ -153,10 +163,10 @@ def batches(mixture: Mixture, *, first: int, last: int, workers: int) -> Iterato
         yield from ahead(mixture.read_batch, range(first, last), threads=threads, most=READ_AHEAD)
 
 
-def label_counts(examples: Sequence[Example], *, size: tuple[int, int], most: int = 500) -> NDArray[np.int64]:
+def label_counts(examples: Sequence[Example], *, most: int = 500) -> NDArray[np.int64]:
     """(19,) pixel counts by class over at most `most` evenly spaced examples."""
     stride = max(1, len(examples) // most)
     counts = np.zeros(256, dtype=np.int64)
     for example in examples[::stride]:
-        counts += np.bincount(example.read(size)[1].ravel(), minlength=256)
+        counts += np.bincount(example.read_label().ravel(), minlength=256)
     return counts[:19]

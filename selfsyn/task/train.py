@@ -155,7 +155,7 @@ def fit(
 def _resumed(
     net: TaskNet, mixture: Mixture, *, schedule: Schedule, config: RunConfig, folder: Path, device: torch.device
 ) -> TrainState:
-    counts = label_counts(mixture.labelled, size=mixture.size)
+    counts = label_counts(mixture.labelled)
     weights_K = class_weights(counts, power=config.train.class_weight_power)
     state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device)
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
