@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from selfsyn.config import RunConfig
     from selfsyn.doctor.data import Data
     from selfsyn.doctor.findings import Finding
+    from selfsyn.doctor.listing import Listing
     from selfsyn.doctor.machine import Probe
     from selfsyn.doctor.outlook import Outlook
     from selfsyn.doctor.speed import Speed
 
 T = TypeVar("T")
 REPORT = "report.json"
+PAGE = "index.html"
 DIED = "the process that tried it died"
 
 
@@ -35,8 +37,8 @@ def command(root: Path, everything: bool) -> None:
     """Look at all that a run will read, and at the machine, before hours are spent.
 
     Names every fault, not only the first; estimates times and the room on the disk; ends with `ready` or `not ready`
-    (exit code 2). Begins no phase, and never looks at the labels of real sources. What was found is kept in DIR/doctor:
-    unchanged data is not looked at again.
+    (exit code 2). Begins no phase, and never looks at the labels of real sources. What was found is kept in DIR/doctor,
+    with a page of charts, index.html: unchanged data is not looked at again.
     """
     from selfsyn.doctor.cache import FOLDER
     from selfsyn.doctor.data import look
@@ -53,9 +55,24 @@ def command(root: Path, everything: bool) -> None:
     findings = [*data.findings, *outlook.findings]
     last = verdict(findings, root=root)
     write_json(layout.root / FOLDER / REPORT, _report(data, outlook, findings, verdict=last, everything=everything))
-    click.echo("\n".join([*_lines(data, outlook, findings), "", last]))
+    page = [] if any(finding.stops for finding in data.findings) else _page(layout.root, config, listings, data)
+    click.echo("\n".join([*_lines(data, outlook, findings), *page, "", last]))
     if any(finding.stops for finding in findings):
         raise SystemExit(InputError.exit_code)
+
+
+def _page(root: Path, config: RunConfig, listings: list[Listing], data: Data) -> list[str]:
+    """Draw the data sets, unless nothing has changed since they were drawn; the lines that say where, or none without images."""
+    from selfsyn.doctor.cache import FOLDER
+    from selfsyn.doctor.charted import domains, words
+    from selfsyn.files import write_atomic
+    from selfsyn.report.page import render_data
+
+    path = root / FOLDER / PAGE
+    found = [listing for listing in listings if listing.images]
+    if found and not (data.cached and path.exists()):
+        write_atomic(path, render_data(config.recipe, words(data.facts), domains(found, size=config.size)).encode())
+    return ["", f"the data in charts: {path}"] if found else []
 
 
 def probed(root: Path, config: RunConfig) -> Probe:

@@ -111,6 +111,23 @@ def test_a_sound_run_is_ready_and_not_begun(run: Path, doctor: Doctor) -> None:
     assert rows[3][:5] == ["held_out", "cityscapes", "cityscapes", "3", "3"]
 
 
+def test_the_data_is_drawn_before_the_run_and_again_when_it_changed(tmp_path: Path, run: Path, doctor: Doctor) -> None:
+    page = run / "doctor/index.html"
+    assert f"the data in charts: {page}" in doctor(run).out
+    drawn = page.read_text()
+    for words in ("Class shares", "Size of what hangs together", "Classes that occur together", "Colours"):
+        assert words in drawn
+    assert f"{tmp_path}/gta: 5 images of 16x12, 5 labels" in drawn and "5 images, 0 labels" not in drawn
+    first = page.stat().st_mtime_ns
+    doctor(run)
+    assert page.stat().st_mtime_ns == first
+    gta5_frame(tmp_path / "gta", 6, every_id(), rng=RNG)
+    doctor(run)
+    assert "6 images" in page.read_text()
+    (tmp_path / LABEL).unlink()
+    assert "the data in charts" not in doctor(run).out
+
+
 class Fault(NamedTuple):
     """plant: what is done to the data folder.  at: the file that is named, if one is.  said: what is said of it."""
 

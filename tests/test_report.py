@@ -335,11 +335,14 @@ def test_the_charts_have_a_line_for_each_stage(finished: Path) -> None:
         "Scores by round",
         "Training losses",
         "Adapter losses",
-        "Class shares",
         "Pseudo-labels that count",
+        "Class shares",
+        "Size of what hangs together",
+        "Classes that occur together",
+        "Colours",
     ):
         assert title in page.words
-    assert page.source.count("<svg") == 7
+    assert page.source.count("<svg") == 10
     assert "color-mix(in oklab, var(--late)" in page.source and "#0a0b" not in page.source
 
 

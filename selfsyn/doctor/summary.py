@@ -15,7 +15,7 @@ SIZES = 3  # named in the table; report.json has them all
 def data_sets(facts: Sequence[Facts]) -> list[str]:
     """A row for each data set: counts, bytes, how many frames' pixels were looked at, sizes."""
     rows = [["data set", "layout", "images", "labels", "on disk", "pixels of", "sizes"]]
-    rows += [[one.where, one.layout, *_counts(one), f"{one.looked_at}" if not one.to_come else "-", _sizes(one)] for one in facts]
+    rows += [[one.where, one.layout, *_counts(one), f"{one.looked_at}" if not one.to_come else "-", sizes(one)] for one in facts]
     return table(rows, left=(0, 1, 6))
 
 
@@ -52,7 +52,8 @@ def _counts(one: Facts) -> tuple[str, str, str]:
     return f"{one.images}", f"{one.labels}" if one.labelled else "-", amount(one.image_bytes)
 
 
-def _sizes(one: Facts) -> str:
+def sizes(one: Facts) -> str:
+    """'1914x1052 (24966), 1912x1052 (34)'."""
     if one.to_come:
         return "to come: `selfsyn world` renders them"
     named = [f"{size} ({count})" if len(one.sizes) > 1 else size for size, count in one.sizes.items()]

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -17,6 +18,7 @@ from selfsyn.report.svg import COLOUR, STYLE, to_svg
 
 WIDTH = 11.0  # inches; the page scales it to its own width
 POINTS = 250  # of a curve: more do not show
+GRIDS_A_ROW = 4
 FEW = 12  # points of a curve that are marked, so that a straight line between two is not taken for data
 
 
@@ -47,6 +49,23 @@ class Bound:
     name: str
     value: float
     colour: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A class-by-class table: its title and (K, K) shares in 0..1 (NaN: none)."""
+
+    title: str
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page with its title and the sentence below it."""
+
+    title: str
+    svg: str
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -110,23 +129,40 @@ def curve_row(panels: Sequence[Panel], *, name: str, columns: int, x_label: str 
         return to_svg(figure, name=name)
 
 
-def share_dots(classes: Sequence[str], series: Sequence[Bars], *, name: str) -> str:
-    """Shares by class on a logarithmic scale: dots, because a bar has no honest foot there. A share of 0 has no dot."""
+def class_dots(classes: Sequence[str], series: Sequence[Bars], *, name: str, unit: str, percent: bool = False) -> str:
+    """Values by class on a logarithmic scale: dots, because a bar has no honest foot there. 0 and NaN have no dot.
+
+    percent: values are shares in 0..1.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         axes = figure.add_subplot()
         for index, dots in enumerate(series):
             offset = (index - (len(series) - 1) / 2) * min(0.14, 0.7 / len(series))
-            shares = np.where(dots.values > 0, dots.values, np.nan)
-            axes.plot(np.arange(len(classes)) + offset, shares, "o", markersize=5, color=dots.colour, label=dots.name)
+            values = np.where(dots.values > 0, dots.values, np.nan)
+            axes.plot(np.arange(len(classes)) + offset, values, "o", markersize=5, color=dots.colour, label=dots.name)
         axes.set_yscale("log")
-        axes.set_ylim(top=1)
+        if percent:
+            axes.set_ylim(top=1)
         axes.minorticks_off()
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-        axes.set_ylabel("share of pixels")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %" if percent else f"{value:g}"))
+        axes.set_ylabel(unit)
         axes.grid(axis="x", linewidth=0.4)
         _class_axis(axes, classes)
         _legend_above(axes, len(series))
+        return to_svg(figure, name=name)
+
+
+def class_grids(classes: Sequence[str], grids: Sequence[Grid], *, name: str) -> str:
+    """Class-by-class shares in 0..1, a grid for each data set: squares whose area is the share."""
+    rows = -(-len(grids) // GRIDS_A_ROW)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, (WIDTH / GRIDS_A_ROW + 0.6) * rows), layout="constrained")
+        cells = figure.subplots(rows, GRIDS_A_ROW, squeeze=False).ravel()
+        for axes, grid in zip(cells, grids, strict=False):
+            _class_grid(axes, classes, grid)
+        for axes in cells[len(grids) :]:
+            axes.axis("off")
         return to_svg(figure, name=name)
 
 
@@ -142,6 +178,23 @@ def _class_axis(axes: Axes, classes: Sequence[str]) -> None:
     axes.set_xticks(np.arange(len(classes)), list(classes), rotation=35, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0, labelcolor=COLOUR["ink"])
     axes.set_xlim(-0.6, len(classes) - 0.4)
+
+
+def _class_grid(axes: Axes, classes: Sequence[str], grid: Grid) -> None:
+    for (row, column), share in np.ndenumerate(np.nan_to_num(grid.values)):
+        side = 0.9 * float(np.sqrt(share))
+        if side > 0:
+            square = (column - side / 2, row - side / 2)
+            axes.add_patch(Rectangle(square, side, side, color=COLOUR["ramp-12" if row != column else "muted"], linewidth=0))
+    places = np.arange(len(classes))
+    axes.set_title(grid.title)
+    axes.set_xticks(places, list(classes), rotation=90, fontsize=7)
+    axes.set_yticks(places, list(classes), fontsize=7)
+    axes.tick_params(length=0, labelcolor=COLOUR["ink"])
+    axes.set_xlim(-0.6, len(classes) - 0.4)
+    axes.set_ylim(len(classes) - 0.4, -0.6)
+    axes.set_aspect("equal")
+    axes.grid(False)
 
 
 def _legend_above(axes: Axes, columns: int) -> None:

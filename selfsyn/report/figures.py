@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.config import DataFolder
 from selfsyn.data.adapted import ADAPTED
-from selfsyn.data.frames import LabelledFrame, dataset
-from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
+from selfsyn.data.frames import dataset
+from selfsyn.labels import CLASSES
 from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.pseudo_labels import LabelStore
-from selfsyn.report.charts import Bars, Bound, Curve, Panel, curve_row, grouped_bars, score_by_round, share_dots
+from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
 from selfsyn.report.collect import Curves, Run, read_curves
-from selfsyn.report.pictures import sample_of
+from selfsyn.report.domains import Domain, colours_of, labels_of
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, round_colour, stage_colour
 from selfsyn.report.verdict import score_of, stage_title
 
-LABELS_COUNTED = 200  # label files of a data set whose pixels are counted; GTA5 has 25,000
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart of the page with its title and the sentence below it."""
-
-    title: str
-    svg: str
-    caption: str
+SYNTHETIC_COLOURS = (COLOUR["source"], COLOUR["ink"], COLOUR["muted"])
 
 
 def charts(run: Run) -> list[Chart]:
     """Every chart that the run has data for, in the order of the page."""
-    drawn = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run), _agreement(run), _shares(run), _coverage(run))
+    drawn = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run), _agreement(run), _coverage(run))
     return [chart for chart in drawn if chart is not None]
 
 
@@ -131,31 +124,34 @@ def _agreement(run: Run) -> Chart | None:
     return Chart("Does the adapter keep the content?", svg, caption)
 
 
-def _shares(run: Run) -> Chart | None:
-    series = list(_share_series(run))
-    if not series:
-        return None
-    seen = np.any([bars.values > 0 for bars in series], axis=0)
-    shown = [Bars(bars.name, bars.colour, bars.values[seen]) for bars in series]
-    svg = share_dots([name for name, there in zip(CLASSES, seen, strict=True) if there], shown, name="class-shares")
-    caption = f"Of the pixels with a label; at most {LABELS_COUNTED} label files of a data set are counted, all pseudo-labels."
-    return Chart("Class shares of each data set", svg, caption)
-
-
-def _share_series(run: Run) -> Iterator[Bars]:
+def domains(run: Run) -> Iterator[Domain]:
+    """The data sets of the run as far as they are there: synthetic, adapted, real; pseudo-labels; held-out labels if scored."""
+    size = run.config.size
+    for source, colour in zip(run.config.synthetic, itertools.cycle(SYNTHETIC_COLOURS)):
+        kind, images, labels = dataset(source.layout, ids=source.ids), *_files(run, source)
+        yield Domain(f"synthetic {source.called}", colour, labels_of(labels, kind, size=size), colours_of(images, size=size))
     if run.has(run.layout.adapted):
-        labels = ADAPTED.find_labels(run.layout.adapted, "")
-        frames = [LabelledFrame(name, path, path, ADAPTED) for name, path in labels.items()]
-        yield Bars("synthetic labels", COLOUR["source"], _label_shares(frames))
+        adapted = ADAPTED.find_images(run.layout.adapted, "")
+        yield Domain("adapted", COLOUR["ramp-6"], colours=colours_of(adapted, size=size))
+    for source in run.config.real:
+        yield Domain(f"real {source.called}", COLOUR["oracle"], colours=colours_of(_files(run, source)[0], size=size))
     for round_, store in run.stores.items():
-        counts = store.counts.sum(axis=1).astype(np.float64)
-        yield Bars(f"pseudo-labels, round {round_}", round_colour(round_, last_round=run.last_round), counts / counts.sum())
+        labels = {name: store.entry(name).label for name in store.names}
+        colour = round_colour(round_, last_round=run.last_round)
+        yield Domain(f"pseudo-labels, round {round_}", colour, labels_of(labels, ADAPTED, size=size))
     held_out = run.config.held_out
     if held_out is not None and run.scores:
-        kind, root = dataset(held_out.layout, ids=held_out.ids), run.layout.resolve(held_out.root)
-        labels = kind.find_labels(root, held_out.split)
-        frames = [LabelledFrame(name, path, path, kind) for name, path in labels.items()]
-        yield Bars("held-out labels", COLOUR["oracle"], _label_shares(frames))
+        kind = dataset(held_out.layout, ids=held_out.ids)
+        yield Domain("held-out labels", COLOUR["oracle"], labels_of(_files(run, held_out)[1], kind, size=size))
+
+
+def _files(run: Run, folder: DataFolder) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Images and labels by frame name, as far as they are there: a page can be made where the data no longer is."""
+    kind, root = dataset(folder.layout), run.layout.resolve(folder.root)
+    images = kind.find_images(root, folder.split)
+    left_out = kind.unusable.keys() | kind.mis_sized
+    labels = {name: path for name, path in kind.find_labels(root, folder.split).items() if name not in left_out}
+    return {name: path for name, path in images.items() if name not in left_out}, labels
 
 
 def _coverage(run: Run) -> Chart | None:
@@ -190,11 +186,3 @@ def _values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
 
 def _loss_keys(histories: Iterable[Curves]) -> list[str]:
     return sorted({key for curves in histories for key in curves if key.startswith("loss")})  # 'loss', the total, is first
-
-
-def _label_shares(frames: list[LabelledFrame]) -> NDArray[np.float64]:
-    counts = np.zeros(IGNORE + 1, dtype=np.int64)
-    for frame in sample_of(frames, count=LABELS_COUNTED):
-        counts += np.bincount(frame.read_label().ravel(), minlength=IGNORE + 1)
-    known = counts[:CLASS_COUNT].astype(np.float64)
-    return known / max(known.sum(), 1.0)

@@ -3,43 +3,66 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from selfsyn.labels import CLASSES, PALETTE
 from selfsyn.report import facts, pictures
+from selfsyn.report.charts import Chart
 from selfsyn.report.collect import Run
-from selfsyn.report.figures import charts
+from selfsyn.report.domains import Domain, domain_charts
+from selfsyn.report.figures import charts, domains
 from selfsyn.report.scoreboard import ABSENT, scoreboard
 from selfsyn.report.verdict import caveat, headline
 
 
 def render(run: Run) -> str:
     """The page as HTML text. The same run gives the same text; everything that is text in the run is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"short": facts.short, "unbroken": _unbroken}
-    return environment.from_string(_resource("page.html")).render(
-        css=Markup(_resource("page.css")),
-        recipe=run.config.recipe,
-        headline=headline(run.scores),
-        caveat=caveat(run.scores),
-        stand_in=facts.stand_in(run),
-        honesty=facts.honesty(run) if run.scores else None,
-        facts=facts.meaning(run),
-        board=scoreboard(run.scores),
-        absent=ABSENT,
-        charts=[(chart, Markup(chart.svg)) for chart in charts(run)],
-        adapted=pictures.adapted_gallery(run),
-        sheet=pictures.sample_sheet(run),
-        pseudo=pictures.pseudo_label_gallery(run),
-        held_out=pictures.held_out_gallery(run),
-        classes=[(name, "rgb({} {} {})".format(*colour)) for name, colour in zip(CLASSES, PALETTE.tolist(), strict=True)],
-        making=facts.making(run),
-        run_toml=facts.run_toml(run),
-        libraries=facts.libraries(run),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            css=Markup(_resource("page.css")),
+            recipe=run.config.recipe,
+            headline=headline(run.scores),
+            caveat=caveat(run.scores),
+            stand_in=facts.stand_in(run),
+            honesty=facts.honesty(run) if run.scores else None,
+            facts=facts.meaning(run),
+            board=scoreboard(run.scores),
+            absent=ABSENT,
+            charts=_drawn(charts(run)),
+            data=_drawn(domain_charts(list(domains(run)))),
+            adapted=pictures.adapted_gallery(run),
+            sheet=pictures.sample_sheet(run),
+            pseudo=pictures.pseudo_label_gallery(run),
+            held_out=pictures.held_out_gallery(run),
+            classes=[(name, "rgb({} {} {})".format(*colour)) for name, colour in zip(CLASSES, PALETTE.tolist(), strict=True)],
+            making=facts.making(run),
+            run_toml=facts.run_toml(run),
+            libraries=facts.libraries(run),
+        )
     )
+
+
+def render_data(recipe: str, words: Sequence[tuple[str, str]], domains: Sequence[Domain]) -> str:
+    """The page about data sets alone, as HTML text. words: (term, what is said of it)."""
+    css, data = Markup(_resource("page.css")), _drawn(domain_charts(domains))
+    return _environment().get_template("data.html").render(css=css, recipe=recipe, facts=words, data=data)
+
+
+def _environment() -> Environment:
+    loader = FunctionLoader(_resource)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"short": facts.short, "unbroken": _unbroken}
+    return environment
+
+
+def _drawn(charts_: Iterable[Chart]) -> list[tuple[Chart, Markup]]:
+    return [(chart, Markup(chart.svg)) for chart in charts_]
 
 
 def _resource(name: str) -> str:

@@ -1,0 +1,31 @@
+"""The data sets for the page of charts: the same figures as the report shows after the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from selfsyn.doctor.facts import Facts
+from selfsyn.doctor.listing import Listing
+from selfsyn.doctor.summary import sizes
+from selfsyn.report.domains import Domain, colours_of, labels_of
+from selfsyn.report.svg import COLOUR
+
+COLOURS = ("source", "ramp-12", "oracle", "ink", "ramp-6", "muted")
+
+
+def domains(listings: Sequence[Listing], *, size: tuple[int, int]) -> list[Domain]:
+    """Counts of each data set at working size (width, height). InputError for a file that cannot be read."""
+    return [
+        Domain(
+            listing.role.where,
+            COLOUR[COLOURS[place % len(COLOURS)]],
+            labels_of({name: label for name, (_, label) in listing.pairs.items()}, listing.kind, size=size),
+            colours_of(listing.images, size=size),
+        )
+        for place, listing in enumerate(listings)
+    ]
+
+
+def words(facts: Sequence[Facts]) -> list[tuple[str, str]]:
+    """(data set, what it holds) in the order of run.toml."""
+    return [(one.where, f"{one.root}: {one.images} images of {sizes(one)}, {one.labels} labels") for one in facts]

@@ -1,0 +1,131 @@
+"""The data sets of a run beside each other: which classes are common, occur together and are large, and the colours of
+the images. It shows the imbalance, and the gap between the domains, before anything has been trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsyn.data.dataset import DataSet
+from selfsyn.data.statistics import NO_COLOURS, NO_LABELS, ColourStatistics, LabelStatistics, of_image, of_label, total
+from selfsyn.images import read_image, resize_image, resize_label, to_train_ids
+from selfsyn.labels import CLASSES
+from selfsyn.report.charts import Bars, Chart, Curve, Grid, Panel, class_dots, class_grids, curve_row
+from selfsyn.report.pictures import sample_of
+
+COUNTED = 200  # frames of a data set, evenly spread; GTA5 has 25,000
+LEVELS_A_POINT = 8  # of a colour curve
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A data set: its name, its stand-in colour, and what was counted; None where it has no labels, or no images."""
+
+    name: str
+    colour: str
+    labels: LabelStatistics | None = None
+    colours: ColourStatistics | None = None
+
+
+def labels_of(paths: Mapping[str, Path], kind: DataSet, *, size: tuple[int, int]) -> LabelStatistics | None:
+    """Statistics of label files by frame name, at `size` (width, height); None without files.
+
+    InputError for one that cannot be read, or has an id that the data set does not define.
+    """
+
+    def count(path: Path) -> LabelStatistics:
+        label = to_train_ids(kind.read(path), table=kind.table, known=kind.known, path=path)
+        return of_label(resize_label(label, size=size))
+
+    chosen = _some(paths)
+    return total(chosen, count, nothing=NO_LABELS) if chosen else None
+
+
+def colours_of(paths: Mapping[str, Path], *, size: tuple[int, int]) -> ColourStatistics | None:
+    """Statistics of image files by frame name, at `size`; None without files. InputError for one that cannot be read."""
+    chosen = _some(paths)
+    return total(chosen, lambda path: of_image(resize_image(read_image(path), size=size)), nothing=NO_COLOURS) if chosen else None
+
+
+def _some(paths: Mapping[str, Path]) -> list[Path]:
+    return sample_of([path for _, path in sorted(paths.items())], count=COUNTED)
+
+
+def domain_charts(domains: Sequence[Domain]) -> list[Chart]:
+    """Class shares, object sizes, classes that occur together, colours; each only where there is something to compare."""
+    labelled = [(domain, domain.labels) for domain in domains if domain.labels and domain.labels.pixels.any()]
+    seen = np.any([labels.pixels > 0 for _, labels in labelled], axis=0) if labelled else np.zeros(len(CLASSES), bool)
+    drawn = (_shares(labelled, seen), _sides(labelled, seen), _together(labelled, seen), _colours(domains))
+    return [chart for chart in drawn if chart is not None]
+
+
+Labelled = Sequence[tuple[Domain, LabelStatistics]]
+
+
+def _shares(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
+    caption = f"Of the pixels with a class, in at most {COUNTED} labels of each data set. A class without a dot never occurs."
+    return _dots(labelled, seen, lambda labels: labels.shares, "Class shares", caption, unit="share of pixels", percent=True)
+
+
+def _sides(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
+    caption = (
+        "The side of a square with the area of the segment in which the class's middle pixel lies, at the size of training:"
+        " what is smaller than the net's stride, it can hardly learn."
+    )
+    return _dots(labelled, seen, lambda labels: labels.sides, "Size of what hangs together", caption, unit="pixels")
+
+
+def _dots(
+    labelled: Labelled,
+    seen: NDArray[np.bool_],
+    value: Callable[[LabelStatistics], NDArray[np.float64]],
+    title: str,
+    caption: str,
+    *,
+    unit: str,
+    percent: bool = False,
+) -> Chart | None:
+    if not labelled:
+        return None
+    series = [Bars(domain.name, domain.colour, value(labels)[seen]) for domain, labels in labelled]
+    name = title.lower().replace(" ", "-")
+    return Chart(title, class_dots(_names(seen), series, name=name, unit=unit, percent=percent), caption)
+
+
+def _together(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
+    if not labelled:
+        return None
+    grids = [Grid(domain.name, labels.given[np.ix_(seen, seen)]) for domain, labels in labelled]
+    caption = (
+        "Of the frames with the row's class, the share that shows the column's class too: the fuller the square, the larger."
+        " An empty row: no frame has the class. Where data sets differ, a net learns company that it will not meet."
+    )
+    return Chart("Classes that occur together", class_grids(_names(seen), grids, name="together"), caption)
+
+
+def _colours(domains: Sequence[Domain]) -> Chart | None:
+    coloured = [(domain, domain.colours.levels) for domain in domains if domain.colours]
+    if not coloured:
+        return None
+    x = np.arange(LEVELS_A_POINT / 2, 256, LEVELS_A_POINT)
+    panels = [
+        Panel(name, tuple(Curve(domain.name, domain.colour, x, _density(levels[channel])) for domain, levels in coloured))
+        for channel, name in enumerate(("red", "green", "blue"))
+    ]
+    caption = (
+        f"How often each level occurs, in percent of the pixels of at most {COUNTED} images for every {LEVELS_A_POINT} levels."
+    )
+    return Chart("Colours", curve_row(panels, name="colours", columns=3, x_label="level"), caption)
+
+
+def _density(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    percent: NDArray[np.float64] = 100.0 * counts.reshape(-1, LEVELS_A_POINT).sum(axis=1) / max(int(counts.sum()), 1)
+    return percent
+
+
+def _names(seen: NDArray[np.bool_]) -> list[str]:
+    return [name for name, there in zip(CLASSES, seen, strict=True) if there]
