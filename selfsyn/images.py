@@ -66,6 +66,16 @@ def image_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove the file") from error
 
 
+def fault_of(*, head: bytes, tail: bytes) -> str:
+    """What is wrong with an image file by its first 8 and last 64 bytes, or '': a truncated PNG or JPEG lacks its end marker."""
+    if not head:
+        return "empty"
+    is_png, is_jpeg = head.startswith(b"\x89PNG\r\n\x1a\n"), head.startswith(b"\xff\xd8")
+    if not (is_png or is_jpeg):
+        return "neither PNG nor JPEG"
+    return "" if (b"IEND" if is_png else b"\xff\xd9") in tail else "truncated"
+
+
 def resize_image(image: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 -> (height, width, 3); size is (width, height). Shrinking averages the pixels of each area."""
     if image.shape[1::-1] == tuple(size):

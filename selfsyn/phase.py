@@ -22,6 +22,7 @@ from selfsyn.errors import InputError, NotReadyError
 from selfsyn.files import digest_lines, remove_temporaries, write_atomic, write_json
 from selfsyn.flow import Phase
 from selfsyn.layout import Layout
+from selfsyn.packages import installed
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"  # the inputs of an attempt that has not finished
@@ -98,7 +99,7 @@ def finish(started: Started, *, outputs: Mapping[str, str], counts: Mapping[str,
             "version": importlib.metadata.version("selfsyn"),
             "device": device,
             "python": platform.python_version(),
-            "libraries": _library_versions(),
+            "libraries": installed(LIBRARIES),
             "wall_seconds": round(time.monotonic() - started.began, 2),
         },
     )
@@ -152,13 +153,3 @@ def _read(path: Path) -> dict[str, Any] | None:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
-
-
-def _library_versions() -> dict[str, str]:
-    versions = {}
-    for name in LIBRARIES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

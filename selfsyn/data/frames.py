@@ -5,6 +5,7 @@ The training side calls `images` for a real data set, and so cannot see its labe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
 from selfsyn.errors import InputError
 from selfsyn.files import digest_listing
-from selfsyn.images import image_size, to_train_ids
+from selfsyn.images import fault_of, image_size, to_train_ids
 from selfsyn.labels import overlaid
 from selfsyn.progress import say
 
@@ -128,22 +129,17 @@ def digest(frames: Sequence[Frame], *, root: Path) -> str:
 
 
 def _refuse_incomplete(paths: Sequence[Path]) -> None:
-    # Reads a few bytes of each file, not its pixels: a truncated PNG or JPEG lacks its end marker.
     with ThreadPoolExecutor() as threads:
-        for path, complete in zip(paths, threads.map(_is_complete, paths), strict=True):
-            if not complete:
-                raise InputError(f"{path}: truncated, or not a PNG or JPEG; copy the file again or remove the frame")
+        for path, fault in zip(paths, threads.map(_fault, paths), strict=True):
+            if fault:
+                raise InputError(f"{path}: {fault}; expected a whole PNG or JPEG; copy the file again or remove the frame")
 
 
-def _is_complete(path: Path) -> bool:
+def _fault(path: Path) -> str:
     with open(path, "rb") as stream:
         head = stream.read(8)
-        stream.seek(0, 2)
-        stream.seek(max(0, stream.tell() - 64))
-        tail = stream.read()
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND" in tail
-    return head.startswith(b"\xff\xd8") and b"\xff\xd9" in tail
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64))
+        return fault_of(head=head, tail=stream.read())
 
 
 def _of_equal_sizes(pairs: Sequence[LabelledFrame], *, root: Path) -> list[LabelledFrame]:

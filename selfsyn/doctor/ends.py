@@ -11,7 +11,7 @@ from pathlib import Path
 
 from selfsyn.ahead import ahead
 from selfsyn.files import digest_file
-from selfsyn.images import image_size
+from selfsyn.images import fault_of, image_size
 
 CHUNK = 64  # files that a thread looks at in one go
 THREADS = 8  # they wait for the disk
@@ -61,18 +61,9 @@ def _ends(path: Path) -> Ends:
             length = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, length - TAIL))
             tail = stream.read()
-        fault = _fault(head, tail)
+        fault = fault_of(head=head, tail=tail)
         return Ends(path, length, (0, 0) if fault else image_size(path), fault, tail)
     except OSError as error:
         return Ends(path, 0, (0, 0), error.strerror or type(error).__name__, b"")
     except Exception:  # what Pillow raises over a damaged header has no class of its own
         return Ends(path, length, (0, 0), "damaged header", tail)
-
-
-def _fault(head: bytes, tail: bytes) -> str:
-    if not head:
-        return "empty"
-    is_png, is_jpeg = head.startswith(b"\x89PNG\r\n\x1a\n"), head.startswith(b"\xff\xd8")
-    if not (is_png or is_jpeg):
-        return "neither PNG nor JPEG"
-    return "" if (b"IEND" if is_png else b"\xff\xd9") in tail else "truncated"

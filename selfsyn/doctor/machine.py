@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfsyn.doctor.findings import Finding
-from selfsyn.doctor.packages import installed
 from selfsyn.doctor.speed import Speed
+from selfsyn.packages import installed
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 SHARED_MEMORY = Path("/dev/shm")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfsyn.config import RunConfig, flat
-from selfsyn.doctor.packages import installed
 from selfsyn.files import digest_lines
+from selfsyn.packages import installed
 
 if TYPE_CHECKING:
     import torch

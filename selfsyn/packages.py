@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterable
 
 
-def installed(names: tuple[str, ...]) -> dict[str, str]:
+def installed(names: Iterable[str]) -> dict[str, str]:
     """The versions of those packages that are installed."""
     found = {}
     for name in names:
