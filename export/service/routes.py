@@ -1,0 +1,276 @@
+"""The routes: health, metadata, infer, predict, metrics, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.resources import files
+from typing import Any, Final, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from export import contract
+from export.service import bodies, forms, pictures, refusals, tensors
+from export.service.batches import Batches
+from export.service.limits import Limits
+from export.service.metrics import Metrics
+from export.service.models import Model, Models
+from export.service.refusals import Refusal
+
+T = TypeVar("T")
+
+EXTENSIONS: Final = ("binary_tensor_data",)
+POLL_SECONDS: Final = 2.0  # between two looks for a newer version
+RETRY_SECONDS: Final = 1
+VERSION_HEADER: Final = "selfsyn-model-version"
+DIGEST_HEADER: Final = "selfsyn-model-digest"
+# The page is one file: nothing from elsewhere, and nothing of it may be put into another site's frame.
+PAGE_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Service:
+    """The application and what lives as long as it: models, the queue before the net, threads for codecs."""
+
+    def __init__(self, models: Models, *, batches: Batches, metrics: Metrics, limits: Limits, workers: int) -> None:
+        """models: with a current one.  workers: threads that decode and encode."""
+        self.models, self.batches, self.metrics, self.limits = models, batches, metrics, limits
+        self.codecs = ThreadPoolExecutor(workers, thread_name_prefix="codec")
+        self.loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self.admitted = 0
+        self.page = files("export.service").joinpath("page.html").read_text(encoding="utf-8")
+        self.application = Starlette(routes=self._routes(), lifespan=self._living, exception_handlers=_handlers())
+
+    def _routes(self) -> list[Route]:
+        routes = [
+            Route("/", self.front_page),
+            Route("/metrics", self.exposition),
+            Route("/v2", self.server_metadata),
+            Route("/v2/health/live", self.live),
+            Route("/v2/health/ready", self.ready),
+        ]
+        for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            routes += [
+                Route(model, self.model_metadata),
+                Route(f"{model}/ready", self.model_ready),
+                Route(f"{model}/infer", self.infer, methods=["POST"]),
+                Route(f"{model}/predict", self.predict, methods=["POST"]),
+            ]
+        return routes
+
+    def named(self) -> dict[str, str]:
+        """The headers of an answer that no model gave: which one is served."""
+        return named(self._current)
+
+    # ---- what is here ----
+
+    async def front_page(self, request: Request) -> Response:
+        """For a person: drop an image, see its classes."""
+        return HTMLResponse(self.page, headers={"content-security-policy": PAGE_POLICY, "cache-control": "no-cache"})
+
+    async def exposition(self, request: Request) -> Response:
+        """For Prometheus."""
+        body, kind = self.metrics.text()
+        return Response(body, media_type=kind)
+
+    async def live(self, request: Request) -> Response:
+        """Whether to leave the process running: false once its device fails."""
+        if self.batches.broken:
+            return refusals.answer(503, f"the net's device has failed: {self.batches.broken}")
+        return JSONResponse({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether to send requests here. A model is loaded and warm before the socket opens."""
+        return JSONResponse({"ready": True}) if not self.batches.broken else await self.live(request)
+
+    async def server_metadata(self, request: Request) -> Response:
+        """Who this is."""
+        version = importlib.metadata.version("selfsyn")
+        return JSONResponse({"name": "selfsyn", "version": version, "extensions": list(EXTENSIONS)})
+
+    async def model_metadata(self, request: Request) -> Response:
+        """The contract, and what the model says about itself."""
+        return JSONResponse(described(self._model(request)))
+
+    async def model_ready(self, request: Request) -> Response:
+        """Whether this model, or version of it, is the one that answers."""
+        model = self._model(request)
+        return JSONResponse({"name": contract.MODEL_NAME, "version": str(model.version), "ready": True})
+
+    # ---- what it does ----
+
+    async def infer(self, request: Request) -> Response:
+        """Tensors in, tensors out."""
+        model = self._model(request)
+        async with self._admitted():
+            body = await self._body(request)
+            width, height = model.teacher.size
+            largest = max(self.limits.run, width * height)
+            length = request.headers.get(tensors.HEADER)
+            asked = await self._codec(partial(tensors.parsed, body, header_length=length, limits=self.limits, largest=largest))
+            maps = await unless_gone(request, self.batches.answers(model, asked.images_BHWC))
+            answers = dict(zip((contract.LABEL, contract.CONFIDENCE), maps, strict=True))
+            accepted = request.headers.get("accept-encoding", "")
+            content, headers = await self._codec(partial(_encoded, asked, answers, model=model, accepted=accepted))
+        return Response(content, headers=headers | named(model))
+
+    async def predict(self, request: Request) -> Response:
+        """A JPEG or PNG in; ?view=label (the default), confidence, overlay or json out."""
+        model = self._model(request)
+        view = request.query_params.get("view", "label")
+        if view not in pictures.VIEWS:
+            raise Refusal(400, f"view {view[:40]!r}; expected one of {', '.join(pictures.VIEWS)}")
+        async with self._admitted():
+            body = await self._body(request)
+            content_type = request.headers.get("content-type", "")
+            data = await self._codec(partial(forms.picture, body, content_type=content_type))
+            size = model.teacher.size
+            picture = await self._codec(partial(pictures.decoded, data, size=size, limits=self.limits))
+            labels, confidences = await unless_gone(request, self.batches.answers(model, picture.image[None]))
+            answered = pictures.Answered(
+                data, picture.size, labels[0], confidences[0], model.version, model.teacher.digest, model.teacher.metadata.classes
+            )
+            content, kind = await self._codec(partial(pictures.VIEWS[view], answered))
+        return Response(content, media_type=kind, headers=named(model))
+
+    # ---- the way there ----
+
+    @property
+    def _current(self) -> Model:
+        assert self.models.current is not None
+        return self.models.current
+
+    def _model(self, request: Request) -> Model:
+        model = self._current
+        name, version = request.path_params["name"], request.path_params.get("version", str(model.version))
+        if name != contract.MODEL_NAME:
+            raise Refusal(404, f"model {name[:40]!r}; expected {contract.MODEL_NAME!r}")
+        if version != str(model.version):
+            raise Refusal(404, f"version {version[:40]!r} is not served; expected {str(model.version)!r}, or none in the path")
+        return model
+
+    @contextlib.asynccontextmanager
+    async def _admitted(self) -> AsyncIterator[None]:
+        """A place in the house for as long as a request takes; 429 when all are taken, 504 when it takes too long."""
+        if self.admitted >= self.limits.requests:
+            message = f"{self.admitted} requests are being answered, the most at once; try again in {RETRY_SECONDS} s"
+            raise Refusal(429, message, headers={"retry-after": str(RETRY_SECONDS)})
+        with self._counted():
+            try:
+                async with asyncio.timeout(self.limits.answer):
+                    yield
+            except TimeoutError as error:
+                raise Refusal(504, f"not answered in {self.limits.answer:g} s; send fewer or smaller images") from error
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.admitted += 1
+        self.metrics.admitted.set(self.admitted)
+        try:
+            yield
+        finally:
+            self.admitted -= 1
+            self.metrics.admitted.set(self.admitted)
+
+    async def _body(self, request: Request) -> bytes:
+        body = await bodies.read(request, limits=self.limits)
+        encoding = request.headers.get("content-encoding", "")
+        return await self._codec(partial(bodies.unpacked, body, encoding=encoding, limit=self.limits.body)) if encoding else body
+
+    async def _codec(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.codecs, work)
+
+    @contextlib.asynccontextmanager
+    async def _living(self, application: Starlette) -> AsyncIterator[None]:
+        watching = asyncio.create_task(self._watch())
+        yield
+        watching.cancel()
+        self.batches.close()
+        self.codecs.shutdown(wait=True, cancel_futures=True)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.get_running_loop().run_in_executor(self.loader, self.models.refresh)
+
+
+def described(model: Model) -> dict[str, Any]:
+    """The protocol's model metadata; what it has no word for is in parameters."""
+    metadata = model.teacher.metadata
+    image = {"name": contract.IMAGE, "datatype": tensors.DATATYPE, "shape": [-1, -1, -1, tensors.CHANNELS]}
+    maps = [{"name": name, "datatype": tensors.DATATYPE, "shape": [-1, -1, -1]} for name in (contract.LABEL, contract.CONFIDENCE)]
+    return {
+        "name": contract.MODEL_NAME,
+        "versions": [str(model.version)],
+        "platform": "onnxruntime_onnx",
+        "inputs": [image],
+        "outputs": maps,
+        "parameters": {
+            "digest": model.teacher.digest,
+            "provider": model.teacher.provider,
+            "size": list(model.teacher.size),
+            "classes": list(metadata.classes),
+            "stage": metadata.stage,
+            "checkpoint": metadata.checkpoint,
+        },
+    }
+
+
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """What `work` gives; it is cancelled when the client hangs up. The request's body has been read."""
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+def _encoded(asked: tensors.Asked, answers: dict[str, Any], *, model: Model, accepted: str) -> tuple[bytes, dict[str, str]]:
+    body, headers = tensors.encoded(asked, answers, version=model.version, digest=model.teacher.digest)
+    content, more = bodies.packed(body, accepted=accepted)
+    return content, headers | more
+
+
+def named(model: Model) -> dict[str, str]:
+    """The headers that say which model answered."""
+    return {VERSION_HEADER: str(model.version), DIGEST_HEADER: model.teacher.digest}
+
+
+Handlers = dict[Any, Callable[[Request, Exception], Awaitable[Response]]]
+
+
+def _handlers() -> Handlers:
+    return {Refusal: _on_refusal, HTTPException: _on_http, ClientDisconnect: _on_gone, Exception: _on_fault}
+
+
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return refusals.answer(error.status, str(error), headers=error.headers)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = f"{request.method} {request.url.path[:80]}: {error.detail.lower()}; see GET /v2 and the page at /"
+    return refusals.answer(error.status_code, message, headers=error.headers)
+
+
+async def _on_gone(request: Request, error: Exception) -> Response:
+    return refusals.answer(refusals.CLIENT_GONE, "the client went away")
+
+
+async def _on_fault(request: Request, error: Exception) -> Response:
+    return refusals.answer(500, f"a fault of ours ({type(error).__name__}); the server's log has more")
