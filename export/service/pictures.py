@@ -135,6 +135,8 @@ def _refuse_costly(data: bytes, *, limits: Limits) -> None:
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as header:
             width, height = header.size
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which lies above ours
+        raise Refusal(413, f"an image of far more pixels than {limits.image}, the most expected; shrink it") from error
     except Exception as error:  # as above: a hostile header may raise anything
         raise Refusal(400, f"image: no {kind} that can be read ({type(error).__name__}); send a sound one") from error
     if width * height > limits.image:

@@ -112,16 +112,10 @@ class Service:
     async def infer(self, request: Request) -> Response:
         """Tensors in, tensors out."""
         model = self._model(request)
-        async with self._admitted():
-            body = await self._body(request)
-            width, height = model.teacher.size
-            largest = max(self.limits.run, width * height)
-            length = request.headers.get(tensors.HEADER)
-            asked = await self._codec(partial(tensors.parsed, body, header_length=length, limits=self.limits, largest=largest))
-            maps = await unless_gone(request, self.batches.answers(model, asked.images_BHWC))
-            answers = dict(zip((contract.LABEL, contract.CONFIDENCE), maps, strict=True))
-            accepted = request.headers.get("accept-encoding", "")
-            content, headers = await self._codec(partial(_encoded, asked, answers, model=model, accepted=accepted))
+        with self._admitted():
+            body = await bodies.read(request, limits=self.limits)
+            async with self._in_time():
+                content, headers = await self._inferred(request, body, model=model)
         return Response(content, headers=headers | named(model))
 
     async def predict(self, request: Request) -> Response:
@@ -130,18 +124,36 @@ class Service:
         view = request.query_params.get("view", "label")
         if view not in pictures.VIEWS:
             raise Refusal(400, f"view {view[:40]!r}; expected one of {', '.join(pictures.VIEWS)}")
-        async with self._admitted():
-            body = await self._body(request)
-            content_type = request.headers.get("content-type", "")
-            data = await self._codec(partial(forms.picture, body, content_type=content_type))
-            size = model.teacher.size
-            picture = await self._codec(partial(pictures.decoded, data, size=size, limits=self.limits))
-            labels, confidences = await unless_gone(request, self.batches.answers(model, picture.image[None]))
-            answered = pictures.Answered(
-                data, picture.size, labels[0], confidences[0], model.version, model.teacher.digest, model.teacher.metadata.classes
-            )
-            content, kind = await self._codec(partial(pictures.VIEWS[view], answered))
+        with self._admitted():
+            body = await bodies.read(request, limits=self.limits)
+            async with self._in_time():
+                content, kind = await self._viewed(request, body, model=model, view=pictures.VIEWS[view])
         return Response(content, media_type=kind, headers=named(model))
+
+    async def _inferred(self, request: Request, body: bytes, *, model: Model) -> tuple[bytes, dict[str, str]]:
+        width, height = model.teacher.size
+        asked = await self._codec(
+            partial(
+                tensors.parsed,
+                await self._unpacked(request, body),
+                header_length=request.headers.get(tensors.HEADER),
+                limits=self.limits,
+                largest=max(self.limits.run, width * height),
+            )
+        )
+        maps = await unless_gone(request, self.batches.answers(model, asked.images_BHWC))
+        answers = dict(zip((contract.LABEL, contract.CONFIDENCE), maps, strict=True))
+        accepted = request.headers.get("accept-encoding", "")
+        return await self._codec(partial(_encoded, asked, answers, model=model, accepted=accepted))
+
+    async def _viewed(self, request: Request, body: bytes, *, model: Model, view: pictures.View) -> tuple[bytes, str]:
+        content_type = request.headers.get("content-type", "")
+        data = await self._codec(partial(forms.picture, await self._unpacked(request, body), content_type=content_type))
+        picture = await self._codec(partial(pictures.decoded, data, size=model.teacher.size, limits=self.limits))
+        labels, confidences = await unless_gone(request, self.batches.answers(model, picture.image[None]))
+        digest, classes = model.teacher.digest, model.teacher.metadata.classes
+        answered = pictures.Answered(data, picture.size, labels[0], confidences[0], model.version, digest, classes)
+        return await self._codec(partial(view, answered))
 
     # ---- the way there ----
 
@@ -159,21 +171,12 @@ class Service:
             raise Refusal(404, f"version {version[:40]!r} is not served; expected {str(model.version)!r}, or none in the path")
         return model
 
-    @contextlib.asynccontextmanager
-    async def _admitted(self) -> AsyncIterator[None]:
-        """A place in the house for as long as a request takes; 429 when all are taken, 504 when it takes too long."""
+    @contextlib.contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """A place in the house for as long as a request takes; 429 when all are taken."""
         if self.admitted >= self.limits.requests:
             message = f"{self.admitted} requests are being answered, the most at once; try again in {RETRY_SECONDS} s"
             raise Refusal(429, message, headers={"retry-after": str(RETRY_SECONDS)})
-        with self._counted():
-            try:
-                async with asyncio.timeout(self.limits.answer):
-                    yield
-            except TimeoutError as error:
-                raise Refusal(504, f"not answered in {self.limits.answer:g} s; send fewer or smaller images") from error
-
-    @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
         self.admitted += 1
         self.metrics.admitted.set(self.admitted)
         try:
@@ -182,8 +185,16 @@ class Service:
             self.admitted -= 1
             self.metrics.admitted.set(self.admitted)
 
-    async def _body(self, request: Request) -> bytes:
-        body = await bodies.read(request, limits=self.limits)
+    @contextlib.asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        """504 when what is inside takes too long."""
+        try:
+            async with asyncio.timeout(self.limits.answer):
+                yield
+        except TimeoutError as error:
+            raise Refusal(504, f"not answered in {self.limits.answer:g} s; send fewer or smaller images") from error
+
+    async def _unpacked(self, request: Request, body: bytes) -> bytes:
         encoding = request.headers.get("content-encoding", "")
         return await self._codec(partial(bodies.unpacked, body, encoding=encoding, limit=self.limits.body)) if encoding else body
 

@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import socket
+import warnings
 from typing import Any, Final
 
 import h11
 import uvicorn
+from PIL import Image
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from export.service.batches import Batches
@@ -108,6 +110,7 @@ def serve(
     application = Front(service.application, metrics=metrics, headers=service.named)
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # limits.image says it to who sent the image
     configuration = uvicorn.Config(
         application,
         http=Connection,
