@@ -44,6 +44,7 @@ from serving import (
 from tiny_run import selfsyn, selfsyn_here
 from tiny_teacher import SIZE, constant_onnx, tiny_onnx
 
+from export.service.server import bound
 from export.teacher import Teacher
 from selfsyn.files import digest_bytes
 from selfsyn.images import encode_jpeg, encode_png, resize_image, resize_label
@@ -559,6 +560,11 @@ def test_a_server_that_cannot_begin_says_why_in_one_line(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, said = selfsyn_here("serve", "--model", tmp_path, "--port", taken.getsockname()[1])
         assert code == 2 and "Address already in use" in said and len(said.splitlines()) == 1
+
+
+def test_answers_do_not_wait_for_the_network() -> None:
+    with bound("127.0.0.1", 0) as listener:  # what asyncio looks at before it sets TCP_NODELAY on what it accepts
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_cuda_that_cannot_be_had_is_refused(tmp_path: Path) -> None:
