@@ -9,6 +9,8 @@ import click
 from jobs.options import device_option
 from selfsyn.errors import InputError
 
+CODECS = 8  # threads that decode at most: each may hold a picture of --megapixels
+
 
 @click.command()
 @click.option(
@@ -94,5 +96,6 @@ def command(
     stopping.exit_if_requested()
     # A GPU computes one run at a time; on a CPU each run brings its own threads.
     runs = max(1, usable_cores() // threads) if device == "cpu" else 1
-    serve(listener, models, metrics=metrics, limits=limits, runs=runs, images=batch, workers=usable_cores())
+    workers = min(usable_cores(), CODECS)
+    serve(listener, models, metrics=metrics, limits=limits, runs=runs, images=batch, workers=workers)
     stopping.exit_if_requested()

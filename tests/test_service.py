@@ -26,6 +26,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from serving import (
     INFER,
+    PATIENCE,
     PREDICT,
     Reply,
     Server,
@@ -459,6 +460,9 @@ def test_who_is_too_slow_and_what_takes_too_long_is_told(tmp_path: Path) -> None
     put(tmp_path, tiny_onnx(), version=1)
     gate = tmp_path / "gate"
     with server(tmp_path, "--timeout", 1, program=(sys.executable, OBEDIENT, str(gate))) as running:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE) as endless:
+            endless.sendall(b"GET / HTTP/1.1\r\nX: ")
+            assert endless.recv(1) == b""  # hung up on: its head did not end in time
         slow = half_sent(running.port, PREDICT, bytes(1000))
         refused(answered(slow), 408, "500 bytes of body in 1 s")
         slow.close()

@@ -42,13 +42,14 @@ class Models:
         self.current: Model | None = None
         self._load, self._refused, self._served = load, refused, served
         self._broken: dict[int, Stamp] = {}
+        self._trouble = ""
 
     def refresh(self) -> None:
         """Serve the highest version that loads. Blocks for as long as loading takes; one thread at a time.
 
         A version that does not load is refused with a line in the log, and looked at again when its file changes.
         """
-        for version in reversed(versions(self.repository)):
+        for version in reversed(self._versions()):
             path = model_file(self.repository, version=version)
             stamp = _stamp(path)
             if self.current is not None and (self.current.version, self.current.stamp) == (version, stamp):
@@ -64,7 +65,7 @@ class Models:
 
     def first(self) -> Model:
         """The model to begin with. NotReadyError when the repository holds no version, InputError when none loads."""
-        if not versions(self.repository):
+        if not self._versions():
             raise NotReadyError(
                 f"{model_folder(self.repository)}: no version; run `selfsyn publish --to {self.repository}` first"
             )
@@ -72,6 +73,16 @@ class Models:
         if self.current is None:
             raise InputError(f"{model_folder(self.repository)}: none of its versions can be served; the reasons are above")
         return self.current
+
+    def _versions(self) -> list[int]:
+        try:
+            found, trouble = versions(self.repository), ""
+        except OSError as error:  # a network's volume may come back: what is loaded goes on
+            found, trouble = [], f"{model_folder(self.repository)}: cannot be read ({error.strerror}); it is looked at again"
+        if trouble and trouble != self._trouble:
+            say(trouble)
+        self._trouble = trouble
+        return found
 
     def _loaded(self, path: Path, *, version: int, stamp: Stamp) -> Model | None:
         try:

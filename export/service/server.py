@@ -23,7 +23,6 @@ from export.service.routes import Service
 from selfsyn.errors import InputError
 from selfsyn.progress import say
 
-HEAD_SECONDS: Final = 20.0  # for the head of a request; a body has limits.read
 IDLE_SECONDS: Final = 30  # for the next request on an open connection
 # A client's mistakes are told to the client; faults of ours come with a traceback.
 LEVELS: Final = {"uvicorn.error": logging.ERROR, "python_multipart": logging.CRITICAL}
@@ -31,6 +30,8 @@ LEVELS: Final = {"uvicorn.error": logging.ERROR, "python_multipart": logging.CRI
 
 class Connection(H11Protocol):
     """uvicorn's, except: what is not HTTP gets a JSON answer as well, and a head that does not end is not waited for."""
+
+    head_seconds = 30.0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -64,7 +65,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def _expect_head(self) -> None:
-        self.head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self.head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
 
     def _head_came(self) -> None:
         if self.head_timer is not None:
@@ -114,7 +115,7 @@ def serve(
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # limits.image says it to who sent the image
     configuration = uvicorn.Config(
         application,
-        http=Connection,
+        http=type("LimitedConnection", (Connection,), {"head_seconds": limits.read}),
         ws="none",
         lifespan="on",
         loop="asyncio",
