@@ -5,31 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.resources import files
 from typing import Any, Final, TypeVar
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from export import contract
 from export.service import bodies, forms, pictures, refusals, tensors
+from export.service.admission import Admission, unless_gone
 from export.service.batches import Batches
 from export.service.limits import Limits
 from export.service.metrics import Metrics
 from export.service.models import Model, Models
-from export.service.refusals import Refusal
+from export.service.refusals import HANDLERS, Refusal
 
 T = TypeVar("T")
 
 EXTENSIONS: Final = ("binary_tensor_data",)
 POLL_SECONDS: Final = 2.0  # between two looks for a newer version
-RETRY_SECONDS: Final = 1
 VERSION_HEADER: Final = "selfsyn-model-version"
 DIGEST_HEADER: Final = "selfsyn-model-digest"
 # The page is one file: nothing from elsewhere, and nothing of it may be put into another site's frame.
@@ -47,9 +46,9 @@ class Service:
         self.models, self.batches, self.metrics, self.limits = models, batches, metrics, limits
         self.codecs = ThreadPoolExecutor(workers, thread_name_prefix="codec")
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self.admitted = 0
+        self.admission = Admission(limits, metrics=metrics)
         self.page = files("export.service").joinpath("page.html").read_text(encoding="utf-8")
-        self.application = Starlette(routes=self._routes(), lifespan=self._living, exception_handlers=_handlers())
+        self.application = Starlette(routes=self._routes(), lifespan=self._living, exception_handlers=HANDLERS)
 
     def _routes(self) -> list[Route]:
         routes = [
@@ -112,9 +111,9 @@ class Service:
     async def infer(self, request: Request) -> Response:
         """Tensors in, tensors out."""
         model = self._model(request)
-        with self._admitted():
+        with self.admission.place():
             body = await bodies.read(request, limits=self.limits)
-            async with self._in_time():
+            async with self.admission.in_time():
                 content, headers = await self._inferred(request, body, model=model)
         return Response(content, headers=headers | named(model))
 
@@ -124,9 +123,9 @@ class Service:
         view = request.query_params.get("view", "label")
         if view not in pictures.VIEWS:
             raise Refusal(400, f"view {view[:40]!r}; expected one of {', '.join(pictures.VIEWS)}")
-        with self._admitted():
+        with self.admission.place():
             body = await bodies.read(request, limits=self.limits)
-            async with self._in_time():
+            async with self.admission.in_time():
                 content, kind = await self._viewed(request, body, model=model, view=pictures.VIEWS[view])
         return Response(content, media_type=kind, headers=named(model))
 
@@ -171,29 +170,6 @@ class Service:
             raise Refusal(404, f"version {version[:40]!r} is not served; expected {str(model.version)!r}, or none in the path")
         return model
 
-    @contextlib.contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """A place in the house for as long as a request takes; 429 when all are taken."""
-        if self.admitted >= self.limits.requests:
-            message = f"{self.admitted} requests are being answered, the most at once; try again in {RETRY_SECONDS} s"
-            raise Refusal(429, message, headers={"retry-after": str(RETRY_SECONDS)})
-        self.admitted += 1
-        self.metrics.admitted.set(self.admitted)
-        try:
-            yield
-        finally:
-            self.admitted -= 1
-            self.metrics.admitted.set(self.admitted)
-
-    @contextlib.asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        """504 when what is inside takes too long."""
-        try:
-            async with asyncio.timeout(self.limits.answer):
-                yield
-        except TimeoutError as error:
-            raise Refusal(504, f"not answered in {self.limits.answer:g} s; send fewer or smaller images") from error
-
     async def _unpacked(self, request: Request, body: bytes) -> bytes:
         encoding = request.headers.get("content-encoding", "")
         return await self._codec(partial(bodies.unpacked, body, encoding=encoding, limit=self.limits.body)) if encoding else body
@@ -237,19 +213,6 @@ def described(model: Model) -> dict[str, Any]:
     }
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """What `work` gives; it is cancelled when the client hangs up. The request's body has been read."""
-    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
-    try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        working.cancel()
-        gone.cancel()
-
-
 def _encoded(asked: tensors.Asked, answers: dict[str, Any], *, model: Model, accepted: str) -> tuple[bytes, dict[str, str]]:
     body, headers = tensors.encoded(asked, answers, version=model.version, digest=model.teacher.digest)
     content, more = bodies.packed(body, accepted=accepted)
@@ -259,29 +222,3 @@ def _encoded(asked: tensors.Asked, answers: dict[str, Any], *, model: Model, acc
 def named(model: Model) -> dict[str, str]:
     """The headers that say which model answered."""
     return {VERSION_HEADER: str(model.version), DIGEST_HEADER: model.teacher.digest}
-
-
-Handlers = dict[Any, Callable[[Request, Exception], Awaitable[Response]]]
-
-
-def _handlers() -> Handlers:
-    return {Refusal: _on_refusal, HTTPException: _on_http, ClientDisconnect: _on_gone, Exception: _on_fault}
-
-
-async def _on_refusal(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return refusals.answer(error.status, str(error), headers=error.headers)
-
-
-async def _on_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path[:80]}: {error.detail.lower()}; see GET /v2 and the page at /"
-    return refusals.answer(error.status_code, message, headers=error.headers)
-
-
-async def _on_gone(request: Request, error: Exception) -> Response:
-    return refusals.answer(refusals.CLIENT_GONE, "the client went away")
-
-
-async def _on_fault(request: Request, error: Exception) -> Response:
-    return refusals.answer(500, f"a fault of ours ({type(error).__name__}); the server's log has more")
