@@ -387,7 +387,7 @@ def test_requests_of_one_size_that_wait_share_a_run_and_nobody_is_mixed_up(
             return pool.submit(running.post, INFER, body, **headers)
 
         held = sent(*marked(HOLD, 1, 20, 20))
-        until(lambda: running.metric("selfsyn_admitted_requests") == 1, what="the held request")
+        until(lambda: running.metric("selfsyn_running_runs") == 1, what="the held request")
         images = [pictures(1, 48, 64, seed=seed) for seed in range(3)] + [pictures(1, 30, 30)]
         waiting = [sent(*binary_request(image)) for image in images]
         until(lambda: running.metric("selfsyn_waiting_runs") == 4, what="four that wait")
@@ -419,7 +419,7 @@ def test_a_client_that_hangs_up_is_not_computed_for(obedient: tuple[Server, Path
     body, headers = marked(HOLD, 1, 8, 8)
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(running.post, INFER, body, **headers)
-        until(lambda: running.metric("selfsyn_admitted_requests") == 1, what="the held request")
+        until(lambda: running.metric("selfsyn_running_runs") == 1, what="the held request")
         body, headers = binary_request(pictures(1, 9, 9))
         length = f"Inference-Header-Content-Length: {headers['inference_header_content_length']}\r\n"
         leaving = half_sent(running.port, INFER, body, headers=length)
@@ -438,7 +438,7 @@ def test_an_image_that_fails_fails_alone(obedient: tuple[Server, Path]) -> None:
     with ThreadPoolExecutor(3) as pool:
         held, bad, good = marked(HOLD, 1, 20, 20), marked(FAIL, 1, 9, 9), marked(1, 1, 9, 9)
         first = pool.submit(running.post, INFER, held[0], **held[1])
-        until(lambda: running.metric("selfsyn_admitted_requests") == 1, what="the held request")
+        until(lambda: running.metric("selfsyn_running_runs") == 1, what="the held request")
         both = [pool.submit(running.post, INFER, body, **headers) for body, headers in (bad, good)]
         until(lambda: running.metric("selfsyn_waiting_runs") == 2, what="two that wait")
         gate.touch()
@@ -498,6 +498,7 @@ def test_a_newer_version_takes_over_under_load_and_a_broken_one_does_not(tmp_pat
     with server(tmp_path) as running, ThreadPoolExecutor(2) as pool:
         clients = [pool.submit(asked_until, running, done, models) for _ in range(2)]
         try:
+            until(lambda: running.metric("selfsyn_run_images_count") > 8, what="answers of the first version")
             put(tmp_path, tiny_onnx(seed=2), version=2)
             running.says("serving version 2")
             put(tmp_path, b"no model", version=3)
@@ -508,9 +509,9 @@ def test_a_newer_version_takes_over_under_load_and_a_broken_one_does_not(tmp_pat
             until(lambda: running.metric("selfsyn_run_images_count") > before + 8, what="answers after the refusal")
         finally:
             done.set()
-        for client in clients:
-            seen = client.result()
-            assert seen == sorted(seen) and set(seen) == {"1", "2"}
+        seen = [client.result() for client in clients]
+        assert [versions == sorted(versions) for versions in seen] == [True, True]  # never back to the old one
+        assert {version for versions in seen for version in versions} == {"1", "2"}
         assert running.metric('selfsyn_model_loads_total{outcome="refused"}') == 2
         shutil.rmtree(tmp_path / "segmenter/2")  # the way back
         running.says("serving version 1")

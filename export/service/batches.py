@@ -77,6 +77,7 @@ class Batches:
             self.running.add(task)
             task.add_done_callback(self._ended)
         self.metrics.waiting.set(len(self.pending))
+        self.metrics.running.set(len(self.running))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.running.discard(task)

@@ -23,6 +23,7 @@ class Metrics:
         )
         self.admitted = Gauge("selfsyn_admitted_requests", "Being read, waiting, computed or answered.", registry=self.registry)
         self.waiting = Gauge("selfsyn_waiting_runs", "Images or small batches that wait for the net.", registry=self.registry)
+        self.running = Gauge("selfsyn_running_runs", "Runs of the net under way.", registry=self.registry)
         self.run_seconds = Histogram("selfsyn_run_seconds", "One run of the net.", buckets=SECONDS, registry=self.registry)
         self.run_images = Histogram("selfsyn_run_images", "Images in one run.", buckets=IMAGES, registry=self.registry)
         self.model = Gauge("selfsyn_model", "1 for the version that is served.", ["version", "digest"], registry=self.registry)
