@@ -43,7 +43,11 @@ CODECS = 8  # threads that decode at most: each may hold a picture of --megapixe
     help="Requests at once; one more is sent away (429).",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds to answer a request (504 beyond)."
+    "--timeout",
+    type=click.FloatRange(0.1),
+    default=60.0,
+    show_default=True,
+    help="Seconds to read a request (408 beyond), and to answer it (504).",
 )
 @click.option(
     "--request-mib", type=click.IntRange(1, 1024), default=16, show_default=True, help="Of a request's body (413 beyond)."
