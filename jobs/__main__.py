@@ -21,6 +21,8 @@ VERBS = (
     "pseudo-label",
     "evaluate",
     "report",
+    "publish",
+    "serve",
     "round",
     "demo",
 )

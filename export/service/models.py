@@ -1,0 +1,105 @@
+"""The version that is served: the highest in the repository that loads. A newer one takes over between two requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.repository import model_file, model_folder, versions
+from export.teacher import Teacher
+from selfsyn.errors import FaultError, InputError, NotReadyError
+from selfsyn.progress import say
+
+Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded version. stamp: its file's time, size and inode, by which a file that was replaced is noticed."""
+
+    version: int
+    teacher: Teacher
+    stamp: Stamp
+
+    def warm_up(self) -> None:
+        """Show it one black image: the first run is slow, and the one that fails where the device does."""
+        width, height = self.teacher.size
+        self.teacher.predict(np.zeros((self.teacher.batch, height, width, 3), np.uint8))
+
+
+class Models:
+    """Which model answers a request that begins now. `refresh` looks at the folder; requests under way keep theirs."""
+
+    def __init__(
+        self, repository: Path, *, load: Callable[[Path], Teacher], refused: Callable[[], Any], served: Callable[[Model], Any]
+    ) -> None:
+        """load: a model's file -> the teacher, on its device. refused, served: told of a version that did not, or did, load."""
+        self.repository = repository
+        self.current: Model | None = None
+        self._load, self._refused, self._served = load, refused, served
+        self._broken: dict[int, Stamp] = {}
+        self._trouble = ""
+
+    def refresh(self) -> None:
+        """Serve the highest version that loads. Blocks for as long as loading takes; one thread at a time.
+
+        A version that does not load is refused with a line in the log, and looked at again when its file changes.
+        """
+        for version in reversed(self._versions()):
+            path = model_file(self.repository, version=version)
+            stamp = _stamp(path)
+            if self.current is not None and (self.current.version, self.current.stamp) == (version, stamp):
+                return
+            if version in self._broken and self._broken[version] == stamp:
+                continue
+            model = self._loaded(path, version=version, stamp=stamp)
+            if model is not None:
+                self.current = model
+                self._served(model)
+                say(f"serving version {version}, {model.teacher.digest}, on {model.teacher.provider}")
+                return
+
+    def first(self) -> Model:
+        """The model to begin with. NotReadyError when the repository holds no version, InputError when none loads."""
+        if not self._versions():
+            raise NotReadyError(
+                f"{model_folder(self.repository)}: no version; run `selfsyn publish --to {self.repository}` first"
+            )
+        self.refresh()
+        if self.current is None:
+            raise InputError(f"{model_folder(self.repository)}: none of its versions can be served; the reasons are above")
+        return self.current
+
+    def _versions(self) -> list[int]:
+        try:
+            found, trouble = versions(self.repository), ""
+        except OSError as error:  # a network's volume may come back: what is loaded goes on
+            found, trouble = [], f"{model_folder(self.repository)}: cannot be read ({error.strerror}); it is looked at again"
+        if trouble and trouble != self._trouble:
+            say(trouble)
+        self._trouble = trouble
+        return found
+
+    def _loaded(self, path: Path, *, version: int, stamp: Stamp) -> Model | None:
+        try:
+            model = Model(version, self._load(path), stamp)
+            model.warm_up()
+        except Exception as error:  # whatever is wrong with a new version, the old one goes on
+            reason = str(error) if isinstance(error, InputError | FaultError) else f"{type(error).__name__}: {error}"
+            say(f"version {version} is refused: {' '.join(reason.split())}")
+            self._broken[version] = stamp
+            self._refused()
+            return None
+        return model
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
