@@ -20,6 +20,7 @@ VERBS = (
     "export-teacher",
     "pseudo-label",
     "evaluate",
+    "probe-gap",
     "report",
     "publish",
     "serve",

@@ -86,6 +86,11 @@ def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards
     return Phase("pseudo-label", str(folder), arguments, (*_data_needs(config), f"{round_stage(round_ - 1)}/teacher"))
 
 
+def probe_phase(config: RunConfig) -> Phase:
+    """Scoring of the oracle on synthetic images before and after adaptation: a side road, in no run's flow."""
+    return Phase("probe-gap", "probe-gap", (), (*_data_needs(config), "adapted", f"{ORACLE}/teacher"))
+
+
 def report_phase(evaluated: tuple[str, ...]) -> Phase:
     """The page about every stage that was evaluated."""
     return Phase("report", "report", (), tuple(f"{stage}/evaluation" for stage in evaluated))
