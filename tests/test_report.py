@@ -383,6 +383,16 @@ def test_without_held_out_labels_the_page_says_so(tmp_path: Path) -> None:
     assert "already done" not in report(tmp_path)[1]
 
 
+def test_a_last_round_that_learned_for_longer_says_so(finished: Path, tmp_path: Path) -> None:
+    assert "Round 2 has had 420 updates, source-only 300" in page_of(finished).words  # 300 and three times 40 more
+    run = FakeRun(tmp_path)
+    for phase in phases(run.config, rounds=0):
+        if phase.folder.startswith("source-only"):
+            run._complete(phase)
+    assert report(tmp_path)[0] == 0
+    assert "updates, source-only" not in page_of(tmp_path).words
+
+
 def test_a_rendered_camera_is_not_called_real(tmp_path: Path, finished: Path) -> None:
     FakeRun(tmp_path, world=World(engine=7, camera=7)).complete(rounds=0)
     assert report(tmp_path)[0] == 0

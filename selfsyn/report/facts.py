@@ -10,10 +10,10 @@ from typing import Any
 from selfsyn import config as configuration
 from selfsyn.config import DataFolder, Source
 from selfsyn.flow import stage_before
-from selfsyn.layout import ORACLE
+from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.phase import MANIFEST
 from selfsyn.report.collect import Run
-from selfsyn.report.verdict import score_of
+from selfsyn.report.verdict import score_of, stage_title
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,20 @@ def honesty(run: Run) -> str:
     if score_of(run.scores, ORACLE) is not None:
         words += "; the oracle alone was trained on real labels, as an upper bound"
     return words + ". One run with one seed: small differences may be chance."
+
+
+def budget(run: Run) -> str | None:
+    """A warning when the last round has learned for longer than the net that it is compared with."""
+    counts, rounds = _train_counts(run), [score.stage for score in run.scores if score.stage not in (SOURCE_ONLY, ORACLE)]
+    if not rounds or score_of(run.scores, SOURCE_ONLY) is None:
+        return None
+    last, source = _total(rounds[-1], counts), _total(SOURCE_ONLY, counts)
+    if last <= source:
+        return None
+    return (
+        f"{stage_title(rounds[-1]).capitalize()} has had {last:,} updates, source-only {source:,}: what so many more updates on"
+        " the plain synthetic images would have gained is part of the difference, and this run does not say how much."
+    )
 
 
 def stand_in(run: Run) -> str | None:
@@ -148,23 +162,33 @@ def _net(run: Run) -> str:
 
 def _training(run: Run) -> str:
     # Taken from the manifests, not from run.toml: how much each row has learned is a claim, and this is its proof.
-    updates = {
+    counts = _train_counts(run)
+    batches = {of_stage["batch"] for of_stage in counts.values()}
+    each = ", ".join(f"{stage} {_updates(stage, counts)}" for stage in counts)
+    return f"updates of {_several(map(str, sorted(batches)))} images: {each}" if counts else "no training finished yet"
+
+
+def _train_counts(run: Run) -> dict[str, Mapping[str, int]]:
+    return {
         step.phase.folder.split("/")[0]: manifest["counts"]
         for step in run.finished
         if (manifest := step.manifest) is not None and step.phase.verb == "train"
     }
-    batches = {counts["batch"] for counts in updates.values()}
-    each = ", ".join(f"{stage} {_updates(stage, updates)}" for stage in updates)
-    return f"updates of {_several(map(str, sorted(batches)))} images: {each}" if updates else "no training finished yet"
 
 
-def _updates(stage: str, updates: Mapping[str, Mapping[str, int]]) -> str:
-    own, total = updates[stage]["steps"], 0
-    before: str | None = stage
-    while before is not None and before in updates:
-        total += updates[before]["steps"]
-        before = stage_before(before)
+def _updates(stage: str, counts: Mapping[str, Mapping[str, int]]) -> str:
+    own, total = counts[stage]["steps"], _total(stage, counts)
     return f"{own:,}" if own == total else f"{own:,} more ({total:,} in all)"
+
+
+def _total(stage: str, counts: Mapping[str, Mapping[str, int]]) -> int:
+    """The updates of a stage's net with those of the stages that it goes on from."""
+    total = 0
+    before: str | None = stage
+    while before is not None and before in counts:
+        total += counts[before]["steps"]
+        before = stage_before(before)
+    return total
 
 
 def _of_manifests(run: Run, key: str) -> list[str]:

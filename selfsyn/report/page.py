@@ -29,6 +29,7 @@ def render(run: Run) -> str:
             recipe=run.config.recipe,
             headline=headline(run.scores),
             caveat=caveat(run.scores),
+            budget=facts.budget(run),
             stand_in=facts.stand_in(run),
             honesty=facts.honesty(run) if run.scores else None,
             facts=facts.meaning(run),
