@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,23 @@ class Rounds:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """How a trained net becomes the teacher, and how it labels.
+
+    unreadable: share of the real images that may be unreadable, rounded up to whole images: they are recorded and left out.
+    """
+
+    unreadable: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.unreadable < 1, f"teacher.unreadable is {self.unreadable}; expected a share in [0, 1)")
+
+    def spoiled_of(self, images: int) -> int:
+        """How many of so many images may be unreadable."""
+        return math.ceil(Fraction(str(self.unreadable)) * images)  # the decimal that was written
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run's result. size is (width, height) in pixels at which nets see images.
 
@@ -232,6 +251,7 @@ class RunConfig:
     task: Task = field(default_factory=Task)
     train: Train = field(default_factory=Train)
     rounds: Rounds = field(default_factory=Rounds)
+    teacher: Teacher = field(default_factory=Teacher)
 
     def __post_init__(self) -> None:
         _require(

@@ -8,12 +8,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE, colourise
 
 cv2.setNumThreads(1)  # the jobs bring their own threads
+
+
+class UnreadableError(InputError):
+    """An image file that gives no picture. reason: why, without the path, the same words every time."""
+
+    def __init__(self, name: str, *, reason: str, remedy: str) -> None:
+        """name: the file."""
+        super().__init__(f"{name}: {reason}; {remedy}")
+        self.reason = reason
+
 
 PNG_LEVEL = 1  # labels shrink little beyond level 1, which is four times faster to write than Pillow's default
 
@@ -107,7 +117,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected an image file") from error
+        reason = f"cannot be read ({error.strerror})"
+        raise UnreadableError(str(path), reason=reason, remedy="expected an image file") from error
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -115,7 +126,9 @@ def _open(data: bytes, name: str) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: not a readable image ({error}); replace or remove the file") from error
+        # Pillow names the object in memory when it knows no format: other words every time.
+        why = "no format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise UnreadableError(name, reason=f"not a readable image ({why})", remedy="replace or remove the file") from error
     return image
 
 

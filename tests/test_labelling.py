@@ -15,6 +15,7 @@ from tiny_teacher import SIZE, tiny_onnx, write_teacher
 
 from export.teacher import Teacher
 from jobs.__main__ import main
+from selfsyn.errors import InputError
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.labels import PROTOCOLS, TRAIN_ID_OF_CAMVID_ID
 from selfsyn.metrics import confusion, merged
@@ -149,7 +150,7 @@ def test_shards_together_are_the_whole(run: Path, call: Call) -> None:
             assert label(call, "--shard", shard, "--shards", shards) == 0
         store = LabelStore(run / "round-1/labels")
         maps = [store.read(name, portion=0.5).tobytes() for name in store.names]
-        stores[shards] = (store.names, store.counts.tobytes(), maps)
+        stores[shards] = (store.names, store.counts.tobytes(), maps, store.content())
         shutil.rmtree(run / "round-1/labels")
     assert stores[1] == stores[2] == stores[3]
 
@@ -214,22 +215,76 @@ def failed(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-def test_truncated_image_is_named_before_anything_is_written(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    path = run / "data/train/images/street-3-train.png"
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
-    assert label(call) == 2
-    assert str(path) in failed(capsys)
-    assert not (run / "round-1").exists()
 
 
-def test_image_that_is_corrupt_inside_is_named(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    path = run / "data/train/images/street-3-train.png"
+def corrupt(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[200:400] = bytes(200)
     path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(truncate, "not a readable image (image file is truncated"), (corrupt, "not a readable image ("),
+     (empty, "not a readable image (no format that is known)")],
+)  # fmt: skip
+def test_image_that_cannot_be_read_is_recorded_and_left_out(
+    run: Path, call: Call, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(run / "data/train/images/street-3-train.png")
+    assert label(call) == 0
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    rows = [json.loads(line) for line in (shard / "index.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == [f"{name}-train" for name in NAMES]
+    assert set(rows[3]) == {"name", "image", "skipped"} and rows[3]["skipped"].startswith(reason)
+    assert str(run) not in (shard / "index.jsonl").read_text()
+    assert len(list(shard.rglob("*.png"))) == 12
+    counts = json.loads((shard / "manifest.json").read_text())["counts"]
+    assert (counts["images"], counts["skipped"], counts["skipped_at_most"]) == (6, 1, 1)
+    store = LabelStore(run / "round-1/labels")
+    assert len(store.names) == 6 and list(store.skipped) == ["street-3-train"]
+    assert store.counts.sum() == 6 * SIZE[0] * SIZE[1]
+    with pytest.raises(InputError, match="'street-3-train' has no pseudo-label: not a readable image"):
+        store.entry("street-3-train")
+    written = files(shard)
+    (shard / "manifest.json").unlink()
+    assert label(call) == 0 and files(shard) == written  # the reason is the same words again
+
+
+def test_more_unreadable_images_than_allowed_are_refused(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("street-1", "street-2"):
+        corrupt(run / f"data/train/images/{name}-train.png")
     assert label(call) == 2
-    assert f"{path}: not a readable image" in failed(capsys)
+    said = failed(capsys)
+    assert "street-2-train.png: not a readable image" in said and "2 unreadable images, and teacher.unreadable allows 1" in said
     assert not (run / "round-1/labels/shard-00000-of-00001/manifest.json").exists()
+    (run / "run.toml").write_text(RUN + "teacher = { unreadable = 0.0 }\n")
+    (run / "sealed.toml").unlink()
+    assert label(call) == 2
+    assert "teacher.unreadable allows 0" in failed(capsys)
+
+
+def test_the_limit_holds_for_all_shards_together(run: Path, call: Call) -> None:
+    for name in ("street-1", "street-2"):
+        corrupt(run / f"data/train/images/{name}-train.png")
+    for shard in range(7):
+        assert label(call, "--shard", shard, "--shards", 7) == 0  # each shard alone is within it
+    with pytest.raises(InputError, match="2 images of all shards could not be read, and teacher.unreadable allows 1"):
+        LabelStore(run / "round-1/labels")
+
+
+def test_shards_of_different_images_are_refused(run: Path, call: Call) -> None:
+    assert label(call, "--shard", 0, "--shards", 2) == 0
+    shutil.copy(run / "data/train/images/street-0-train.png", run / "data/train/images/street-9.png")
+    assert label(call, "--shard", 1, "--shards", 2) == 0
+    with pytest.raises(InputError, match="shard-00000-of-00002 and shard-00001-of-00002 were made from different images"):
+        LabelStore(run / "round-1/labels")
 
 
 def test_shard_beyond_the_last_is_refused(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,14 @@ def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
 
 
 def images(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
-    """The images of a data set, sorted by name, each one complete on disk, without those known to be unusable.
+    """The images of a data set; see `listing`. InputError, naming the file, when one is not complete on disk."""
+    frames = listing(root, layout=layout, split=split, files=files)
+    _refuse_incomplete([frame.image for frame in frames])
+    return frames
+
+
+def listing(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
+    """The images of a data set, sorted by name, without those known to be unusable. No file is opened.
 
     files: a text file that names the frames to take, one a line. InputError when there are none, or a listed one is missing.
     """
@@ -85,9 +92,7 @@ def images(root: Path, *, layout: str, split: str = "train", files: Path | None 
     spoiled = sorted(taken.keys() & kind.unusable.keys())
     if spoiled:
         say(f"{root}: left out {', '.join(f'{name} ({kind.unusable[name]})' for name in spoiled)}")
-    frames = [Frame(name, path) for name, path in sorted(taken.items()) if name not in kind.unusable]
-    _refuse_incomplete([frame.image for frame in frames])
-    return frames
+    return [Frame(name, path) for name, path in sorted(taken.items()) if name not in kind.unusable]
 
 
 def labelled(
@@ -127,12 +132,31 @@ def digest(frames: Sequence[Frame], *, root: Path) -> str:
     return digest_listing([frame.image for frame in frames] + labels, root=root)
 
 
+def complete(frames: Sequence[Frame], *, spoiled: int) -> list[Frame]:
+    """The frames whose image is complete on disk. InputError, naming the first, when more than `spoiled` are not."""
+    found = _are_complete([frame.image for frame in frames])
+    lacking = [frame.image for frame, whole in zip(frames, found, strict=True) if not whole]
+    if len(lacking) > spoiled:
+        raise _incomplete(lacking[0], among=f"{len(lacking)} of {len(frames)} images, {spoiled} allowed: " if spoiled else "")
+    if lacking:
+        say(f"left out {len(lacking)} of {len(frames)} images that are truncated, or no PNG or JPEG, first {lacking[0]}")
+    return [frame for frame, whole in zip(frames, found, strict=True) if whole]
+
+
 def _refuse_incomplete(paths: Sequence[Path]) -> None:
+    for path, whole in zip(paths, _are_complete(paths), strict=True):
+        if not whole:
+            raise _incomplete(path)
+
+
+def _incomplete(path: Path, *, among: str = "") -> InputError:
+    return InputError(f"{path}: truncated, or not a PNG or JPEG; {among}copy the file again or remove the frame")
+
+
+def _are_complete(paths: Sequence[Path]) -> list[bool]:
     # Reads a few bytes of each file, not its pixels: a truncated PNG or JPEG lacks its end marker.
     with ThreadPoolExecutor() as threads:
-        for path, complete in zip(paths, threads.map(_is_complete, paths), strict=True):
-            if not complete:
-                raise InputError(f"{path}: truncated, or not a PNG or JPEG; copy the file again or remove the frame")
+        return list(threads.map(_is_complete, paths))
 
 
 def _is_complete(path: Path) -> bool:
