@@ -19,6 +19,7 @@ from selfsyn.errors import InputError
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.labels import PROTOCOLS, TRAIN_ID_OF_CAMVID_ID
 from selfsyn.metrics import confusion, merged
+from selfsyn.phase import open_run
 from selfsyn.pseudo_labels import LabelStore
 
 NAMES = [f"street-{position}" for position in range(7)]
@@ -128,6 +129,44 @@ def test_a_fixed_batch_is_filled_up_and_does_not_change_a_byte(run: Path, call: 
     assert label(call, "--force") == 0
     assert files(run / "round-1/labels") == alone
     assert shapes == [(4, 48, 64, 3)] * 2
+
+
+def test_a_fixed_batch_keeps_the_order_of_what_passes_it_by(run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    corrupt(run / "data/train/images/street-2-train.png")
+    assert label(call) == 0
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    whole = files(shard)
+    monkeypatch.setattr("export.teacher.BATCH", {"CPUExecutionProvider": 2})
+    for passing in (0, 64):
+        monkeypatch.setattr("export.pipeline.PASSING", passing)
+        (shard / "manifest.json").unlink()
+        for missing in (0, 3, 6):  # between them: recalled ones, and one that cannot be read
+            (shard / f"labels/street-{missing}-train.png").unlink()
+        assert label(call) == 0
+        assert files(shard) == whole
+
+
+def test_training_goes_without_the_images_that_were_skipped(run: Path, call: Call) -> None:
+    from selfsyn.task.stages import mixture_of
+
+    for spoil, name in ((corrupt, "street-2"), (truncate, "street-4")):
+        spoil(run / f"data/train/images/{name}-train.png")
+    (run / "run.toml").write_text(RUN + "teacher = { unreadable = 0.2 }\ntrain = { batch = 4 }\n")
+    assert label(call) == 0
+    for kind, size in (("images", (*SIZE[::-1], 3)), ("labels", SIZE[::-1])):
+        (run / "adapted" / kind).mkdir(parents=True)
+        (run / "adapted" / kind / "a.png").write_bytes(encode_png(np.zeros(size, np.uint8)))
+    layout, config = open_run(run)
+    mixture, _ = mixture_of(layout, config, stage="round-1")
+    assert [Path(example.name).name for example in mixture.pseudo] == [
+        f"{name}-train.png" for name in NAMES if name not in ("street-2", "street-4")
+    ]
+    assert mixture.pseudo_mix.sizes == (5,)
+    for example in mixture.pseudo:
+        assert example.read()[1].shape == SIZE[::-1]
+    (run / "round-1/labels/shard-00000-of-00001/index.jsonl").write_text("")
+    with pytest.raises(InputError, match="no pseudo-label for image 'street-0-train'"):
+        mixture_of(layout, config, stage="round-1")
 
 
 def test_missing_images_alone_are_labelled_again(run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
