@@ -62,7 +62,8 @@ def command(
     The teacher sees each image at the working size; its classes are enlarged to the size of the label, where they are
     counted over the whole data set. The score is reported and never chosen by.
     """
-    from export.teacher import load, usable_device
+    from export.pipeline import lanes
+    from export.teacher import load, usable_cores, usable_device
     from selfsyn.data.sources import held_out
     from selfsyn.flow import evaluate_phase
     from selfsyn.phase import open_run, require
@@ -83,7 +84,8 @@ def command(
     if started is None:
         say(f"{phase.name}: already done")
         return
-    teacher = load(layout.teacher(stage), device=device)
+    threads = max(1, usable_cores() // lanes(workers=workers))
+    teacher = load(layout.teacher(stage), device=device, threads=threads, precision=config.teacher.precision)
     _evaluate(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
 
 

@@ -64,7 +64,8 @@ def command(
         say(f"{phase.name}: already done")
         return
     threads = max(1, usable_cores() // lanes(workers=workers))
-    teacher = load(layout.teacher(round_stage(round_ - 1)), device=device, threads=threads)
+    precision = config.teacher.precision
+    teacher = load(layout.teacher(round_stage(round_ - 1)), device=device, threads=threads, precision=precision)
     roots = [layout.resolve(source.root) for source in config.real]
     spoiled = config.teacher.spoiled_of(len(frames))
     _label(started, frames[shard::shards], teacher=teacher, roots=roots, workers=workers, spoiled=spoiled)

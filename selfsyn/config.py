@@ -220,12 +220,20 @@ class Rounds:
 class Teacher:
     """How a trained net becomes the teacher, and how it labels.
 
+    precision: 'fp32', or 'fp16' for half the time and memory on a GPU: the file that labels and is evaluated.
+    flip: whether the teacher also looks at each image mirrored, and answers by the mean of both scores.
+    scales: sizes at which it looks at each image, likewise; 1.0 is the working size.
     unreadable: share of the real images that may be unreadable, rounded up to whole images: they are recorded and left out.
     """
 
+    precision: str = "fp32"
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
     unreadable: float = 0.01
 
     def __post_init__(self) -> None:
+        _require(self.precision in ("fp32", "fp16"), f"teacher.precision is {self.precision!r}; expected fp32 or fp16")
+        _require(all(0.25 <= scale <= 4 for scale in self.scales), f"teacher.scales is {self.scales}; expected 0.25 to 4")
         _require(0 <= self.unreadable < 1, f"teacher.unreadable is {self.unreadable}; expected a share in [0, 1)")
 
     def spoiled_of(self, images: int) -> int:

@@ -49,9 +49,14 @@ def read_ids(path: Path) -> NDArray[np.uint8]:
     Takes 8-bit grey and palette images as they are on disk: the palette index is the id (converting to grey would turn
     the palette's colours into nonsense). InputError for anything else.
     """
-    image = read_raw(path)
+    return decode_ids(_read(path), name=str(path))
+
+
+def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
+    """Bytes of a label file -> (H, W) uint8; see read_ids."""
+    image = _open(data, name)
     if image.mode not in ("L", "P"):
-        raise InputError(f"{path}: a label image of mode {image.mode}; expected 8-bit grey (L) or palette (P) ids")
+        raise InputError(f"{name}: a label image of mode {image.mode}; expected 8-bit grey (L) or palette (P) ids")
     return np.asarray(image)
 
 

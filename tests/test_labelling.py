@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from tiny_teacher import SIZE, tiny_onnx, write_teacher
 
-from export.teacher import Teacher
+from export.contract import HALF_FILE
+from export.teacher import Teacher, why_no_cuda
 from jobs.__main__ import main
 from selfsyn.errors import InputError
+from selfsyn.files import digest_bytes
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.labels import PROTOCOLS, TRAIN_ID_OF_CAMVID_ID
 from selfsyn.metrics import confusion, merged
@@ -99,6 +101,38 @@ def test_labels_are_the_teachers_answers(run: Path, call: Call) -> None:
     assert manifest["counts"] == {"images": 7, "teacher": teacher.digest}
     assert set(manifest["inputs"]) == {"round-0/teacher", "real"}
     assert len(LabelStore(run / "round-1/labels").names) == 7
+
+
+def test_device_is_the_one_asked_for_or_exit_two(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert label(call) == 0
+    manifest = json.loads((run / "round-1/labels/shard-00000-of-00001/manifest.json").read_text())
+    assert manifest["device"] == "CPUExecutionProvider"
+    if why_no_cuda() is None:
+        pytest.skip("this machine has CUDA")
+    shutil.rmtree(run / "round-1")
+    for verb in (["pseudo-label", "--round", 1], ["evaluate", "--round", 0]):
+        assert call(*verb, "--device", "cuda") == 2
+        said = failed(capsys)
+        assert said.startswith("selfsyn: --device cuda: ") and "install `onnxruntime-gpu[cuda,cudnn]`" in said
+        assert "use --device cpu" in said
+    assert not (run / "round-1").exists()
+
+
+def test_half_precision_labels_where_run_toml_says_so(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "run.toml").write_text(RUN + 'teacher = { precision = "fp16" }\n')
+    assert label(call) == 2
+    assert "no fp16 file passed the comparison" in failed(capsys)
+    shutil.rmtree(run / "round-1")
+    teacher, half = run / "round-0/teacher", tiny_onnx(seed=1)  # other weights, so that it shows which file labelled
+    (teacher / HALF_FILE).write_bytes(half)
+    manifest = json.loads((teacher / "manifest.json").read_text())
+    manifest["outputs"][HALF_FILE] = digest_bytes(half)
+    (teacher / "manifest.json").write_text(json.dumps(manifest))
+    assert label(call) == 0
+    assert LabelStore(run / "round-1/labels").teacher == digest_bytes(half)
+    assert call("evaluate", "--round", 0, "--device", "cpu") == 0
+    manifest = json.loads((run / "round-0/evaluation/manifest.json").read_text())
+    assert manifest["counts"]["teacher"] == digest_bytes(half)
 
 
 def test_again_is_done_at_once_and_changes_nothing(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,6 +264,7 @@ def test_killed_anywhere_and_run_again_leaves_the_same_bytes(run: Path, call: Ca
     assert ended(run, after=after, by="SIGKILL").returncode == -9
     shard = run / "round-1/labels/shard-00000-of-00001"
     assert not (shard / "manifest.json").exists()
+    assert all(read_ids(path).shape == SIZE[::-1] for path in shard.rglob("[!.]*.png"))  # raises for half a file
     assert label(call) == 0
     resumed, digests = files(shard), outputs(shard)
     assert label(call, "--force") == 0
