@@ -93,8 +93,8 @@ class Codecs:
     """A pool that maps work over items in order, a few items ahead of whoever takes the results; with 0 workers, no pool."""
 
     def __init__(self, *, workers: int | None = None) -> None:
-        """workers: threads; default: the cores."""
-        self.workers = usable_cores() if workers is None else workers
+        """workers: threads; default: one more than the cores, since at any moment one of them waits for the disk."""
+        self.workers = usable_cores() + 1 if workers is None else workers
         self.pool = ThreadPoolExecutor(self.workers) if self.workers else None
 
     def __enter__(self) -> Codecs:

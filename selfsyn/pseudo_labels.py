@@ -124,7 +124,7 @@ class LabelStore:
 
     def content(self) -> str:
         """A digest of all rows together, by name, and of the counts: the same however the images were dealt out."""
-        rows = sorted((row["name"], json.dumps(row)) for shard in self.shards for row in rows_of(shard))
+        rows = sorted((row["name"], json.dumps(row)) for row in self.rows())
         return digest_lines([*(line for _, line in rows), digest_bytes(encode_histogram(self.counts))])
 
     def thresholds(self, *, portion: float) -> NDArray[np.int64]:
@@ -140,13 +140,30 @@ class LabelStore:
         shard = self._shard_of[name]
         return Entry(shard, *maps_of(shard, name))
 
-    def read(self, name: str, *, portion: float) -> NDArray[np.uint8]:
-        """-> (H, W) uint8 train ids of the portion that counts, IGNORE elsewhere."""
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The index rows of all shards, labelled images and skipped ones."""
+        for shard in self.shards:
+            yield from rows_of(shard)
+
+    def row(self, name: str) -> tuple[Path, dict[str, Any]]:
+        """The shard's folder and the index row of an image, labelled or skipped. InputError for an image of neither kind."""
+        for shard in self.shards:
+            for row in rows_of(shard):
+                if row["name"] == name:
+                    return shard, row
+        raise InputError(f"{self.folder}: no image {name!r}; label the real images again with --force")
+
+    def maps(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """-> (H, W) uint8 train ids and (H, W) uint8 confidences 0..255, of every pixel."""
         entry = self.entry(name)
         label, confidence = read_ids(entry.label), read_ids(entry.confidence)
         if label.shape != confidence.shape or label.max() >= CLASS_COUNT:
             raise InputError(f"{entry.label}: does not belong to {entry.confidence}; label the shard again with --force")
-        return select(label, confidence, thresholds=self.thresholds(portion=portion))
+        return label, confidence
+
+    def read(self, name: str, *, portion: float) -> NDArray[np.uint8]:
+        """-> (H, W) uint8 train ids of the portion that counts, IGNORE elsewhere."""
+        return select(*self.maps(name), thresholds=self.thresholds(portion=portion))
 
 
 def rows_of(shard: Path) -> Iterator[dict[str, Any]]:

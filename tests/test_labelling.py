@@ -19,7 +19,7 @@ from jobs.__main__ import main
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
-from selfsyn.labels import PROTOCOLS, TRAIN_ID_OF_CAMVID_ID
+from selfsyn.labels import CLASSES, PROTOCOLS, TRAIN_ID_OF_CAMVID_ID, colourise
 from selfsyn.metrics import confusion, merged
 from selfsyn.phase import open_run
 from selfsyn.pseudo_labels import LabelStore
@@ -61,7 +61,8 @@ def call(run: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def called(verb: str, *arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["selfsyn", verb, "--run", str(run), *map(str, arguments)])
+        line = [verb, *map(str, arguments), "--run", str(run)]
+        monkeypatch.setattr(sys, "argv", ["selfsyn", *line])
         try:
             main()
         except SystemExit as left:
@@ -447,3 +448,41 @@ def test_verb_works_where_torch_is_not_installed(run: Path, verb: list[str]) -> 
     command = [sys.executable, "-c", code, *verb, "--run", str(run), "--device", "cpu"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert shown.returncode == 0, shown.stderr
+
+
+def test_labels_show_tells_where_a_label_comes_from(
+    run: Path, call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrupt(run / "data/train/images/street-5-train.png")
+    for shard in (0, 1):
+        assert label(call, "--shard", shard, "--shards", 2) == 0
+    capsys.readouterr()
+    name, picture = "street-2-train", tmp_path / "shown.png"
+    assert call("labels", "show", name, "--to", picture) == 0
+    shown = capsys.readouterr().out
+    store = LabelStore(run / "round-1/labels")
+    assert store.teacher in shown and "round-1/labels/shard-00000-of-00002" in shown
+    assert "teacher of round-0" in shown and "CPUExecutionProvider" in shown
+    classes, confidence = store.maps(name)
+    assert f"mean {confidence.mean() / 2.55:.1f} %" in shown
+    counted = store.read(name, portion=0.5) != 255
+    assert f"{counted.mean():.1%} of pixels (portion 0.5" in shown
+    commonest = int(np.bincount(classes.ravel()).argmax())
+    row = next(line for line in shown.splitlines() if line.startswith(f"{CLASSES[commonest]} "))
+    assert f"{(classes == commonest).mean():.1%}" in row and f"{counted[classes == commonest].mean():.1%}" in row
+    panels = np.split(read_image(picture), 3, axis=1)
+    image = read_image(run / f"data/train/images/{name}.png")
+    assert np.array_equal(panels[0], image)
+    blended = ((1 - 0.55) * image + 0.55 * colourise(classes)).round()
+    assert np.array_equal(panels[1], blended)
+    assert np.array_equal(panels[2], np.where(counted[..., None], blended, (0.25 * image).round()))
+
+    monkeypatch.chdir(tmp_path)
+    assert call("labels", "show", run / f"data/train/images/{name}.png", "--round", 1) == 0
+    assert (tmp_path / f"{name}-round-1.png").read_bytes() == picture.read_bytes()
+    capsys.readouterr()
+    assert call("labels", "show", "street-5-train") == 0
+    assert "not a readable image" in capsys.readouterr().out
+    assert call("labels", "show", "street-2-trian") == 2
+    assert "the nearest name is 'street-2-train'" in failed(capsys)
+    assert call("labels", "show", name, "--round", 2) == 3

@@ -42,7 +42,7 @@ LAYOUTS = {
 VERIFIED = 6  # labels of a data set that its `verify` looks at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One image of a data set. name is unique in it."""
 
@@ -50,7 +50,7 @@ class Frame:
     image: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelledFrame(Frame):
     """An image with its label file and the data set that knows the file's ids."""
 
