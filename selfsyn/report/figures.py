@@ -13,6 +13,7 @@ from selfsyn.data.frames import LabelledFrame, dataset
 from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
 from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.pseudo_labels import LabelStore
+from selfsyn.report.calibration import trust
 from selfsyn.report.charts import Bars, Bound, Curve, Panel, curve_row, grouped_bars, score_by_round, share_dots
 from selfsyn.report.collect import Curves, Run, read_curves
 from selfsyn.report.pictures import sample_of
@@ -35,7 +36,7 @@ class Chart:
 def charts(run: Run) -> list[Chart]:
     """Every chart that the run has data for, in the order of the page."""
     drawn = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run), _agreement(run), _shares(run), _coverage(run))
-    return [chart for chart in drawn if chart is not None]
+    return [*(chart for chart in drawn if chart is not None), *(Chart(*parts) for parts in trust(run))]
 
 
 def _class_iou(run: Run) -> Chart | None:
