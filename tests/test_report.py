@@ -342,7 +342,7 @@ def test_the_charts_have_a_line_for_each_stage(finished: Path) -> None:
         "Adapter losses",
         "Class shares",
         "Pseudo-labels that count",
-        "Is it as often right as it is sure?",
+        "Reliability: is the teacher as often right as it is sure?",
         "Calibration by class",
         "Coverage by class",
         "Agreement with the previous round's labels",

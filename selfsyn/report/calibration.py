@@ -52,10 +52,10 @@ def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
 
 def _reliability(scores: list[Score], *, last_round: int) -> Drawn:
     """A panel for each stage: accuracy against confidence, dots as large as their bin, and the diagonal of perfect trust."""
-    columns = min(4, len(scores))
+    columns = min(5, len(scores))
     rows = -(-len(scores) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 2.7 * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 2.4 * rows), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, score in zip(grid, scores, strict=False):
             found = score.metrics["calibration"]
@@ -68,7 +68,7 @@ def _reliability(scores: list[Score], *, last_round: int) -> Drawn:
         "Held-out images. Each dot is a range of confidence, as large as its share of the pixels: below the dashed line the"
         " teacher is surer than it should be. Error: expected calibration error, the mean distance from the line over pixels."
     )
-    return "Is it as often right as it is sure?", svg, caption
+    return "Reliability: is the teacher as often right as it is sure?", svg, caption
 
 
 def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str) -> None:
