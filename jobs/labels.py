@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group("labels")
 def command() -> None:
-    """Look into a round's label store: `selfsyn labels show IMAGE --run DIR` tells where an image's labels come from."""
+    """Look into a label store: `selfsyn labels show IMAGE --run DIR [--round K]` tells where an image's labels come from."""
 
 
 @command.command()
