@@ -25,7 +25,17 @@ from selfsyn.layout import Layout
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"  # the inputs of an attempt that has not finished
-LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy", "pillow")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "onnx",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+)
 
 
 @dataclass(frozen=True)

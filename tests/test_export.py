@@ -252,6 +252,8 @@ def test_half_precision_is_half_the_weights_and_within_its_limits(model: bytes, 
     proto = onnx.load_from_string(half)
     weights = {item.data_type for item in proto.graph.initializer if len(item.dims) == 4}
     assert weights == {onnx.TensorProto.FLOAT16}
+    casts = [node.output[0].rsplit(".")[-1] for node in proto.graph.node if node.name.startswith("cast ")]
+    assert casts == ["fp16", "fp32", "fp32"]  # into the first convolution, out of the two heads
     assert {tensor.type.tensor_type.elem_type for tensor in (*proto.graph.input, *proto.graph.output)} == {onnx.TensorProto.UINT8}
     teacher = Teacher(half, device="cpu")
     assert teacher.metadata == replace(Teacher(model, device="cpu").metadata, precision="fp16")

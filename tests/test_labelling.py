@@ -16,6 +16,7 @@ from tiny_teacher import SIZE, tiny_onnx, write_teacher
 from export.contract import HALF_FILE
 from export.teacher import Teacher, why_no_cuda
 from jobs.__main__ import main
+from selfsyn.data.sources import listed_real, real
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
@@ -343,6 +344,19 @@ def test_more_unreadable_images_than_allowed_are_refused(run: Path, call: Call, 
     (run / "sealed.toml").unlink()
     assert label(call) == 2
     assert "teacher.unreadable allows 0" in failed(capsys)
+
+
+def test_phases_that_need_every_image_whole_leave_truncated_ones_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout, config = open_run(run)
+    truncate(run / "data/train/images/street-3-train.png")
+    frames, digest = real(layout, config)
+    assert [frame.name for frame in frames] == [f"{name}-train" for name in NAMES if name != "street-3"]
+    assert "left out 1 of 7 images that are truncated" in capsys.readouterr().err
+    listed, same = listed_real(layout, config)
+    assert (len(listed), same) == (7, digest)
+    truncate(run / "data/train/images/street-5-train.png")
+    with pytest.raises(InputError, match=r"street-3-train\.png: truncated.*; 2 of 7 images, 1 allowed: copy the file again"):
+        real(layout, config)
 
 
 def test_the_limit_holds_for_all_shards_together(run: Path, call: Call) -> None:
