@@ -1,10 +1,10 @@
 """How much of the machine's speed labelling gets, and how much faster it is than the obvious loop.
 
-    python benchmarks/pipeline.py [IMAGES [WEIGHTS.safetensors]]
+    python benchmarks/pipeline.py [IMAGES [WEIGHTS.safetensors [WIDTHxHEIGHT]]]
 
-IMAGES (1,000) PNG pictures of 1024x512, then of 480x360: rendered frames, enlarged, with a sensor's noise. The net is the
-demo's DeepLabV3+ on EfficientNet-Lite0, with the demo's WEIGHTS or the packaged ImageNet ones. In alternating rounds, the
-best of each counts:
+IMAGES (1,000) PNG pictures of 1024x512, then of 480x360, or of one size alone: rendered frames, enlarged, with a sensor's
+noise. The net is the demo's DeepLabV3+ on EfficientNet-Lite0, with the demo's WEIGHTS or the packaged ImageNet ones. In
+alternating rounds, the best of each counts:
 
 raw        session.run alone, one image after another, all cores in one session, pictures in memory
 core-time  CPU seconds of one core for an image: decode, infer, encode
@@ -22,9 +22,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -83,7 +84,7 @@ class Best:
             setattr(self, f"{variant}_core", min(getattr(self, f"{variant}_core"), core))
 
 
-def main(images: int, weights: Path | None) -> None:
+def main(images: int, weights: Path | None, sizes: Sequence[tuple[int, int]]) -> None:
     """Print a line for each size."""
     torch.set_num_threads(CORES)
     net = build(TASK, pretrained=weights is None)
@@ -92,7 +93,7 @@ def main(images: int, weights: Path | None) -> None:
     segmenter = Segmenter(net.eval(), task=TASK)
     metadata = contract.Metadata(CLASSES, TASK.mean, TASK.std, (256, 128), "sha256:0", "benchmark", "0")
     model = to_onnx(segmenter, metadata=metadata)
-    for size in SIZES:
+    for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             paths = make(Path(folder), size=size)
             best = measured(model, segmenter, Path(folder), paths, size=size, each=max(SAMPLE, images // ROUNDS))
@@ -129,7 +130,7 @@ def measured(model: bytes, segmenter: Segmenter, folder: Path, paths: list[Path]
     pictures = [read_image(path) for path in paths]
     all_cores.size = ours.size = one_core.size = size
     for round_ in range(ROUNDS):
-        best.add("raw", SAMPLE, lambda: [all_cores.predict(picture[None]) for picture in pictures[:SAMPLE]])
+        best.add("raw", each, lambda: [all_cores.predict(picture[None]) for picture in islice(cycle(pictures), each)])
         for stage, seconds in core_seconds(one_core, paths).items():
             setattr(best, stage, min(getattr(best, stage), seconds))
         shard = folder / f"shard-{round_}"
@@ -179,4 +180,9 @@ def naive(segmenter: Segmenter, paths: list[Path], folder: Path, *, count: int) 
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    wide, high = map(int, sys.argv[3].split("x")) if len(sys.argv) > 3 else (0, 0)
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 1000,
+        Path(sys.argv[2]) if len(sys.argv) > 2 else None,
+        [(wide, high)] if wide else SIZES,
+    )
