@@ -47,9 +47,10 @@ class Limits:
 # Measured (benchmarks/parity.py): score errors of 3e-6 in float32 and 3e-3 in float16, mismatches of 0 and 2e-3.
 LIMITS: Final = {contract.FP32: Limits(1e-4, 0.0, 1e-4), contract.FP16: Limits(2e-2, 0.0, 5e-3)}
 # A net that unpools by index jumps where two values of a pooling window tie: there torch in float32 is as far from torch in
-# float64 as onnxruntime is. Its neighbours see the jump: 8 % of a picture's scores were off by up to 4e-3, in float16 2e-2.
+# float64 as onnxruntime is. Its neighbours see the jump: 8 % of a picture's scores were off by up to 6e-3, in float16 2e-2,
+# and up to 9e-5 of the classes, in float16 1e-3.
 JUMPING: Final = ("segnet",)
-LIMITS_OF_JUMPING: Final = {contract.FP32: Limits(1e-2, 5e-3, 1e-4), contract.FP16: Limits(5e-2, 5e-3, 5e-3)}
+LIMITS_OF_JUMPING: Final = {contract.FP32: Limits(2e-2, 5e-3, 5e-4), contract.FP16: Limits(5e-2, 5e-3, 5e-3)}
 
 
 def limits_of(segmenter: Segmenter, *, precision: str) -> Limits:
