@@ -8,17 +8,26 @@ confidence  uint8 (batch, height, width)      that class's softmax probability, 
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from selfsyn.errors import InputError
+from selfsyn.images import decode_ids, decode_image, encode_png
 from selfsyn.labels import CLASS_COUNT
 
 VERSION: Final = 1
 MODEL_NAME: Final = "segmenter"
 MODEL_FILE: Final = f"{MODEL_NAME}/1/model.onnx"  # below a stage's teacher folder, which is a Triton model repository
+HALF_FILE: Final = f"{MODEL_NAME}/1/model.fp16.onnx"  # in the version that it is another form of; Triton passes it by
+FP32: Final = "fp32"
+FP16: Final = "fp16"
+FILES: Final = {FP32: MODEL_FILE, FP16: HALF_FILE}
 CONFIGURATION_FILE: Final = f"{MODEL_NAME}/config.pbtxt"
 IMAGE: Final = "image"
 LABEL: Final = "label"
@@ -26,6 +35,8 @@ CONFIDENCE: Final = "confidence"
 OPSET: Final = 18  # the newest whose Resize every ONNX Runtime since 1.18 runs on CUDA
 LOWEST_CONFIDENCE: Final = 255 // CLASS_COUNT  # of finite scores, over the classes of selfsyn.labels
 PREFIX: Final = "selfsyn."
+GOLDEN: Final = f"{PREFIX}golden."
+OPTIONAL: Final = ("precision",)  # what early files do not say
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Metadata:
 
     classes: names, by train id.  mean, std: of RGB in 0..1; the graph applies them.  size: (width, height) it was trained at.
     checkpoint: digest of the weights.  stage: 'round-0', ...  program: our version.  contract: version of this file.
+    precision: 'fp32' or 'fp16', of the arithmetic inside.
     """
 
     classes: tuple[str, ...]
@@ -45,17 +57,45 @@ class Metadata:
     program: str
     opset: int = OPSET
     contract: int = VERSION
+    precision: str = FP32
 
 
-def to_properties(metadata: Metadata) -> dict[str, str]:
-    """-> the key and value strings of a model's metadata_props, sorted by key."""
-    return {PREFIX + key: json.dumps(value) for key, value in sorted(asdict(metadata).items())}
+@dataclass(frozen=True)
+class Golden:
+    """A picture and the net's own answer to it, which travel in the model file: whoever loads it can try it.
+
+    image: (H, W, 3) uint8 RGB.  label, confidence: (H, W) uint8, as torch computed them.
+    """
+
+    image: NDArray[np.uint8]
+    label: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+
+
+def to_properties(metadata: Metadata, *, golden: Golden | None = None) -> dict[str, str]:
+    """-> the key and value strings of a model's metadata_props, sorted by key. Golden maps are PNG in base64."""
+    maps = {} if golden is None else vars(golden)
+    pictures = {GOLDEN + key: base64.b64encode(encode_png(array)).decode() for key, array in sorted(maps.items())}
+    return {PREFIX + key: json.dumps(value) for key, value in sorted(asdict(metadata).items())} | pictures
+
+
+def golden_of(properties: Mapping[str, str], *, name: str) -> Golden | None:
+    """The golden picture of a model file and its answer, or None. InputError, naming the model, when it is spoilt."""
+    try:
+        data = {item.name: base64.b64decode(properties[GOLDEN + item.name], validate=True) for item in fields(Golden)}
+    except KeyError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{name}: its golden picture is spoilt ({error}); export it again") from error
+    maps = {key: decode_ids(png, name=f"{name} golden {key}") for key, png in data.items() if key != "image"}
+    return Golden(image=decode_image(data["image"], name=f"{name} golden image"), **maps)
 
 
 def from_properties(properties: Mapping[str, str], *, name: str) -> Metadata:
     """The inverse of to_properties; keys of others are left alone. InputError, naming the model, when it is not a teacher."""
     try:
-        values = {item.name: _plain(json.loads(properties[PREFIX + item.name])) for item in fields(Metadata)}
+        written = [item.name for item in fields(Metadata) if item.name not in OPTIONAL or PREFIX + item.name in properties]
+        values = {key: _plain(json.loads(properties[PREFIX + key])) for key in written}
         found = int(values["contract"])
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"

@@ -1,13 +1,14 @@
-"""Decode -> infer -> encode, overlapped: the session runs in the caller's thread, codecs in a pool. Never imports torch.
+"""Decode, infer and encode, overlapped, in bounded memory. Never imports torch.
 
-The result of an image is its own: it depends neither on its neighbours nor on the number of workers. On a CPU each image
-is a run of its own; on a GPU every run has the same number of images (the last is filled up), so that the same kernels see
-each of them.
+On a CPU each image is one piece of work: as many are under way as there are cores, and no core waits for another inside a
+convolution. On a GPU the session runs in the caller's thread, with codecs in a pool before and behind it, and every run has
+the same number of images (the last is filled up), so that the same kernels see each of them. Either way the result of an
+image is its own: it depends neither on its neighbours nor on the number of workers.
 """
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,23 +24,38 @@ from export.teacher import Teacher, usable_cores
 from selfsyn.ahead import ahead
 from selfsyn.data.frames import Frame, place
 from selfsyn.errors import InputError
-from selfsyn.files import digest_bytes, digest_lines, write_atomic
-from selfsyn.images import encode_label_png, encode_png, read_ids, read_image, resize_image
+from selfsyn.files import digest_bytes, stream_atomic, write_atomic
+from selfsyn.images import UnreadableError, encode_label_png, encode_png, read_ids, read_image, resize_image
 from selfsyn.labels import CLASS_COUNT
-from selfsyn.pseudo_labels import HISTOGRAM, INDEX, encode_histogram, histogram
+from selfsyn.pseudo_labels import HISTOGRAM, INDEX, encode_histogram, histogram, maps_of, no_counts
 
 F = TypeVar("F", bound=Frame)
 A = TypeVar("A")
 B = TypeVar("B")
 
+LANES = 8  # images in the net at once on a CPU, at most: each has its own activations
+PASSING = 64  # items that need no net and may gather behind images that wait for their batch to fill
+
+
+@dataclass(frozen=True)
+class Picture(Generic[F]):
+    """A frame whose image is decoded: (height, width, 3) uint8 at the teacher's size."""
+
+    frame: F
+    image: NDArray[np.uint8]
+
 
 @dataclass(frozen=True)
 class Answer(Generic[F]):
-    """A frame with the teacher's class and confidence maps, each (height, width) uint8 at the teacher's size."""
+    """A frame with the teacher's class and confidence maps, each (height, width) uint8 at the teacher's size.
+
+    files: their two PNG files, where an earlier attempt has written them.
+    """
 
     frame: F
     label: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
+    files: tuple[bytes, bytes] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +71,30 @@ class Row:
     mean_confidence: float
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """An image without labels as the index lists it. skipped: why it cannot be read."""
+
+    name: str
+    image: str
+    skipped: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """What write_index counted. outputs: the shard's files with their digests."""
+
+    images: int
+    skipped: int
+    outputs: dict[str, str]
+
+
 class Codecs:
     """A pool that maps work over items in order, a few items ahead of whoever takes the results; with 0 workers, no pool."""
 
     def __init__(self, *, workers: int | None = None) -> None:
-        """workers: threads; default: the cores."""
-        self.workers = usable_cores() if workers is None else workers
+        """workers: threads; default: one more than the cores, since at any moment one of them waits for the disk."""
+        self.workers = usable_cores() + 1 if workers is None else workers
         self.pool = ThreadPoolExecutor(self.workers) if self.workers else None
 
     def __enter__(self) -> Codecs:
@@ -79,35 +113,28 @@ class Codecs:
         yield from ahead(work, items, threads=self.pool, most=2 * self.workers)
 
 
+def lanes(*, workers: int | None) -> int:
+    """How many images are in the net at once on a CPU with so many workers (default: the cores)."""
+    return max(1, min(usable_cores() if workers is None else workers, LANES))
+
+
 def answers(frames: Iterable[F], *, teacher: Teacher, codecs: Codecs) -> Iterator[Answer[F]]:
     """The teacher's answer to each frame, in order. InputError, naming the file, for an image that cannot be read."""
-
-    def decoded(frame: F) -> tuple[F, NDArray[np.uint8]]:
-        return frame, resize_image(read_image(frame.image), size=teacher.size)
-
-    pictures = codecs.overlapped(decoded, frames)
-    while batch := list(itertools.islice(pictures, teacher.batch)):
-        images = [image for _, image in batch]
-        images += images[-1:] * (teacher.batch - len(images))
-        labels, confidences = teacher.predict(np.stack(images))
-        for (frame, _), label, confidence in zip(batch, labels, confidences, strict=False):
-            yield Answer(frame, label, confidence)
+    yield from _answered(frames, _decoded, _never_skipped, teacher=teacher, codecs=codecs)
 
 
 def label_frames(
-    frames: Sequence[Frame], *, teacher: Teacher, folder: Path, roots: Sequence[Path], codecs: Codecs
-) -> Iterator[tuple[Row, NDArray[np.int64]]]:
+    frames: Iterable[Frame], *, teacher: Teacher, folder: Path, roots: Sequence[Path], codecs: Codecs
+) -> Iterator[tuple[Row | Skipped, NDArray[np.int64]]]:
     """Write labels/NAME.png and confidence/NAME.png below `folder` for each frame; -> index row and (19, 256) histogram.
 
-    The files are the state: a frame whose two files exist is not shown to the teacher again, its row is made from them.
-    roots: the data sets' folders, from which the index names images. InputError for an image that cannot be read.
+    In the order of the frames. The files are the state: a frame whose two files exist is not shown to the teacher again,
+    its row is made from them. roots: the data sets' folders, from which the index names images. An image that cannot be
+    read gets a row that says why, no files and an empty histogram.
     """
-    done = {frame.name for frame in frames if all(path.exists() for path in _paths(folder, frame))}
-    recalled = partial(_recalled, folder=folder, roots=roots, size=teacher.size)
-    yield from codecs.overlapped(recalled, [frame for frame in frames if frame.name in done])
-    written = partial(_written, folder=folder, roots=roots)
-    todo = [frame for frame in frames if frame.name not in done]
-    yield from codecs.overlapped(written, answers(todo, teacher=teacher, codecs=codecs))
+    read = partial(_recalled_or_decoded, folder=folder, roots=roots)
+    write = partial(_written, folder=folder, roots=roots)
+    yield from _answered(frames, read, write, teacher=teacher, codecs=codecs)
 
 
 def evenly_spaced(items: Sequence[A], *, count: int) -> list[A]:
@@ -116,40 +143,128 @@ def evenly_spaced(items: Sequence[A], *, count: int) -> list[A]:
     return [items[position] for position in positions]
 
 
-def write_index(folder: Path, *, rows: Iterable[Row], counts: NDArray[np.int64]) -> dict[str, str]:
-    """Write index.jsonl, sorted by name, and histogram.npz of (19, 256) counts; -> the shard's outputs with their digests."""
-    lines = [json.dumps(asdict(row)) for row in sorted(rows, key=lambda row: row.name)]
-    write_atomic(folder / INDEX, "".join(line + "\n" for line in lines).encode())
+def write_index(folder: Path, *, labelled: Iterable[tuple[Row | Skipped, NDArray[np.int64]]], spoiled: int) -> Written:
+    """Take what label_frames yields and write index.jsonl, as it comes, and histogram.npz of (19, 256) counts.
+
+    spoiled: how many images may be unreadable. InputError, naming the image, for one more.
+    """
+    counts, images, skipped, digest = no_counts(), 0, 0, hashlib.sha256()
+    with stream_atomic(folder / INDEX) as stream:
+        for row, one in labelled:
+            if isinstance(row, Skipped):
+                skipped += 1
+                _refuse_too_many(row, skipped=skipped, spoiled=spoiled)
+            line = json.dumps(asdict(row)).encode() + b"\n"
+            stream.write(line)
+            digest.update(line)
+            images += not isinstance(row, Skipped)
+            counts += one
     archive = encode_histogram(counts)
     write_atomic(folder / HISTOGRAM, archive)
-    return {"labels": digest_lines(lines), HISTOGRAM: digest_bytes(archive)}
+    return Written(images, skipped, {"labels": f"sha256:{digest.hexdigest()}", HISTOGRAM: digest_bytes(archive)})
 
 
-def _paths(folder: Path, frame: Frame) -> tuple[Path, Path]:
-    return folder / "labels" / f"{frame.name}.png", folder / "confidence" / f"{frame.name}.png"
+def _refuse_too_many(row: Skipped, *, skipped: int, spoiled: int) -> None:
+    if skipped > spoiled:
+        raise InputError(
+            f"{row.image}: {row.skipped}; that makes {skipped} unreadable images, and teacher.unreadable allows {spoiled};"
+            " replace or remove the files and label again with --force"
+        )
 
 
-def _written(answer: Answer[Frame], *, folder: Path, roots: Sequence[Path]) -> tuple[Row, NDArray[np.int64]]:
-    data = encode_label_png(answer.label), encode_png(answer.confidence)
-    for path, content in zip(_paths(folder, answer.frame), data, strict=True):
-        write_atomic(path, content)
-    return _described(answer, data=data, folder=folder, roots=roots)
+def _answered(
+    frames: Iterable[F],
+    read: Callable[[F, tuple[int, int]], Picture[F] | Answer[F] | Skipped],
+    write: Callable[[Answer[F] | Skipped], B],
+    *,
+    teacher: Teacher,
+    codecs: Codecs,
+) -> Iterator[B]:
+    """write() of what the teacher says to each Picture that read(frame, size) gives; what else it gives goes past the net."""
+
+    def reading(frame: F) -> Picture[F] | Answer[F] | Skipped:
+        return read(frame, teacher.size)
+
+    def alone(frame: F) -> B:
+        item = reading(frame)
+        return write(_answer([item], teacher=teacher)[0] if isinstance(item, Picture) else item)
+
+    if teacher.batch == 1:
+        yield from codecs.overlapped(alone, frames)
+    else:
+        yield from codecs.overlapped(write, _batched(codecs.overlapped(reading, frames), teacher=teacher))
 
 
-def _recalled(frame: Frame, *, folder: Path, roots: Sequence[Path], size: tuple[int, int]) -> tuple[Row, NDArray[np.int64]]:
-    paths = _paths(folder, frame)
+def _batched(items: Iterable[Picture[F] | Answer[F] | Skipped], *, teacher: Teacher) -> Iterator[Answer[F] | Skipped]:
+    """Pictures in full batches, everything in its order."""
+    waiting: list[Picture[F] | Answer[F] | Skipped] = []
+    pictures = 0
+    for item in items:
+        waiting.append(item)
+        pictures += isinstance(item, Picture)
+        if pictures == teacher.batch or pictures == 0 or len(waiting) > teacher.batch + PASSING:
+            yield from _flushed(waiting, teacher=teacher)
+            waiting, pictures = [], 0
+    yield from _flushed(waiting, teacher=teacher)
+
+
+def _flushed(items: Sequence[Picture[F] | Answer[F] | Skipped], *, teacher: Teacher) -> Iterator[Answer[F] | Skipped]:
+    asked = iter(_answer([item for item in items if isinstance(item, Picture)], teacher=teacher))
+    for item in items:
+        yield next(asked) if isinstance(item, Picture) else item
+
+
+def _answer(pictures: Sequence[Picture[F]], *, teacher: Teacher) -> list[Answer[F]]:
+    if not pictures:
+        return []
+    images = [picture.image for picture in pictures]
+    images += images[-1:] * (teacher.batch - len(images))
+    labels, confidences = teacher.predict(np.stack(images))
+    return [Answer(picture.frame, *maps) for picture, *maps in zip(pictures, labels, confidences, strict=False)]
+
+
+def _never_skipped(answer: Answer[F] | Skipped) -> Answer[F]:
+    assert isinstance(answer, Answer)  # _decoded raises for what it cannot read
+    return answer
+
+
+def _decoded(frame: F, size: tuple[int, int]) -> Picture[F]:
+    return Picture(frame, resize_image(read_image(frame.image), size=size))
+
+
+def _recalled_or_decoded(
+    frame: Frame, size: tuple[int, int], *, folder: Path, roots: Sequence[Path]
+) -> Picture[Frame] | Answer[Frame] | Skipped:
+    if all(path.exists() for path in maps_of(folder, frame.name)):
+        return _recalled(frame, folder=folder, size=size)
+    try:
+        return _decoded(frame, size)
+    except UnreadableError as error:
+        return Skipped(frame.name, place(frame.image, roots), error.reason)
+
+
+def _recalled(frame: Frame, *, folder: Path, size: tuple[int, int]) -> Answer[Frame]:
+    paths = maps_of(folder, frame.name)
     label, confidence = (read_ids(path) for path in paths)
     if not label.shape == confidence.shape == size[::-1] or label.max() >= CLASS_COUNT:
         raise InputError(f"{paths[0]}: not an answer of this teacher; delete it and run the same command again")
-    data = paths[0].read_bytes(), paths[1].read_bytes()
-    return _described(Answer(frame, label, confidence), data=data, folder=folder, roots=roots)
+    return Answer(frame, label, confidence, (paths[0].read_bytes(), paths[1].read_bytes()))
 
 
-def _described(
-    answer: Answer[Frame], *, data: tuple[bytes, bytes], folder: Path, roots: Sequence[Path]
-) -> tuple[Row, NDArray[np.int64]]:
-    label, confidence = (str(path.relative_to(folder)) for path in _paths(folder, answer.frame))
-    row = Row(
+def _written(answer: Answer[Frame] | Skipped, *, folder: Path, roots: Sequence[Path]) -> tuple[Row | Skipped, NDArray[np.int64]]:
+    if isinstance(answer, Skipped):
+        return answer, no_counts()
+    data = answer.files
+    if data is None:
+        data = encode_label_png(answer.label), encode_png(answer.confidence)
+        for path, content in zip(maps_of(folder, answer.frame.name), data, strict=True):
+            write_atomic(path, content)
+    return _described(answer, data=data, folder=folder, roots=roots), histogram(answer.label, answer.confidence)
+
+
+def _described(answer: Answer[Frame], *, data: tuple[bytes, bytes], folder: Path, roots: Sequence[Path]) -> Row:
+    label, confidence = (str(path.relative_to(folder)) for path in maps_of(folder, answer.frame.name))
+    return Row(
         name=answer.frame.name,
         image=place(answer.frame.image, roots),
         label=label,
@@ -158,4 +273,3 @@ def _described(
         confidence_digest=digest_bytes(data[1]),
         mean_confidence=round(float(answer.confidence.mean()), 3),
     )
-    return row, histogram(answer.label, answer.confidence)

@@ -28,6 +28,9 @@ REMEDY: Final = "install `onnxruntime-gpu[cuda,cudnn]` on a machine with a recen
 HEAVY: Final = ("Conv", "Resize", "MaxPool", "Exp", "ScatterElements")
 # Images in one run. A CPU gains nothing from more; a GPU does, and always gets this many (see export.pipeline).
 BATCH: Final = {CPU: 1, CUDA: 4}
+# Of the golden picture: rounding moves classes where two tie and confidences by little, nonsense moves most of it.
+GOLDEN_SHARE: Final = 0.03
+GOLDEN_LEVELS: Final = 16
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -36,7 +39,7 @@ class Teacher:
     """An ONNX file that keeps the contract, loaded on one device.
 
     metadata: what the file says about itself.  digest: sha256 of the file.  provider: where it runs.  size: (width, height)
-    at which to show it images.  batch: how many of them to show at once.
+    at which to show it images.  batch: how many of them to show at once.  golden: a picture with its answer, or None.
     """
 
     def __init__(self, model: Path | bytes, *, device: str = "auto", threads: int | None = None) -> None:
@@ -49,7 +52,9 @@ class Teacher:
         self.digest = digest_bytes(data)
         self.provider = CUDA if device == "cuda" else CPU
         self.session = _session(data, name=name, provider=self.provider, threads=threads or usable_cores())
-        self.metadata: Metadata = contract.from_properties(self.session.get_modelmeta().custom_metadata_map, name=name)
+        properties = self.session.get_modelmeta().custom_metadata_map
+        self.metadata: Metadata = contract.from_properties(properties, name=name)
+        self.golden = contract.golden_of(properties, name=name)
         self.size = self.metadata.size
         self.batch = BATCH[self.provider]
         _refuse_other_provider(self.session, provider=self.provider, name=name)
@@ -68,17 +73,41 @@ class Teacher:
             raise FaultError(f"teacher {self.digest}: label {labels.max()} is no class; {self.provider} computed nonsense")
         return labels, confidences
 
+    def check(self) -> None:
+        """Answer the golden picture that the file carries; FaultError when the answer is another one than the net's.
 
-def load(folder: Path, *, device: str = "auto", threads: int | None = None) -> Teacher:
-    """The finished teacher in a stage's teacher folder. NotReadyError without its manifest, InputError when the file changed."""
+        A file without one says nothing. The first run of a session on a GPU is slow; this one is it.
+        """
+        if self.golden is None:
+            return
+        labels, confidences = self.predict(np.repeat(self.golden.image[None], self.batch, axis=0))
+        levels = np.abs(confidences[0].astype(np.int16) - self.golden.confidence)
+        wrong = float(((labels[0] != self.golden.label) | (levels > GOLDEN_LEVELS)).mean())
+        if wrong > GOLDEN_SHARE:
+            raise FaultError(
+                f"teacher {self.digest}: {wrong:.1%} of its golden picture is answered otherwise than by the net,"
+                f" {GOLDEN_SHARE:.0%} allowed; {self.provider} computes something else here; try another machine,"
+                " another onnxruntime, or --device cpu"
+            )
+
+
+def load(folder: Path, *, device: str = "auto", threads: int | None = None, precision: str = contract.FP32) -> Teacher:
+    """The finished teacher in a stage's teacher folder, its golden picture answered rightly. precision: which of its files.
+
+    NotReadyError without its manifest, InputError when there is no such file or it changed, FaultError for a wrong answer.
+    """
     manifest = read_manifest(folder)
     if manifest is None:
         raise NotReadyError(f"{folder}: no finished teacher; run `selfsyn export-teacher` first")
-    teacher = Teacher(folder / contract.MODEL_FILE, device=device, threads=threads)
-    expected = manifest["outputs"][contract.MODEL_FILE]
+    name = contract.FILES[precision]
+    expected = manifest["outputs"].get(name)
+    if expected is None:
+        raise InputError(f"{folder}: no {precision} file passed the comparison (parity.json); export again with --force")
+    teacher = Teacher(folder / name, device=device, threads=threads)
     if teacher.digest != expected:
-        path = folder / contract.MODEL_FILE
+        path = folder / name
         raise InputError(f"{path}: {teacher.digest}, but its manifest says {expected}; put it back or export again with --force")
+    teacher.check()
     return teacher
 
 

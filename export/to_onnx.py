@@ -8,39 +8,74 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from fractions import Fraction
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from export import contract
-from export.contract import Metadata
+from export.contract import Golden, Metadata
 from selfsyn.config import Task
+from selfsyn.config import Teacher as TeacherConfig
 from selfsyn.progress import say
 from selfsyn.task.scores import Scores, fused, normalised
+from selfsyn.world import render
 
 EXAMPLE_BATCH = 2  # the exporter takes a size of 0 or 1 for a constant
 SLOW_SECONDS = 90.0
+GOLDEN_SIZE = (128, 96)
+PLAIN = TeacherConfig()  # neither mirrored nor at other scales
 
 
 class Segmenter(nn.Module):
     """The net between the contract's input and outputs: uint8 in, label and confidence out."""
 
-    def __init__(self, net: nn.Module, *, task: Task) -> None:
-        """net: what selfsyn.task.build makes for `task`; its weights are used as they are."""
+    def __init__(self, net: nn.Module, *, task: Task, teacher: TeacherConfig = PLAIN) -> None:
+        """net: what selfsyn.task.build makes for `task`; its weights are used as they are.  teacher: its flip and scales."""
         super().__init__()
         self.net = net
         self.task = task
+        self.views = [(scale, mirrored) for scale in teacher.scales for mirrored in ((False, True) if teacher.flip else (False,))]
 
     def scores(self, image_BHWC: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, K, H, W) float logits, main plus the configured share of the auxiliary ones."""
-        scores = Scores(*self.net(normalised(image_BHWC, mean=self.task.mean, std=self.task.std)))
+        """(B, H, W, 3) uint8 -> (B, K, H, W) float logits, the mean over the views.
+
+        A mean of logits is the geometric mean of the views' probabilities, up to a factor.
+        """
+        image_BCHW = normalised(image_BHWC, mean=self.task.mean, std=self.task.std)
+        first, *others = [self._view(image_BCHW, scale=scale, mirrored=mirrored) for scale, mirrored in self.views]
+        return sum(others, first) / len(self.views) if others else first
+
+    def _view(self, image_BCHW: Tensor, *, scale: float, mirrored: bool) -> Tensor:
+        """Scores of the image at another scale or mirrored, put back where the image has its pixels."""
+        seen = resized(image_BCHW, size=_scaled(image_BCHW, scale)) if scale != 1 else image_BCHW
+        scores_BKHW = self._fused(seen.flip(3) if mirrored else seen)
+        scores_BKHW = scores_BKHW.flip(3) if mirrored else scores_BKHW
+        return resized(scores_BKHW, size=image_BCHW.shape[-2:]) if scale != 1 else scores_BKHW
+
+    def _fused(self, image_BCHW: Tensor) -> Tensor:
+        """Main plus the configured share of the auxiliary logits."""
+        scores = Scores(*self.net(image_BCHW))
         share = self.task.auxiliary_at_inference
         return fused(scores, auxiliary=share) if share else scores.main
 
     def forward(self, image_BHWC: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) uint8 -> label and confidence, each (B, H, W) uint8; see export.contract."""
         return label_and_confidence(self.scores(image_BHWC))
+
+
+def resized(planes_BCHW: Tensor, *, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Bilinear, pixel centres on pixel centres; size is (height, width)."""
+    return functional.interpolate(planes_BCHW, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def _scaled(image_BCHW: Tensor, scale: float) -> tuple[int, int]:
+    # In whole numbers: the exporter keeps no float arithmetic on sizes that are not yet known.
+    share = Fraction(str(scale))
+    height, width = image_BCHW.shape[-2:]
+    return height * share.numerator // share.denominator, width * share.numerator // share.denominator
 
 
 def label_and_confidence(scores_BKHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,14 +118,22 @@ def to_onnx(segmenter: Segmenter, *, metadata: Metadata) -> bytes:
             verbose=False,
         )
     assert program is not None
-    data = _anonymous(program.model_proto, metadata=metadata)
+    data = _anonymous(program.model_proto, properties=contract.to_properties(metadata, golden=golden(segmenter)))
     seconds = time.monotonic() - began
-    slow = "; a backbone with static padding would take seconds" if seconds > SLOW_SECONDS else ""
+    slow = "; a backbone with static padding would take seconds" if seconds > SLOW_SECONDS * len(segmenter.views) else ""
     say(f"exported {len(data) / 1e6:.1f} MB of ONNX in {seconds:.1f} s{slow}")
     return data
 
 
-def _anonymous(model: onnx.ModelProto, *, metadata: Metadata) -> bytes:
+def golden(segmenter: Segmenter) -> Golden:
+    """A street that we render, so that whoever gets the file may have it, and the net's answer to it."""
+    image, _ = render("camera", seed=0, index=1, size=GOLDEN_SIZE)
+    with torch.inference_mode():
+        label, confidence = (answer[0].numpy() for answer in segmenter.eval()(torch.tensor(image)[None]))
+    return Golden(image, label, confidence)
+
+
+def _anonymous(model: onnx.ModelProto, *, properties: dict[str, str]) -> bytes:
     # The exporter notes stack traces and source paths at every node: they leak local paths and change the bytes.
     for node in _nodes(model.graph):
         node.doc_string = ""
@@ -101,7 +144,7 @@ def _anonymous(model: onnx.ModelProto, *, metadata: Metadata) -> bytes:
     for holder in (model, model.graph):
         holder.doc_string = ""
         del holder.metadata_props[:]
-    onnx.helper.set_model_props(model, contract.to_properties(metadata))
+    onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model)
     return model.SerializeToString(deterministic=True)
 

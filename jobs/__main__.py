@@ -19,6 +19,7 @@ VERBS = (
     "adapt",
     "export-teacher",
     "pseudo-label",
+    "labels",
     "evaluate",
     "probe-gap",
     "report",

@@ -62,7 +62,8 @@ def command(
     The teacher sees each image at the working size; its classes are enlarged to the size of the label, where they are
     counted over the whole data set. The score is reported and never chosen by.
     """
-    from export.teacher import load, usable_device
+    from export.pipeline import lanes
+    from export.teacher import load, usable_cores, usable_device
     from selfsyn.data.sources import held_out
     from selfsyn.flow import evaluate_phase
     from selfsyn.phase import open_run, require
@@ -83,7 +84,8 @@ def command(
     if started is None:
         say(f"{phase.name}: already done")
         return
-    teacher = load(layout.teacher(stage), device=device)
+    threads = max(1, usable_cores() // lanes(workers=workers))
+    teacher = load(layout.teacher(stage), device=device, threads=threads, precision=config.teacher.precision)
     _evaluate(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
 
 
@@ -112,14 +114,17 @@ def _begun(
 def _evaluate(
     started: Started, frames: list[LabelledFrame], *, teacher: Teacher, workers: int | None, write_predictions: bool
 ) -> None:
+    from selfsyn.calibration import calibration
     from selfsyn.files import digest_file, write_json
     from selfsyn.labels import protocol
     from selfsyn.metrics import scores
     from selfsyn.phase import finish
 
     assert started.config.held_out is not None  # or held_out() had refused
-    counted = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
-    result = scores(counted, protocol=protocol(started.config.held_out.protocol))
+    rules = protocol(started.config.held_out.protocol)
+    counted, joint = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
+    result = scores(counted, protocol=rules)
+    result["calibration"] = calibration(joint, protocol=rules, portion=_next_portion(started))
     write_json(started.folder / METRICS, result)
     click.echo(_table(result))
     counts = {"images": len(frames), "miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"]}
@@ -128,30 +133,45 @@ def _evaluate(
     finish(started, outputs={METRICS: digest_file(started.folder / METRICS)}, counts=counts, device=teacher.provider)
 
 
+def _next_portion(started: Started) -> float:
+    """The portion of this teacher's labels that the round after its own would count."""
+    stage = started.phase.folder.split("/")[0]
+    return started.config.rounds.portion_of(int(stage.removeprefix("round-")) + 1 if stage.startswith("round-") else 1)
+
+
 def _counts(
     started: Started, frames: list[LabelledFrame], *, teacher: Teacher, workers: int | None, write_predictions: bool
-) -> NDArray[np.int64]:
-    """-> (19, 19) confusion counts of all frames; writes the pictures of a few, and the predictions if asked."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """-> (19, 19) confusion counts of all frames, and (19, 19, 256) by confidence too, rows true.
+
+    Writes the pictures of a few, and the predictions if asked.
+    """
     from functools import partial
 
     from export.pipeline import Codecs, answers, evenly_spaced
     from selfsyn.labels import CLASS_COUNT
     from selfsyn.progress import track
+    from selfsyn.pseudo_labels import LEVELS
     from selfsyn.stopping import Stopping
 
     stopping = Stopping()
     shown = frozenset(frame.name for frame in evenly_spaced(frames, count=PICTURES))
     counted = partial(_counted, shown=shown, folder=started.folder, write_predictions=write_predictions)
     total = np.zeros((CLASS_COUNT, CLASS_COUNT), np.int64)
+    joint = np.zeros((CLASS_COUNT, CLASS_COUNT, LEVELS), np.int64)
     with Codecs(workers=workers) as codecs:
         counts = codecs.overlapped(counted, answers(frames, teacher=teacher, codecs=codecs))
-        for one in track(counts, total=len(frames), label=started.phase.name):
+        for one, by_confidence in track(counts, total=len(frames), label=started.phase.name):
             total += one
+            joint += by_confidence
             stopping.exit_if_requested()
-    return total
+    return total, joint
 
 
-def _counted(answer: Answer[LabelledFrame], *, shown: frozenset[str], folder: Path, write_predictions: bool) -> NDArray[np.int64]:
+def _counted(
+    answer: Answer[LabelledFrame], *, shown: frozenset[str], folder: Path, write_predictions: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from selfsyn.calibration import joint_counts
     from selfsyn.files import write_atomic
     from selfsyn.images import encode_label_png, encode_png, resize_label
     from selfsyn.labels import LABEL_ID_OF_TRAIN_ID
@@ -163,7 +183,9 @@ def _counted(answer: Answer[LabelledFrame], *, shown: frozenset[str], folder: Pa
     predicted = resize_label(answer.label, size=ids.shape[::-1])
     if write_predictions:
         write_atomic(folder / PREDICTIONS / name, encode_png(LABEL_ID_OF_TRAIN_ID[predicted]))
-    return _confusion(frame, ids, predicted)
+    counted = _confusion(frame, ids, predicted)  # refuses an id that is not the data set's
+    confidence = resize_label(answer.confidence, size=ids.shape[::-1])
+    return counted, joint_counts(frame.dataset.table[ids], predicted, confidence)
 
 
 def _confusion(frame: LabelledFrame, ids: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.int64]:

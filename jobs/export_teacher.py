@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.options import bound_option, dry_run_option, force_option, round_option, run_option, stage_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from export.to_onnx import Segmenter
     from selfsyn.config import RunConfig
     from selfsyn.data.frames import Frame
     from selfsyn.phase import Started
@@ -28,8 +32,8 @@ PARITY = "parity.json"
 def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_run: bool) -> None:
     """Export a stage's task model to ONNX.
 
-    The file carries its own pre- and post-processing: uint8 images in, classes and confidences out. It is compared with
-    the trained net on real images; one that differs is not written.
+    The file carries its own pre- and post-processing: uint8 images in, classes and confidences out; beside it, its half
+    precision form for GPUs. Both are compared with the trained net on real images; one that differs is not written.
     """
     from selfsyn.data.sources import real
     from selfsyn.flow import export_phase
@@ -58,10 +62,10 @@ def _export(
 ) -> tuple[dict[str, str], dict[str, float]]:
     # Imported here: `selfsyn --help` must work where torch is not installed.
     from export import contract, parity
-    from export.teacher import Teacher
+    from export.graph import halved
     from export.to_onnx import Segmenter, to_onnx
     from selfsyn import task as task_models
-    from selfsyn.files import digest_file, write_atomic, write_json
+    from selfsyn.files import digest_bytes, digest_file, write_atomic, write_json
     from selfsyn.labels import CLASSES
 
     net = task_models.build(config.task, pretrained=False)
@@ -75,14 +79,40 @@ def _export(
         stage=stage,
         program=importlib.metadata.version("selfsyn"),
     )
-    segmenter = Segmenter(net, task=config.task)
-    model = to_onnx(segmenter, metadata=metadata)
-    teacher = Teacher(model, device="cpu")
+    segmenter = Segmenter(net, task=config.task, teacher=config.teacher)
     images = parity.examples([frame.image for frame in frames], size=config.size)
-    result = parity.compare(segmenter, teacher, images=images)
-    write_json(started.folder / PARITY, result)
-    parity.refuse_difference(result, name=started.phase.name)
+    model = to_onnx(segmenter, metadata=metadata)
+    models = {contract.FP32: model, contract.FP16: halved(model)}
+    results = {precision: _compared(segmenter, models[precision], precision, images=images) for precision in models}
+    write_json(started.folder / PARITY, results[contract.FP32] | {contract.FP16: results[contract.FP16]})
+    models = _passed(models, results, needed=(contract.FP32, config.teacher.precision), name=started.phase.name)
     write_atomic(started.folder / contract.CONFIGURATION_FILE, contract.triton_configuration().encode())
-    write_atomic(started.folder / contract.MODEL_FILE, model)
-    mismatches = sum(case["mismatches"] for case in result["cases"])
-    return {contract.MODEL_FILE: teacher.digest}, {"bytes": len(model), "parity_mismatches": mismatches}
+    for precision, data in models.items():
+        write_atomic(started.folder / contract.FILES[precision], data)
+    mismatches = sum(case["mismatches"] for case in results[contract.FP32]["cases"])
+    outputs = {contract.FILES[precision]: digest_bytes(data) for precision, data in models.items()}
+    return outputs, {"bytes": len(model), "parity_mismatches": mismatches}
+
+
+def _compared(segmenter: Segmenter, model: bytes, precision: str, *, images: list[NDArray[np.uint8]]) -> dict[str, Any]:
+    """What parity.json says about one file. FaultError when it does not answer its own golden picture."""
+    from export import parity
+    from export.teacher import Teacher
+
+    teacher, limits = Teacher(model, device="cpu"), parity.limits_of(segmenter, precision=precision)
+    teacher.check()
+    return parity.compare(segmenter, teacher, scores=parity.scorer(model), images=images, limits=limits)
+
+
+def _passed(models: dict[str, bytes], results: dict[str, Any], *, needed: tuple[str, ...], name: str) -> dict[str, bytes]:
+    """The models within their limits. FaultError for a needed one that is not; another one is left out, and that is said."""
+    from export import parity
+    from selfsyn.progress import say
+
+    faults = {precision: parity.fault_of(results[precision]) for precision in models}
+    for precision, fault in faults.items():
+        if fault and precision in needed:
+            parity.refuse_difference(results[precision], name=f"{name}, {precision}")
+        elif fault:
+            say(f"no {precision} file: {fault}")
+    return {precision: model for precision, model in models.items() if not faults[precision]}

@@ -37,10 +37,12 @@ def command(
     """Label the real images with the teacher of the round before.
 
     Every pixel keeps its class and its confidence; which of them count is decided when training reads them. Stopped at
-    any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in turn.
+    any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in turn. An image
+    that cannot be read is named in the index and left out; run.toml says how many may be (teacher.unreadable).
     """
-    from export.teacher import load, usable_device
-    from selfsyn.data.sources import real
+    from export.pipeline import lanes
+    from export.teacher import load, usable_cores, usable_device
+    from selfsyn.data.sources import listed_real
     from selfsyn.flow import pseudo_label_phase
     from selfsyn.layout import round_stage
     from selfsyn.phase import begin, open_run, read_manifest, require
@@ -54,32 +56,35 @@ def command(
         click.echo(f"{phase.name}: reads {', '.join((*phase.needs, 'the real images'))}; writes {layout.root / phase.folder}")
         return
     require(layout, phase)
-    frames, digest = real(layout, config)
+    frames, digest = listed_real(layout, config)
     if force or read_manifest(layout.root / phase.folder) is None:
         device = usable_device(device)
     started = begin(layout, config, phase, sources={"real": digest}, force=force)
     if started is None:
         say(f"{phase.name}: already done")
         return
-    teacher = load(layout.teacher(round_stage(round_ - 1)), device=device)
+    threads = max(1, usable_cores() // lanes(workers=workers))
+    precision = config.teacher.precision
+    teacher = load(layout.teacher(round_stage(round_ - 1)), device=device, threads=threads, precision=precision)
     roots = [layout.resolve(source.root) for source in config.real]
-    _label(started, frames[shard::shards], teacher=teacher, roots=roots, workers=workers)
+    spoiled = config.teacher.spoiled_of(len(frames))
+    _label(started, frames[shard::shards], teacher=teacher, roots=roots, workers=workers, spoiled=spoiled)
 
 
-def _label(started: Started, frames: list[Frame], *, teacher: Teacher, roots: list[Path], workers: int | None) -> None:
+def _label(
+    started: Started, frames: list[Frame], *, teacher: Teacher, roots: list[Path], workers: int | None, spoiled: int
+) -> None:
     from export.pipeline import Codecs, label_frames, write_index
     from selfsyn.phase import finish
     from selfsyn.progress import track
-    from selfsyn.pseudo_labels import no_counts
     from selfsyn.stopping import Stopping
 
     stopping = Stopping()
-    rows, counts = [], no_counts()
     with Codecs(workers=workers) as codecs:
         labelled = label_frames(frames, teacher=teacher, folder=started.folder, roots=roots, codecs=codecs)
-        for row, histogram in track(labelled, total=len(frames), label=started.phase.name):
-            rows.append(row)
-            counts += histogram
-            stopping.exit_if_requested()
-    outputs = write_index(started.folder, rows=rows, counts=counts)
-    finish(started, outputs=outputs, counts={"images": len(rows), "teacher": teacher.digest}, device=teacher.provider)
+        watched = stopping.watched(track(labelled, total=len(frames), label=started.phase.name))
+        written = write_index(started.folder, labelled=watched, spoiled=spoiled)
+    counts = {"images": written.images, "teacher": teacher.digest}
+    if written.skipped:
+        counts |= {"skipped": written.skipped, "skipped_at_most": spoiled}
+    finish(started, outputs=written.outputs, counts=counts, device=teacher.provider)

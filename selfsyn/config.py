@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,31 @@ class Rounds:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """How a trained net becomes the teacher, and how it labels.
+
+    precision: 'fp32', or 'fp16' for half the time and memory on a GPU: the file that labels and is evaluated.
+    flip: whether the teacher also looks at each image mirrored, and answers by the mean of both scores.
+    scales: sizes at which it looks at each image, likewise; 1.0 is the working size.
+    unreadable: share of the real images that may be unreadable, rounded up to whole images: they are recorded and left out.
+    """
+
+    precision: str = "fp32"
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    unreadable: float = 0.01
+
+    def __post_init__(self) -> None:
+        _require(self.precision in ("fp32", "fp16"), f"teacher.precision is {self.precision!r}; expected fp32 or fp16")
+        _require(all(0.25 <= scale <= 4 for scale in self.scales), f"teacher.scales is {self.scales}; expected 0.25 to 4")
+        _require(0 <= self.unreadable < 1, f"teacher.unreadable is {self.unreadable}; expected a share in [0, 1)")
+
+    def spoiled_of(self, images: int) -> int:
+        """How many of so many images may be unreadable."""
+        return math.ceil(Fraction(str(self.unreadable)) * images)  # the decimal that was written
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run's result. size is (width, height) in pixels at which nets see images.
 
@@ -232,6 +259,7 @@ class RunConfig:
     task: Task = field(default_factory=Task)
     train: Train = field(default_factory=Train)
     rounds: Rounds = field(default_factory=Rounds)
+    teacher: Teacher = field(default_factory=Teacher)
 
     def __post_init__(self) -> None:
         _require(

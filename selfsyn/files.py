@@ -8,9 +8,9 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from selfsyn.errors import FaultError
 
@@ -23,16 +23,23 @@ def write_atomic(path: Path, data: bytes) -> None:
     Two processes may write the same path: each has its own temporary file and the last rename wins. Raises FaultError,
     with the path, when the disk is full.
     """
+    with stream_atomic(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def stream_atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which becomes `path` when the block is left without an error; see write_atomic."""
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         _rename(temporary, path)
     except OSError as error:
-        raise _explained(error, path=path, size=len(data)) from error
+        raise _explained(error, path=path) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -91,7 +98,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _explained(error: OSError, *, path: Path, size: int) -> Exception:
+def _explained(error: OSError, *, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FaultError(f"{path}: no room for {size} bytes on this disk; make room and run the same command again")
+        return FaultError(f"{path}: no room on this disk; make room and run the same command again")
     return FaultError(f"{path}: cannot be written ({error.strerror}); check the folder and run the same command again")

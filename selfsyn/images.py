@@ -8,12 +8,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE, colourise
 
 cv2.setNumThreads(1)  # the jobs bring their own threads
+
+
+class UnreadableError(InputError):
+    """An image file that gives no picture. reason: why, without the path, the same words every time."""
+
+    def __init__(self, name: str, *, reason: str, remedy: str) -> None:
+        """name: the file."""
+        super().__init__(f"{name}: {reason}; {remedy}")
+        self.reason = reason
+
 
 PNG_LEVEL = 1  # labels shrink little beyond level 1, which is four times faster to write than Pillow's default
 
@@ -39,9 +49,14 @@ def read_ids(path: Path) -> NDArray[np.uint8]:
     Takes 8-bit grey and palette images as they are on disk: the palette index is the id (converting to grey would turn
     the palette's colours into nonsense). InputError for anything else.
     """
-    image = read_raw(path)
+    return decode_ids(_read(path), name=str(path))
+
+
+def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
+    """Bytes of a label file -> (H, W) uint8; see read_ids."""
+    image = _open(data, name)
     if image.mode not in ("L", "P"):
-        raise InputError(f"{path}: a label image of mode {image.mode}; expected 8-bit grey (L) or palette (P) ids")
+        raise InputError(f"{name}: a label image of mode {image.mode}; expected 8-bit grey (L) or palette (P) ids")
     return np.asarray(image)
 
 
@@ -117,7 +132,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected an image file") from error
+        reason = f"cannot be read ({error.strerror})"
+        raise UnreadableError(str(path), reason=reason, remedy="expected an image file") from error
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -125,7 +141,9 @@ def _open(data: bytes, name: str) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: not a readable image ({error}); replace or remove the file") from error
+        # Pillow names the object in memory when it knows no format: other words every time.
+        why = "no format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise UnreadableError(name, reason=f"not a readable image ({why})", remedy="replace or remove the file") from error
     return image
 
 

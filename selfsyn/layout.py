@@ -60,7 +60,7 @@ class Layout:
         return self.root / stage / "task"
 
     def teacher(self, stage: str) -> Path:
-        """segmenter/config.pbtxt, segmenter/1/model.onnx, parity.json, manifest.json."""
+        """segmenter/config.pbtxt, segmenter/1/model.onnx, segmenter/1/model.fp16.onnx, parity.json, manifest.json."""
         return self.root / stage / "teacher"
 
     def model(self, stage: str) -> Path:

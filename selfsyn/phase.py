@@ -26,7 +26,17 @@ from selfsyn.packages import installed
 
 MANIFEST = "manifest.json"
 STARTED = "started.json"  # the inputs of an attempt that has not finished
-LIBRARIES = ("torch", "torchvision", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy", "pillow")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "onnx",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+)
 
 
 @dataclass(frozen=True)

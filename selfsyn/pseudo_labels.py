@@ -9,6 +9,7 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.errors import InputError
+from selfsyn.files import digest_bytes, digest_lines
 from selfsyn.images import read_ids
 from selfsyn.labels import CLASS_COUNT, IGNORE
 from selfsyn.phase import label_shards, read_manifest
@@ -78,10 +80,16 @@ def read_histogram(path: Path) -> NDArray[np.int64]:
     return counts
 
 
+def maps_of(shard: Path, name: str) -> tuple[Path, Path]:
+    """Where the class map and the confidence map of an image lie in its shard's folder."""
+    return shard / "labels" / f"{name}.png", shard / "confidence" / f"{name}.png"
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One labelled image: where its class map and its confidence map lie."""
+    """One labelled image: its shard's folder, and where its class map and its confidence map lie."""
 
+    shard: Path
     label: Path
     confidence: Path
 
@@ -89,17 +97,35 @@ class Entry:
 class LabelStore:
     """The finished label store of one round, all its shards together.
 
-    names: the labelled images, sorted.  counts: (19, 256) joint histogram of all of them.  teacher: digest of the model.
+    names: the labelled images, sorted.  skipped: why each image that could not be read has no labels, by its name.
+    counts: (19, 256) joint histogram of all labelled images.  teacher: digest of the model.
     """
 
     def __init__(self, folder: Path) -> None:
-        """folder: round-K/labels. NotReadyError when a shard is missing, InputError when two teachers made them."""
+        """folder: round-K/labels.
+
+        NotReadyError when a shard is missing; InputError when shards come from different teachers or from different images,
+        or when more images than allowed could not be read.
+        """
         shards = label_shards(folder)
         self.folder = folder
-        self.teacher = _one_teacher(folder, [(shard.name, read_manifest(shard) or {}) for shard in shards])
+        self.shards = tuple(shards)
+        self.teacher = _one_origin(folder, {shard.name: read_manifest(shard) or {} for shard in shards})
         self.counts = sum((read_histogram(shard / HISTOGRAM) for shard in shards), no_counts())
-        self._entries = {name: entry for shard in shards for name, entry in _entries(shard)}
-        self.names = tuple(sorted(self._entries))
+        self.skipped: dict[str, str] = {}
+        self._shard_of: dict[str, Path] = {}
+        for shard in shards:
+            for row in rows_of(shard):
+                if "skipped" in row:
+                    self.skipped[row["name"]] = row["skipped"]
+                else:
+                    self._shard_of[row["name"]] = shard
+        self.names = tuple(sorted(self._shard_of))
+
+    def content(self) -> str:
+        """A digest of all rows together, by name, and of the counts: the same however the images were dealt out."""
+        rows = sorted((row["name"], json.dumps(row)) for row in self.rows())
+        return digest_lines([*(line for _, line in rows), digest_bytes(encode_histogram(self.counts))])
 
     def thresholds(self, *, portion: float) -> NDArray[np.int64]:
         """(19,) thresholds over all images of the store; see the function of this name."""
@@ -107,31 +133,62 @@ class LabelStore:
 
     def entry(self, name: str) -> Entry:
         """Where an image's maps lie. InputError for an image that was not labelled."""
-        if name not in self._entries:
+        if name in self.skipped:
+            raise InputError(f"{self.folder}: image {name!r} has no pseudo-label: {self.skipped[name]}; replace the file")
+        if name not in self._shard_of:
             raise InputError(f"{self.folder}: no pseudo-label for image {name!r}; label the real images again with --force")
-        return self._entries[name]
+        shard = self._shard_of[name]
+        return Entry(shard, *maps_of(shard, name))
 
-    def read(self, name: str, *, portion: float) -> NDArray[np.uint8]:
-        """-> (H, W) uint8 train ids of the portion that counts, IGNORE elsewhere."""
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The index rows of all shards, labelled images and skipped ones."""
+        for shard in self.shards:
+            yield from rows_of(shard)
+
+    def row(self, name: str) -> tuple[Path, dict[str, Any]]:
+        """The shard's folder and the index row of an image, labelled or skipped. InputError for an image of neither kind."""
+        for shard in self.shards:
+            for row in rows_of(shard):
+                if row["name"] == name:
+                    return shard, row
+        raise InputError(f"{self.folder}: no image {name!r}; label the real images again with --force")
+
+    def maps(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """-> (H, W) uint8 train ids and (H, W) uint8 confidences 0..255, of every pixel."""
         entry = self.entry(name)
         label, confidence = read_ids(entry.label), read_ids(entry.confidence)
         if label.shape != confidence.shape or label.max() >= CLASS_COUNT:
             raise InputError(f"{entry.label}: does not belong to {entry.confidence}; label the shard again with --force")
-        return select(label, confidence, thresholds=self.thresholds(portion=portion))
+        return label, confidence
+
+    def read(self, name: str, *, portion: float) -> NDArray[np.uint8]:
+        """-> (H, W) uint8 train ids of the portion that counts, IGNORE elsewhere."""
+        return select(*self.maps(name), thresholds=self.thresholds(portion=portion))
 
 
-def _one_teacher(folder: Path, manifests: list[tuple[str, dict[str, Any]]]) -> str:
-    teachers = {name: str(manifest["counts"]["teacher"]) for name, manifest in manifests}
-    (first, teacher), *others = teachers.items()
-    for name, other in others:
-        if other != teacher:
-            raise InputError(f"{folder}: {first} and {name} were labelled by different teachers; label one again with --force")
-    return teacher
-
-
-def _entries(shard: Path) -> list[tuple[str, Entry]]:
+def rows_of(shard: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a shard's index, one for each of its images; see export.pipeline.Row and Skipped."""
     try:
-        rows = [json.loads(line) for line in (shard / INDEX).read_text().splitlines()]
-    except OSError as error:
-        raise InputError(f"{shard / INDEX}: cannot be read ({error.strerror}); label the shard again with --force") from error
-    return [(row["name"], Entry(shard / row["label"], shard / row["confidence"])) for row in rows]
+        with open(shard / INDEX) as stream:
+            yield from map(json.loads, stream)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shard / INDEX}: cannot be read ({error}); label the shard again with --force") from error
+
+
+def _one_origin(folder: Path, manifests: dict[str, dict[str, Any]]) -> str:
+    """The teacher of all shards. InputError when they differ in it or in their inputs, or too many images were skipped."""
+    first, *others = manifests
+    teacher, inputs = manifests[first]["counts"]["teacher"], manifests[first].get("inputs", {})
+    for other in others:
+        if manifests[other]["counts"]["teacher"] != teacher:
+            raise InputError(f"{folder}: {first} and {other} were labelled by different teachers; label one again with --force")
+        if manifests[other].get("inputs", {}) != inputs:
+            raise InputError(f"{folder}: {first} and {other} were made from different images; label one again with --force")
+    counts = [manifest["counts"] for manifest in manifests.values()]
+    skipped, spoiled = (sum(c.get("skipped", 0) for c in counts), max(c.get("skipped_at_most", 0) for c in counts))
+    if skipped > spoiled:
+        raise InputError(
+            f"{folder}: {skipped} images of all shards could not be read, and teacher.unreadable allows {spoiled};"
+            ' the indices name them ("skipped"); replace or remove the files and label again with --force'
+        )
+    return str(teacher)

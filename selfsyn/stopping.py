@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable, Iterator
 from types import FrameType
+from typing import TypeVar
 
+T = TypeVar("T")
 EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -18,6 +21,12 @@ class Stopping:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+
+    def watched(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, each followed by exit_if_requested."""
+        for item in items:
+            yield item
+            self.exit_if_requested()
 
     def exit_if_requested(self) -> None:
         """Leave with 143 when SIGTERM came. Call it when everything done so far is on the disk."""

@@ -13,11 +13,16 @@ import numpy as np
 import pytest
 from tiny_teacher import SIZE, tiny_onnx, write_teacher
 
-from export.teacher import Teacher
+from export.contract import HALF_FILE
+from export.teacher import Teacher, why_no_cuda
 from jobs.__main__ import main
+from selfsyn.data.sources import listed_real, real
+from selfsyn.errors import InputError
+from selfsyn.files import digest_bytes
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
-from selfsyn.labels import PROTOCOLS, TRAIN_ID_OF_CAMVID_ID
+from selfsyn.labels import CLASSES, PROTOCOLS, TRAIN_ID_OF_CAMVID_ID, colourise
 from selfsyn.metrics import confusion, merged
+from selfsyn.phase import open_run
 from selfsyn.pseudo_labels import LabelStore
 
 NAMES = [f"street-{position}" for position in range(7)]
@@ -57,7 +62,8 @@ def call(run: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def called(verb: str, *arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["selfsyn", verb, "--run", str(run), *map(str, arguments)])
+        line = [verb, *map(str, arguments), "--run", str(run)]
+        monkeypatch.setattr(sys, "argv", ["selfsyn", *line])
         try:
             main()
         except SystemExit as left:
@@ -99,6 +105,38 @@ def test_labels_are_the_teachers_answers(run: Path, call: Call) -> None:
     assert len(LabelStore(run / "round-1/labels").names) == 7
 
 
+def test_device_is_the_one_asked_for_or_exit_two(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert label(call) == 0
+    manifest = json.loads((run / "round-1/labels/shard-00000-of-00001/manifest.json").read_text())
+    assert manifest["device"] == "CPUExecutionProvider"
+    if why_no_cuda() is None:
+        pytest.skip("this machine has CUDA")
+    shutil.rmtree(run / "round-1")
+    for verb in (["pseudo-label", "--round", 1], ["evaluate", "--round", 0]):
+        assert call(*verb, "--device", "cuda") == 2
+        said = failed(capsys)
+        assert said.startswith("selfsyn: --device cuda: ") and "install `onnxruntime-gpu[cuda,cudnn]`" in said
+        assert "use --device cpu" in said
+    assert not (run / "round-1").exists()
+
+
+def test_half_precision_labels_where_run_toml_says_so(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "run.toml").write_text(RUN + 'teacher = { precision = "fp16" }\n')
+    assert label(call) == 2
+    assert "no fp16 file passed the comparison" in failed(capsys)
+    shutil.rmtree(run / "round-1")
+    teacher, half = run / "round-0/teacher", tiny_onnx(seed=1)  # other weights, so that it shows which file labelled
+    (teacher / HALF_FILE).write_bytes(half)
+    manifest = json.loads((teacher / "manifest.json").read_text())
+    manifest["outputs"][HALF_FILE] = digest_bytes(half)
+    (teacher / "manifest.json").write_text(json.dumps(manifest))
+    assert label(call) == 0
+    assert LabelStore(run / "round-1/labels").teacher == digest_bytes(half)
+    assert call("evaluate", "--round", 0, "--device", "cpu") == 0
+    manifest = json.loads((run / "round-0/evaluation/manifest.json").read_text())
+    assert manifest["counts"]["teacher"] == digest_bytes(half)
+
+
 def test_again_is_done_at_once_and_changes_nothing(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     assert label(call) == 0
     before = files(run)
@@ -129,6 +167,44 @@ def test_a_fixed_batch_is_filled_up_and_does_not_change_a_byte(run: Path, call: 
     assert shapes == [(4, 48, 64, 3)] * 2
 
 
+def test_a_fixed_batch_keeps_the_order_of_what_passes_it_by(run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    corrupt(run / "data/train/images/street-2-train.png")
+    assert label(call) == 0
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    whole = files(shard)
+    monkeypatch.setattr("export.teacher.BATCH", {"CPUExecutionProvider": 2})
+    for passing in (0, 64):
+        monkeypatch.setattr("export.pipeline.PASSING", passing)
+        (shard / "manifest.json").unlink()
+        for missing in (0, 3, 6):  # between them: recalled ones, and one that cannot be read
+            (shard / f"labels/street-{missing}-train.png").unlink()
+        assert label(call) == 0
+        assert files(shard) == whole
+
+
+def test_training_goes_without_the_images_that_were_skipped(run: Path, call: Call) -> None:
+    from selfsyn.task.stages import mixture_of
+
+    for spoil, name in ((corrupt, "street-2"), (truncate, "street-4")):
+        spoil(run / f"data/train/images/{name}-train.png")
+    (run / "run.toml").write_text(RUN + "teacher = { unreadable = 0.2 }\ntrain = { batch = 4 }\n")
+    assert label(call) == 0
+    for kind, size in (("images", (*SIZE[::-1], 3)), ("labels", SIZE[::-1])):
+        (run / "adapted" / kind).mkdir(parents=True)
+        (run / "adapted" / kind / "a.png").write_bytes(encode_png(np.zeros(size, np.uint8)))
+    layout, config = open_run(run)
+    mixture, _ = mixture_of(layout, config, stage="round-1")
+    assert [Path(example.name).name for example in mixture.pseudo] == [
+        f"{name}-train.png" for name in NAMES if name not in ("street-2", "street-4")
+    ]
+    assert mixture.pseudo_mix.sizes == (5,)
+    for example in mixture.pseudo:
+        assert example.read()[1].shape == SIZE[::-1]
+    (run / "round-1/labels/shard-00000-of-00001/index.jsonl").write_text("")
+    with pytest.raises(InputError, match="no pseudo-label for image 'street-0-train'"):
+        mixture_of(layout, config, stage="round-1")
+
+
 def test_missing_images_alone_are_labelled_again(run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     assert label(call) == 0
     shard = run / "round-1/labels/shard-00000-of-00001"
@@ -149,7 +225,7 @@ def test_shards_together_are_the_whole(run: Path, call: Call) -> None:
             assert label(call, "--shard", shard, "--shards", shards) == 0
         store = LabelStore(run / "round-1/labels")
         maps = [store.read(name, portion=0.5).tobytes() for name in store.names]
-        stores[shards] = (store.names, store.counts.tobytes(), maps)
+        stores[shards] = (store.names, store.counts.tobytes(), maps, store.content())
         shutil.rmtree(run / "round-1/labels")
     assert stores[1] == stores[2] == stores[3]
 
@@ -190,6 +266,7 @@ def test_killed_anywhere_and_run_again_leaves_the_same_bytes(run: Path, call: Ca
     assert ended(run, after=after, by="SIGKILL").returncode == -9
     shard = run / "round-1/labels/shard-00000-of-00001"
     assert not (shard / "manifest.json").exists()
+    assert all(read_ids(path).shape == SIZE[::-1] for path in shard.rglob("[!.]*.png"))  # raises for half a file
     assert label(call) == 0
     resumed, digests = files(shard), outputs(shard)
     assert label(call, "--force") == 0
@@ -214,22 +291,89 @@ def failed(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-def test_truncated_image_is_named_before_anything_is_written(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    path = run / "data/train/images/street-3-train.png"
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
-    assert label(call) == 2
-    assert str(path) in failed(capsys)
-    assert not (run / "round-1").exists()
 
 
-def test_image_that_is_corrupt_inside_is_named(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    path = run / "data/train/images/street-3-train.png"
+def corrupt(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[200:400] = bytes(200)
     path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(truncate, "not a readable image (image file is truncated"), (corrupt, "not a readable image ("),
+     (empty, "not a readable image (no format that is known)")],
+)  # fmt: skip
+def test_image_that_cannot_be_read_is_recorded_and_left_out(
+    run: Path, call: Call, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(run / "data/train/images/street-3-train.png")
+    assert label(call) == 0
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    rows = [json.loads(line) for line in (shard / "index.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == [f"{name}-train" for name in NAMES]
+    assert set(rows[3]) == {"name", "image", "skipped"} and rows[3]["skipped"].startswith(reason)
+    assert str(run) not in (shard / "index.jsonl").read_text()
+    assert len(list(shard.rglob("*.png"))) == 12
+    counts = json.loads((shard / "manifest.json").read_text())["counts"]
+    assert (counts["images"], counts["skipped"], counts["skipped_at_most"]) == (6, 1, 1)
+    store = LabelStore(run / "round-1/labels")
+    assert len(store.names) == 6 and list(store.skipped) == ["street-3-train"]
+    assert store.counts.sum() == 6 * SIZE[0] * SIZE[1]
+    with pytest.raises(InputError, match="'street-3-train' has no pseudo-label: not a readable image"):
+        store.entry("street-3-train")
+    written = files(shard)
+    (shard / "manifest.json").unlink()
+    assert label(call) == 0 and files(shard) == written  # the reason is the same words again
+
+
+def test_more_unreadable_images_than_allowed_are_refused(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("street-1", "street-2"):
+        corrupt(run / f"data/train/images/{name}-train.png")
     assert label(call) == 2
-    assert f"{path}: not a readable image" in failed(capsys)
+    said = failed(capsys)
+    assert "street-2-train.png: not a readable image" in said and "2 unreadable images, and teacher.unreadable allows 1" in said
     assert not (run / "round-1/labels/shard-00000-of-00001/manifest.json").exists()
+    (run / "run.toml").write_text(RUN + "teacher = { unreadable = 0.0 }\n")
+    (run / "sealed.toml").unlink()
+    assert label(call) == 2
+    assert "teacher.unreadable allows 0" in failed(capsys)
+
+
+def test_phases_that_need_every_image_whole_leave_truncated_ones_out(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layout, config = open_run(run)
+    truncate(run / "data/train/images/street-3-train.png")
+    frames, digest = real(layout, config)
+    assert [frame.name for frame in frames] == [f"{name}-train" for name in NAMES if name != "street-3"]
+    assert "left out 1 of 7 images that are truncated" in capsys.readouterr().err
+    listed, same = listed_real(layout, config)
+    assert (len(listed), same) == (7, digest)
+    truncate(run / "data/train/images/street-5-train.png")
+    with pytest.raises(InputError, match=r"street-3-train\.png: truncated.*; 2 of 7 images, 1 allowed: copy the file again"):
+        real(layout, config)
+
+
+def test_the_limit_holds_for_all_shards_together(run: Path, call: Call) -> None:
+    for name in ("street-1", "street-2"):
+        corrupt(run / f"data/train/images/{name}-train.png")
+    for shard in range(7):
+        assert label(call, "--shard", shard, "--shards", 7) == 0  # each shard alone is within it
+    with pytest.raises(InputError, match="2 images of all shards could not be read, and teacher.unreadable allows 1"):
+        LabelStore(run / "round-1/labels")
+
+
+def test_shards_of_different_images_are_refused(run: Path, call: Call) -> None:
+    assert label(call, "--shard", 0, "--shards", 2) == 0
+    shutil.copy(run / "data/train/images/street-0-train.png", run / "data/train/images/street-9.png")
+    assert label(call, "--shard", 1, "--shards", 2) == 0
+    with pytest.raises(InputError, match="shard-00000-of-00002 and shard-00001-of-00002 were made from different images"):
+        LabelStore(run / "round-1/labels")
 
 
 def test_shard_beyond_the_last_is_refused(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
@@ -318,3 +462,41 @@ def test_verb_works_where_torch_is_not_installed(run: Path, verb: list[str]) -> 
     command = [sys.executable, "-c", code, *verb, "--run", str(run), "--device", "cpu"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert shown.returncode == 0, shown.stderr
+
+
+def test_labels_show_tells_where_a_label_comes_from(
+    run: Path, call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrupt(run / "data/train/images/street-5-train.png")
+    for shard in (0, 1):
+        assert label(call, "--shard", shard, "--shards", 2) == 0
+    capsys.readouterr()
+    name, picture = "street-2-train", tmp_path / "shown.png"
+    assert call("labels", "show", name, "--to", picture) == 0
+    shown = capsys.readouterr().out
+    store = LabelStore(run / "round-1/labels")
+    assert store.teacher in shown and "round-1/labels/shard-00000-of-00002" in shown
+    assert "teacher of round-0" in shown and "CPUExecutionProvider" in shown
+    classes, confidence = store.maps(name)
+    assert f"mean {confidence.mean() / 2.55:.1f} %" in shown
+    counted = store.read(name, portion=0.5) != 255
+    assert f"{counted.mean():.1%} of pixels (portion 0.5" in shown
+    commonest = int(np.bincount(classes.ravel()).argmax())
+    row = next(line for line in shown.splitlines() if line.startswith(f"{CLASSES[commonest]} "))
+    assert f"{(classes == commonest).mean():.1%}" in row and f"{counted[classes == commonest].mean():.1%}" in row
+    panels = np.split(read_image(picture), 3, axis=1)
+    image = read_image(run / f"data/train/images/{name}.png")
+    assert np.array_equal(panels[0], image)
+    blended = ((1 - 0.55) * image + 0.55 * colourise(classes)).round()
+    assert np.array_equal(panels[1], blended)
+    assert np.array_equal(panels[2], np.where(counted[..., None], blended, (0.25 * image).round()))
+
+    monkeypatch.chdir(tmp_path)
+    assert call("labels", "show", run / f"data/train/images/{name}.png", "--round", 1) == 0
+    assert (tmp_path / f"{name}-round-1.png").read_bytes() == picture.read_bytes()
+    capsys.readouterr()
+    assert call("labels", "show", "street-5-train") == 0
+    assert "not a readable image" in capsys.readouterr().out
+    assert call("labels", "show", "street-2-trian") == 2
+    assert "the nearest name is 'street-2-train'" in failed(capsys)
+    assert call("labels", "show", name, "--round", 2) == 3

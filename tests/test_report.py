@@ -19,6 +19,7 @@ from PIL import Image
 
 from jobs.report import command
 from selfsyn import config as configuration
+from selfsyn.calibration import calibration, joint_counts
 from selfsyn.config import Adapter, HeldOut, RunConfig, Source, Train, World
 from selfsyn.errors import InputError, NotReadyError
 from selfsyn.files import digest_bytes, write_atomic, write_json
@@ -28,7 +29,8 @@ from selfsyn.labels import IGNORE, LABEL_ID_OF_TRAIN_ID, PALETTE, protocol
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.metrics import confusion, merged, scores
 from selfsyn.phase import MANIFEST, begin, finish
-from selfsyn.pseudo_labels import encode_histogram, histogram
+from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
+from selfsyn.report.calibration import agreement
 from selfsyn.report.charts import thinned
 from selfsyn.report.collect import Score, read_curves
 from selfsyn.report.facts import duration
@@ -134,13 +136,16 @@ class FakeRun:
     def _evaluate(self, phase: Phase) -> dict[str, Any]:
         stage = phase.folder.split("/")[0]
         scored = protocol("cityscapes-19")
-        total = np.zeros((19, 19), dtype=np.int64)
+        total, joint = np.zeros((19, 19), dtype=np.int64), np.zeros((19, 19, 256), dtype=np.int64)
         for index in range(FRAMES):
             _, label = self.draw(200 + index, size=self.size)
             guess = guessed(label, quality=QUALITY[stage], seed=index)
             total += confusion(merged(scored, label), merged(scored, guess), classes=19)
+            sure = np.where(guess == label, 220, 120 + 20 * (index % 3)).astype(np.uint8)
+            joint += joint_counts(label, guess, sure)
             write_atomic(self.layout.evaluation(stage) / f"pictures/city_{index:06d}.png", encode_label_png(guess))
-        write_json(self.layout.evaluation(stage) / "metrics.json", scores(total, protocol=scored))
+        metrics = scores(total, protocol=scored) | {"calibration": calibration(joint, protocol=scored, portion=0.5)}
+        write_json(self.layout.evaluation(stage) / "metrics.json", metrics)
         return {"images": FRAMES}
 
     def _fit_adapter(self, phase: Phase) -> dict[str, Any]:
@@ -166,7 +171,7 @@ class FakeRun:
         for index in range(FRAMES):
             name = f"city_{index:06d}"
             _, label = self.draw(100 + index, size=self.size)
-            guess = guessed(label, quality=0.7, seed=index)
+            guess = guessed(label, quality=0.7, seed=index + 10 * int(phase.arguments[1]))
             sure = np.random.default_rng(index).integers(100, 256, guess.shape).astype(np.uint8)
             counts += histogram(guess, sure)
             row = {"name": name, "label": f"labels/{name}.png", "confidence": f"confidence/{name}.png"}
@@ -336,14 +341,55 @@ def test_the_charts_have_a_line_for_each_stage(finished: Path) -> None:
         "Training losses",
         "Adapter losses",
         "Pseudo-labels that count",
+        "Reliability: is the teacher as often right as it is sure?",
+        "Calibration by class",
+        "Coverage by class",
+        "Agreement with the previous round's labels",
         "Class shares",
         "Size of what hangs together",
         "Classes that occur together",
         "Colours",
     ):
         assert title in page.words
-    assert page.source.count("<svg") == 10
+    assert page.source.count("<svg") == 14
     assert "color-mix(in oklab, var(--late)" in page.source and "#0a0b" not in page.source
+
+
+def test_the_calibration_of_every_stage_is_drawn(finished: Path) -> None:
+    page = page_of(finished)
+    for stage in QUALITY:
+        error = 100 * metrics_of(finished, stage)["calibration"]["ece"]
+        assert f"{stage.replace('round-', 'round ')}: error {error:.1f} %" in page.words
+    assert "Calibration by class" in page.words and "Coverage by class" in page.words
+    assert "Round 2, held-out images. Of the pixels that truly are of a class" in page.words  # of the method, not the oracle
+
+
+def test_agreement_of_two_rounds_by_hand(finished: Path) -> None:
+    stores = [LabelStore(finished / f"round-{round_}/labels") for round_ in (1, 2)]
+    maps = [np.concatenate([store.maps(name)[0] for name in store.names]) for store in stores]
+    share = (maps[0] == maps[1]).mean()
+    assert share < 1
+    assert f"All pixels: {share:.1%} round 2 with round 1." in page_of(finished).words
+    counts = agreement(*stores)
+    road = maps[0] == 0
+    assert counts[0].sum() == road.sum() and counts[0, 0] == (maps[1][road] == 0).sum()
+
+
+def test_a_run_of_early_evaluations_has_no_calibration_but_agreement(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path).complete(rounds=2)
+    for path in tmp_path.glob("*/evaluation/metrics.json"):
+        metrics = json.loads(path.read_text())
+        del metrics["calibration"]
+        path.write_text(json.dumps(metrics))
+    for shard in tmp_path.glob("round-*/labels/shard-*"):  # and one image could not be read
+        rows = (shard / "index.jsonl").read_text().splitlines()
+        skipped = {"name": json.loads(rows[0])["name"], "image": "a.png", "skipped": "not a readable image"}
+        (shard / "index.jsonl").write_text("\n".join([json.dumps(skipped), *rows[1:]]) + "\n")
+    assert report(run.root)[0] == 0
+    page = page_of(tmp_path)
+    assert "Calibration by class" not in page.words and "Agreement with the previous round's labels" in page.words
+    assert not any("confidence" in alt and "city_000000" in alt for alt in page.alts)
+    assert any("confidence" in alt and "city_000001" in alt for alt in page.alts)
 
 
 def test_the_two_directions_of_the_adapter_share_a_panel(finished: Path) -> None:

@@ -111,6 +111,40 @@ def test_load_takes_the_finished_teacher_and_no_other(tmp_path: Path, model: byt
         load(tmp_path, device="cpu")
 
 
+def with_golden(*, label: int, wrong: int = 0, spoilt: bool = False) -> bytes:
+    """A teacher that always answers class 3, and a golden picture that expects `label`, at `wrong` of 100 pixels another."""
+    maps = np.full((10, 10), label, np.uint8), np.full((10, 10), 200, np.uint8)
+    maps[0].ravel()[:wrong] = 7
+    properties = contract.to_properties(METADATA, golden=contract.Golden(pictures(10, 10), *maps))
+    if spoilt:
+        properties["selfsyn.golden.label"] = "no base64"
+    return constant_onnx(label=3, confidence=200, properties=properties)
+
+
+def test_golden_picture_is_answered_before_a_job_begins(tmp_path: Path) -> None:
+    for wrong in (0, 3):
+        write_teacher(tmp_path, with_golden(label=3, wrong=wrong))
+        golden = load(tmp_path, device="cpu").golden
+        assert golden is not None and np.array_equal(golden.image, pictures(10, 10))
+    for model, share in ((with_golden(label=3, wrong=4), "4.0%"), (with_golden(label=5), "100.0%")):
+        write_teacher(tmp_path, model)
+        with pytest.raises(FaultError, match=f"{share} of its golden picture is answered otherwise .*--device cpu"):
+            load(tmp_path, device="cpu")
+
+
+def test_golden_picture_that_is_spoilt_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="its golden picture is spoilt"):
+        Teacher(with_golden(label=3, spoilt=True), device="cpu")
+
+
+def test_early_files_say_nothing_of_precision_and_have_no_golden_picture() -> None:
+    properties = contract.to_properties(METADATA)
+    del properties["selfsyn.precision"]
+    early = Teacher(constant_onnx(label=0, confidence=255, properties=properties), device="cpu")
+    assert early.metadata == METADATA and early.golden is None
+    early.check()
+
+
 def test_cuda_that_cannot_be_had_is_refused_and_auto_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

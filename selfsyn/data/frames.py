@@ -43,7 +43,7 @@ LAYOUTS = {
 VERIFIED = 6  # labels of a data set that its `verify` looks at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One image of a data set. name is unique in it."""
 
@@ -51,7 +51,7 @@ class Frame:
     image: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelledFrame(Frame):
     """An image with its label file and the data set that knows the file's ids."""
 
@@ -74,7 +74,14 @@ def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
 
 
 def images(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
-    """The images of a data set, sorted by name, each one complete on disk, without those known to be unusable.
+    """The images of a data set; see `listing`. InputError, naming the file, when one is not complete on disk."""
+    frames = listing(root, layout=layout, split=split, files=files)
+    _refuse_incomplete([frame.image for frame in frames])
+    return frames
+
+
+def listing(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
+    """The images of a data set, sorted by name, without those known to be unusable. No file is opened.
 
     files: a text file that names the frames to take, one a line. InputError when there are none, or a listed one is missing.
     """
@@ -86,9 +93,7 @@ def images(root: Path, *, layout: str, split: str = "train", files: Path | None 
     spoiled = sorted(taken.keys() & kind.unusable.keys())
     if spoiled:
         say(f"{root}: left out {', '.join(f'{name} ({kind.unusable[name]})' for name in spoiled)}")
-    frames = [Frame(name, path) for name, path in sorted(taken.items()) if name not in kind.unusable]
-    _refuse_incomplete([frame.image for frame in frames])
-    return frames
+    return [Frame(name, path) for name, path in sorted(taken.items()) if name not in kind.unusable]
 
 
 def labelled(
@@ -128,11 +133,32 @@ def digest(frames: Sequence[Frame], *, root: Path) -> str:
     return digest_listing([frame.image for frame in frames] + labels, root=root)
 
 
+def complete(frames: Sequence[Frame], *, spoiled: int) -> list[Frame]:
+    """The frames whose image is complete on disk. InputError, naming the first, when more than `spoiled` are not."""
+    faults = _faults([frame.image for frame in frames])
+    lacking = [(frame.image, fault) for frame, fault in zip(frames, faults, strict=True) if fault]
+    if len(lacking) > spoiled:
+        raise _incomplete(*lacking[0], among=f"{len(lacking)} of {len(frames)} images, {spoiled} allowed: " if spoiled else "")
+    if lacking:
+        path, fault = lacking[0]
+        say(f"left out {len(lacking)} of {len(frames)} images that are no whole PNG or JPEG, first {path} ({fault})")
+    return [frame for frame, fault in zip(frames, faults, strict=True) if not fault]
+
+
 def _refuse_incomplete(paths: Sequence[Path]) -> None:
+    for path, fault in zip(paths, _faults(paths), strict=True):
+        if fault:
+            raise _incomplete(path, fault)
+
+
+def _incomplete(path: Path, fault: str, *, among: str = "") -> InputError:
+    return InputError(f"{path}: {fault}; expected a whole PNG or JPEG; {among}copy the file again or remove the frame")
+
+
+def _faults(paths: Sequence[Path]) -> list[str]:
+    """What is wrong with each file by its first and last bytes, or ''; no pixel is read."""
     with ThreadPoolExecutor() as threads:
-        for path, fault in zip(paths, threads.map(_fault, paths), strict=True):
-            if fault:
-                raise InputError(f"{path}: {fault}; expected a whole PNG or JPEG; copy the file again or remove the frame")
+        return list(threads.map(_fault, paths))
 
 
 def _fault(path: Path) -> str:

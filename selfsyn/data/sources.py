@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from selfsyn.config import DataFolder, RunConfig, Source
-from selfsyn.data.frames import Frame, LabelledFrame, images, labelled
+from selfsyn.data.frames import Frame, LabelledFrame, complete, labelled, listing
 from selfsyn.data.frames import digest as listing_digest
 from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
@@ -25,8 +25,17 @@ def synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], s
 
 
 def real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
-    """The real images, without labels, source after source, and the digest of their listing."""
-    return _all(layout, config.real, image_frames)
+    """The real images, without labels, source after source, and the digest of their listing.
+
+    Truncated ones are left out, up to the limit of run.toml; InputError beyond it.
+    """
+    frames, digest = listed_real(layout, config)
+    return complete(frames, spoiled=config.teacher.spoiled_of(len(frames))), digest
+
+
+def listed_real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
+    """As `real`, but no file is opened: truncated images are among them."""
+    return _all(layout, config.real, listed_frames)
 
 
 def oracle(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
@@ -34,9 +43,9 @@ def oracle(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]
     return _all(layout, config.real, labelled_frames)
 
 
-def image_frames(layout: Layout, folder: DataFolder) -> list[Frame]:
-    """The images of one data set of the configuration."""
-    return images(layout.resolve(folder.root), layout=folder.layout, split=folder.split, files=_files(layout, folder))
+def listed_frames(layout: Layout, folder: DataFolder) -> list[Frame]:
+    """The images of one data set of the configuration, not opened."""
+    return listing(layout.resolve(folder.root), layout=folder.layout, split=folder.split, files=_files(layout, folder))
 
 
 def labelled_frames(layout: Layout, folder: DataFolder) -> list[LabelledFrame]:
@@ -69,7 +78,7 @@ def held_out(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], st
 
 
 def _refuse_overlap(layout: Layout, config: RunConfig, frames: list[LabelledFrame]) -> None:
-    training = {frame.image.resolve() for frame in real(layout, config)[0]}
+    training = {frame.image.resolve() for frame in listed_real(layout, config)[0]}
     for frame in frames:
         if frame.image.resolve() in training:
             raise InputError(

@@ -15,6 +15,7 @@ from selfsyn.data.frames import dataset
 from selfsyn.labels import CLASSES
 from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.pseudo_labels import LabelStore
+from selfsyn.report.calibration import trust
 from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
 from selfsyn.report.collect import Curves, Run, read_curves
 from selfsyn.report.domains import Domain, colours_of, labels_of
@@ -28,7 +29,7 @@ SYNTHETIC_COLOURS = (COLOUR["source"], COLOUR["ink"], COLOUR["muted"])
 def charts(run: Run) -> list[Chart]:
     """Every chart that the run has data for, in the order of the page."""
     drawn = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run), _agreement(run), _coverage(run))
-    return [chart for chart in drawn if chart is not None]
+    return [*(chart for chart in drawn if chart is not None), *(Chart(*parts) for parts in trust(run))]
 
 
 def _class_iou(run: Run) -> Chart | None:

@@ -84,7 +84,8 @@ def pseudo_label_gallery(run: Run) -> Gallery | None:
         columns[f"pseudo-label, round {round_}"] = _pseudo_label_column(run, round_)
     last = max(run.stores)
     columns[f"confidence, round {last}"] = lambda name: confidence(read_ids(run.stores[last].entry(name).confidence))
-    return _gallery(_spread(run.stores[last].names), columns)
+    names = set(images).intersection(*(store.names for store in run.stores.values()))
+    return _gallery(_spread(names), columns)
 
 
 def held_out_gallery(run: Run) -> Gallery | None:

@@ -60,17 +60,21 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     round_ = int(stage.removeprefix("round-"))
     if round_ == 0:
         return _mixture(config, stage, adapted, mix=mix), {}
-    real_frames, digest = sources.real(layout, config)
+    store = LabelStore(layout.labels(round_))
+    real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
     plain = _mixture(config, stage, adapted, mix=mix)
-    pseudo = _pseudo_labelled(layout, config, real_frames, round_=round_)
+    pseudo = [PseudoLabelledExample(frame, store, config.rounds.portion_of(round_)) for frame in real_frames]
     return replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real), {"real": digest}
 
 
-def _pseudo_labelled(layout: Layout, config: RunConfig, frames: Sequence[Frame], *, round_: int) -> list[PseudoLabelledExample]:
-    store = LabelStore(layout.labels(round_))
-    portion = config.rounds.portion_of(round_)
-    return [PseudoLabelledExample(frame, store, portion) for frame in frames]
+def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:
+    """The real images of the store, and the digest of the listing. InputError when one is missing that was not skipped."""
+    frames, digest = sources.listed_real(layout, config)
+    left = [frame for frame in frames if frame.name not in store.skipped]
+    for frame in left:
+        store.entry(frame.name)
+    return left, digest
 
 
 def _mixture(config: RunConfig, stage: str, frames: Sequence[LabelledFrame], *, mix: Mix) -> Mixture:

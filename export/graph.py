@@ -1,0 +1,119 @@
+"""What is done to an exported graph: its scores brought to light, and its convolutions made half precise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from export import contract
+from selfsyn.labels import CLASS_COUNT
+
+SCORES: Final = "scores"
+FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+
+
+def scored(model: bytes) -> bytes:
+    """The same model with one more output: SCORES (B, 19, H, W) float32, the logits that its post-processing begins with.
+
+    For a comparison alone: a model that hands out 19 planes a pixel is slow to use.
+    """
+    proto = onnx.load_from_string(model)
+    planes = next(node for node in proto.graph.node if node.op_type == "Split" and len(node.output) == CLASS_COUNT)
+    proto.graph.node.append(onnx.helper.make_node("Identity", [planes.input[0]], [SCORES]))
+    shape = ["batch", CLASS_COUNT, "height", "width"]
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(SCORES, onnx.TensorProto.FLOAT, shape))
+    return proto.SerializeToString(deterministic=True)
+
+
+def halved(model: bytes) -> bytes:
+    """The same model with float16 weights and float16 arithmetic from its first convolutions to its last.
+
+    What is before (0..255 to normalised colours) and behind (enlarged scores, their maximum, the confidence) stays
+    float32: it costs little, and that is where eleven bits would be seen. Its metadata says 'fp16'.
+    """
+    proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
+    graph = proto.graph
+    half = _Half(graph)
+    nodes = [made for node in graph.node for made in half.converted(node)]
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    weights = [weight for weight in (*graph.initializer, *half.weights.values()) if weight.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+    for item in proto.metadata_props:
+        if item.key == contract.PREFIX + "precision":
+            item.value = json.dumps(contract.FP16)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString(deterministic=True)
+
+
+class _Half:
+    """The conversion of one graph, node after node. onnxruntime's own converter gave graphs that onnx refuses: casts used
+    before they are made, and two of one name."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.inside = _between_convolutions(graph)
+        self.constants = {weight.name: weight for weight in graph.initializer}
+        self.floats = {value.name for value in graph.value_info if value.type.tensor_type.elem_type == FLOAT}
+        self.floats |= {name for name, weight in self.constants.items() if weight.data_type == FLOAT}
+        self.half = {name for node in graph.node if node.name in self.inside for name in node.output} & self.floats
+        self.weights: dict[str, onnx.TensorProto] = {}
+        self.casts: set[str] = set()
+
+    def converted(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+        """The casts that the node is the first to need, and the node."""
+        inside = node.name in self.inside
+        for position, name in enumerate(node.input):
+            # A Resize takes its scales as float32 whatever it resizes.
+            if name not in self.floats or (name in self.half) == inside or (node.op_type == "Resize" and position):
+                continue
+            other = f"{name}.{contract.FP16 if inside else contract.FP32}"
+            node.input[position] = other
+            if name in self.constants:
+                array = numpy_helper.to_array(self.constants[name])
+                self.weights[other] = numpy_helper.from_array(array.astype(np.float16), other)
+            elif other not in self.casts:
+                self.casts.add(other)
+                yield onnx.helper.make_node("Cast", [name], [other], name=f"cast {other}", to=FLOAT16 if inside else FLOAT)
+        for attribute in node.attribute if inside else ():
+            _halve(attribute)
+        yield node
+
+
+def _halve(attribute: onnx.AttributeProto) -> None:
+    """A value that makes float32 makes float16."""
+    if attribute.name == "to" and attribute.i == FLOAT:
+        attribute.i = FLOAT16
+    elif attribute.t.data_type == FLOAT:
+        attribute.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(attribute.t).astype(np.float16)))
+
+
+def _between_convolutions(graph: onnx.GraphProto) -> set[str]:
+    """Names of the convolutions, and of the nodes that have one before and one behind them."""
+    makers = {name: node for node in graph.node for name in node.output}
+    takers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            takers.setdefault(name, []).append(node)
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    behind = _reached(convolutions, lambda node: (taker for name in node.output for taker in takers.get(name, ())))
+    before = _reached(convolutions, lambda node: (makers[name] for name in node.input if name in makers))
+    return behind & before
+
+
+def _reached(start: Iterable[onnx.NodeProto], neighbours: Callable[[onnx.NodeProto], Iterable[onnx.NodeProto]]) -> set[str]:
+    """Names of the start nodes and of all that can be walked to."""
+    reached: set[str] = set()
+    todo = list(start)
+    while todo:
+        node = todo.pop()
+        if node.name not in reached:
+            reached.add(node.name)
+            todo += neighbours(node)
+    return reached

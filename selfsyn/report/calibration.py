@@ -1,0 +1,142 @@
+"""Charts about trust: is the teacher as often right as it is sure, and does it say again what it said a round ago?
+
+The first come from what `evaluate` measured; the last needs no held-out label. Never imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from selfsyn.labels import CLASS_COUNT, CLASSES
+from selfsyn.pseudo_labels import LabelStore
+from selfsyn.report.charts import WIDTH, Bars, grouped_bars
+from selfsyn.report.collect import Run, Score
+from selfsyn.report.pictures import sample_of
+from selfsyn.report.scoreboard import ABSENT
+from selfsyn.report.svg import COLOUR, STYLE, round_colour, stage_colour, to_svg
+from selfsyn.report.verdict import stage_title
+
+COMPARED = 200  # images of two rounds' stores whose labels are compared
+
+Drawn = tuple[str, str, str]  # title, svg, caption
+
+
+def trust(run: Run) -> Iterator[Drawn]:
+    """Every chart of this kind that the run has data for."""
+    scores = [score for score in run.scores if "calibration" in score.metrics]  # evaluations of early versions have none
+    if scores:
+        yield _reliability(scores, last_round=run.last_round)
+        yield _class_errors(scores, last_round=run.last_round)
+        yield _coverage(scores[-1] if scores[-1].stage != "oracle" or len(scores) == 1 else scores[-2])
+    series = list(_agreements(run))
+    if series:
+        yield _agreement(series)
+
+
+def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
+    """(19, 19) pixel counts of two rounds' classes, rows the earlier one, over at most COMPARED images that both labelled."""
+    names = sample_of(sorted(set(before.names) & set(after.names)), count=COMPARED)
+    counts = np.zeros(CLASS_COUNT**2, np.int64)
+    for name in names:
+        old, new = before.maps(name)[0], after.maps(name)[0]
+        counts += np.bincount((old.astype(np.int64) * CLASS_COUNT + new).ravel(), minlength=CLASS_COUNT**2)
+    return counts.reshape(CLASS_COUNT, CLASS_COUNT)
+
+
+def _reliability(scores: list[Score], *, last_round: int) -> Drawn:
+    """A panel for each stage: accuracy against confidence, dots as large as their bin, and the diagonal of perfect trust."""
+    columns = min(5, len(scores))
+    rows = -(-len(scores) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 2.4 * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, score in zip(grid, scores, strict=False):
+            found = score.metrics["calibration"]
+            axes.set_title(f"{stage_title(score.stage)}: error {100 * found['ece']:.1f} %")
+            _reliability_panel(axes, found["reliability"], colour=stage_colour(score.stage, last_round=last_round))
+        for axes in grid[len(scores) :]:
+            axes.axis("off")
+        svg = to_svg(figure, name="reliability")
+    caption = (
+        "Held-out images. Each dot is a range of confidence, as large as its share of the pixels: below the dashed line the"
+        " teacher is surer than it should be. Error: expected calibration error, the mean distance from the line over pixels."
+    )
+    return "Reliability: is the teacher as often right as it is sure?", svg, caption
+
+
+def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str) -> None:
+    filled = [row for row in rows if row["pixels"]]
+    pixels = np.array([row["pixels"] for row in filled], np.float64)
+    sure, right = ([row[key] for row in filled] for key in ("confidence", "accuracy"))
+    axes.plot([0, 1], [0, 1], color=COLOUR["muted"], linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot(sure, right, color=colour, linewidth=0.8)
+    axes.scatter(sure, right, s=6 + 160 * pixels / pixels.sum(), color=colour, linewidth=0)
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(0, 1.03)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share that is right")
+
+
+def _class_errors(scores: list[Score], *, last_round: int) -> Drawn:
+    classes = list(scores[0].metrics["calibration"]["class_ece"])
+    series = [
+        Bars(
+            stage_title(score.stage),
+            stage_colour(score.stage, last_round=last_round),
+            _values(score.metrics["calibration"]["class_ece"]),
+        )
+        for score in scores
+    ]
+    svg = grouped_bars(classes, series, name="class-calibration", unit="calibration error", absent="never")
+    caption = "Expected calibration error of the pixels predicted as each class; “never”: no held-out pixel was. Lower is better."
+    return "Calibration by class", svg, caption
+
+
+def _coverage(score: Score) -> Drawn:
+    found = score.metrics["calibration"]
+    shares: Mapping[str, Mapping[str, float] | None] = found["class_coverage"]
+    colours = {"labelled": COLOUR["source"], "rightly": COLOUR["ramp-12"]}
+    series = [
+        Bars(key, colour, _values({name: share[key] if share else None for name, share in shares.items()}))
+        for key, colour in colours.items()
+    ]
+    svg = grouped_bars(list(shares), series, name="class-coverage", unit="share of its pixels", absent=ABSENT)
+    caption = (
+        f"{stage_title(score.stage).capitalize()}, held-out images. Of the pixels that truly are of a class: how many would get a"
+        f" label if the most confident {found['portion']:g} of each predicted class count, and how many the right one."
+    )
+    return "Coverage by class", svg, caption
+
+
+def _agreements(run: Run) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
+    for round_, store in run.stores.items():
+        if round_ - 1 in run.stores:
+            colour = round_colour(round_, last_round=run.last_round)
+            yield f"round {round_} with round {round_ - 1}", colour, agreement(run.stores[round_ - 1], store)
+
+
+def _agreement(series: list[tuple[str, str, NDArray[np.int64]]]) -> Drawn:
+    bars = [Bars(name, colour, _kept(counts)) for name, colour, counts in series]
+    svg = grouped_bars(CLASSES, bars, name="round-agreement", unit="share that stays", absent="none")
+    overall = ", ".join(f"{np.trace(counts) / counts.sum():.1%} {name}" for name, _, counts in series)
+    caption = (
+        f"Of the pixels that a round's teacher took for a class, the share that the next teacher takes for it too, over at most"
+        f" {COMPARED} real images, whatever the confidence. All pixels: {overall}. Agreement is not accuracy: both may be wrong."
+    )
+    return "Agreement with the previous round's labels", svg, caption
+
+
+def _kept(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    total = counts.sum(axis=1)
+    return np.where(total > 0, np.diag(counts) / np.maximum(total, 1), np.nan)
+
+
+def _values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in by_class.values()])
