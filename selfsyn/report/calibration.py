@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from selfsyn.labels import CLASS_COUNT, CLASSES
 from selfsyn.pseudo_labels import LabelStore
-from selfsyn.report.charts import WIDTH, Bars, grouped_bars
+from selfsyn.report.charts import WIDTH, Bars, Chart, grouped_bars
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.pictures import sample_of
 from selfsyn.report.scoreboard import ABSENT
@@ -25,10 +25,8 @@ from selfsyn.report.verdict import stage_title
 
 COMPARED = 200  # images of two rounds' stores whose labels are compared
 
-Drawn = tuple[str, str, str]  # title, svg, caption
 
-
-def trust(run: Run) -> Iterator[Drawn]:
+def trust(run: Run) -> Iterator[Chart]:
     """Every chart of this kind that the run has data for."""
     scores = [score for score in run.scores if "calibration" in score.metrics]  # evaluations of early versions have none
     if scores:
@@ -50,7 +48,7 @@ def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
     return counts.reshape(CLASS_COUNT, CLASS_COUNT)
 
 
-def _reliability(scores: list[Score], *, last_round: int) -> Drawn:
+def _reliability(scores: list[Score], *, last_round: int) -> Chart:
     """A panel for each stage: accuracy against confidence, dots as large as their bin, and the diagonal of perfect trust."""
     columns = min(5, len(scores))
     rows = -(-len(scores) // columns)
@@ -68,7 +66,7 @@ def _reliability(scores: list[Score], *, last_round: int) -> Drawn:
         "Held-out images. Each dot is a range of confidence, as large as its share of the pixels: below the dashed line the"
         " teacher is surer than it should be. Error: expected calibration error, the mean distance from the line over pixels."
     )
-    return "Reliability: is the teacher as often right as it is sure?", svg, caption
+    return Chart("Reliability: is the teacher as often right as it is sure?", svg, caption)
 
 
 def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str) -> None:
@@ -84,7 +82,7 @@ def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str
     axes.set_ylabel("share that is right")
 
 
-def _class_errors(scores: list[Score], *, last_round: int) -> Drawn:
+def _class_errors(scores: list[Score], *, last_round: int) -> Chart:
     classes = list(scores[0].metrics["calibration"]["class_ece"])
     series = [
         Bars(
@@ -96,10 +94,10 @@ def _class_errors(scores: list[Score], *, last_round: int) -> Drawn:
     ]
     svg = grouped_bars(classes, series, name="class-calibration", unit="calibration error", absent="never")
     caption = "Expected calibration error of the pixels predicted as each class; “never”: no held-out pixel was. Lower is better."
-    return "Calibration by class", svg, caption
+    return Chart("Calibration by class", svg, caption)
 
 
-def _coverage(score: Score) -> Drawn:
+def _coverage(score: Score) -> Chart:
     found = score.metrics["calibration"]
     shares: Mapping[str, Mapping[str, float] | None] = found["class_coverage"]
     colours = {"labelled": COLOUR["source"], "rightly": COLOUR["ramp-12"]}
@@ -112,7 +110,7 @@ def _coverage(score: Score) -> Drawn:
         f"{stage_title(score.stage).capitalize()}, held-out images. Of the pixels that truly are of a class: how many would get a"
         f" label if the most confident {found['portion']:g} of each predicted class count, and how many the right one."
     )
-    return "Coverage by class", svg, caption
+    return Chart("Coverage by class", svg, caption)
 
 
 def _agreements(run: Run) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
@@ -122,7 +120,7 @@ def _agreements(run: Run) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
             yield f"round {round_} with round {round_ - 1}", colour, agreement(run.stores[round_ - 1], store)
 
 
-def _agreement(series: list[tuple[str, str, NDArray[np.int64]]]) -> Drawn:
+def _agreement(series: list[tuple[str, str, NDArray[np.int64]]]) -> Chart:
     bars = [Bars(name, colour, _kept(counts)) for name, colour, counts in series]
     svg = grouped_bars(CLASSES, bars, name="round-agreement", unit="share that stays", absent="none")
     overall = ", ".join(f"{np.trace(counts) / counts.sum():.1%} {name}" for name, _, counts in series)
@@ -130,7 +128,7 @@ def _agreement(series: list[tuple[str, str, NDArray[np.int64]]]) -> Drawn:
         f"Of the pixels that a round's teacher took for a class, the share that the next teacher takes for it too, over at most"
         f" {COMPARED} real images, whatever the confidence. All pixels: {overall}. Agreement is not accuracy: both may be wrong."
     )
-    return "Agreement with the previous round's labels", svg, caption
+    return Chart("Agreement with the previous round's labels", svg, caption)
 
 
 def _kept(counts: NDArray[np.int64]) -> NDArray[np.float64]:

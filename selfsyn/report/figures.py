@@ -29,7 +29,7 @@ SYNTHETIC_COLOURS = (COLOUR["source"], COLOUR["ink"], COLOUR["muted"])
 def charts(run: Run) -> list[Chart]:
     """Every chart that the run has data for, in the order of the page."""
     drawn = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run), _agreement(run), _coverage(run))
-    return [*(chart for chart in drawn if chart is not None), *(Chart(*parts) for parts in trust(run))]
+    return [*(chart for chart in drawn if chart is not None), *trust(run)]
 
 
 def _class_iou(run: Run) -> Chart | None:
