@@ -33,7 +33,8 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
     The classic check of an adapter (Hoffman et al. 2018, section 4.2): a net trained on real labels does the better on
     adapted images the more real they look. Nothing is chosen by it. Needs the oracle: `selfsyn round --with-bounds`.
     """
-    from export.teacher import load, usable_device
+    from export.pipeline import lanes
+    from export.teacher import load, usable_cores, usable_device
     from selfsyn.data.sources import synthetic
     from selfsyn.flow import probe_phase
     from selfsyn.layout import ORACLE
@@ -55,7 +56,8 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
         return
     before, after = _pairs(frames, adapted=layout.adapted)
     rules = config.held_out.protocol if config.held_out else "cityscapes-19"
-    teacher = load(layout.teacher(ORACLE), device=device)
+    threads = max(1, usable_cores() // lanes(workers=workers))
+    teacher = load(layout.teacher(ORACLE), device=device, threads=threads, precision=config.teacher.precision)
     result = {name: _scored(some, teacher=teacher, rules=rules, workers=workers, name=name) for name, some in (before, after)}
     _finish(started, result, images=len(before[1]), teacher=teacher)
 
