@@ -12,8 +12,6 @@ import yaml
 from fake_cluster import FakeCluster, answer, garbage, hang_up, refuse, slow
 from tiny_run import command_line, selfsyn, selfsyn_here
 
-pytest.importorskip("lightkube", reason="needs the extra k8s")
-
 from jobs.cluster.api import Cluster, PhaseJob
 from jobs.cluster.coordinator import Pace, coordinate, outlook
 from selfsyn.errors import FaultError, NotReadyError

@@ -80,7 +80,8 @@ class Cluster:
     def release(self, phase: PhaseJob, *, queue: str | None = None) -> None:
         """Let a waiting phase begin, or hand it to a Kueue queue. Raises Trouble, also when the Job has changed meanwhile."""
         change: dict[str, Any] = {"spec": {"suspend": False}} if queue is None else {"metadata": {"labels": {QUEUE: queue}}}
-        change.setdefault("metadata", {})["resourceVersion"] = phase.version  # what we decided about, or a conflict
+        if phase.version:  # what we decided about, or a conflict
+            change.setdefault("metadata", {})["resourceVersion"] = phase.version
         with _one_line(f"release {phase.phase}"):
             self._client.patch(Job, phase.job, change, patch_type=PatchType.MERGE)
 
@@ -100,7 +101,7 @@ def described(job: Job) -> PhaseJob:
         round_=int(labels.get(ROUND, 0)),
         after=tuple(annotations.get(AFTER, "").replace(",", " ").split()),
         state=_state(ended, suspended=bool(spec.suspend), queued=QUEUE in labels),
-        version=str(metadata.resourceVersion),
+        version=metadata.resourceVersion or "",
         done=(status.succeeded if status else None) or 0,
         of=spec.completions or 1,
         tries=(status.failed if status else None) or 0,
