@@ -27,7 +27,7 @@ from selfsyn.flow import phases
 
 ROOT = Path(__file__).parent.parent
 K8S = ROOT / "k8s"
-FILES = ("storage.yaml", "round.yaml", "service.yaml", "examples/publish.yaml")
+FILES = ("storage.yaml", "round.yaml", "service.yaml", "examples/publish.yaml", "examples/shell.yaml")
 OVERLAYS = ("cpu", "single-node", "spot", "kueue")
 VERSIONS = ("1.31", "1.33", kubernetes_validate.latest_version().rsplit(".", 1)[0])
 NOT_KUBERNETES = ("LocalQueue",)  # no package carries Kueue's schemas, nor Argo's
@@ -67,7 +67,9 @@ def phase_jobs(found: list[Document]) -> dict[str, Document]:
 
 def pods(found: list[Document]) -> Iterator[tuple[str, Document]]:
     for document in found:
-        if "template" in document.get("spec", {}):
+        if document["kind"] == "Pod":
+            yield document["metadata"]["name"], document["spec"]
+        elif "template" in document.get("spec", {}):
             yield document["metadata"]["name"], document["spec"]["template"]["spec"]
 
 
@@ -106,9 +108,9 @@ def test_a_misspelt_field_would_be_found() -> None:
 def test_the_program_takes_every_command(name: str) -> None:
     found = documents(name)
     templates = [one for document in of_kind(found, "Workflow") for one in document["spec"]["templates"] if "container" in one]
-    commands = [container["args"] for _, pod in pods(found) for container in containers(pod)]
+    commands = [container["args"] for _, pod in pods(found) for container in containers(pod) if "command" not in container]
     commands += [container["args"] for one in templates for container in [one["container"], *one.get("initContainers", [])]]
-    assert commands or name == "storage.yaml"
+    assert commands or name in ("storage.yaml", "examples/shell.yaml")
     unknown = set()
     for verb, *arguments in commands:
         if verb not in VERBS:
@@ -375,6 +377,19 @@ def test_a_recipe_of_ones_own_a_registry_and_a_later_round(tmp_path: Path) -> No
     assert images == {f"ghcr.io/x/selfsyn-{name}:7" for name in ("train", "teacher", "coordinator")}
     assert all("/data/runs/tiny" in job["spec"]["template"]["spec"]["containers"][0]["args"] for job in jobs.values())
     assert {document["metadata"]["labels"]["selfsyn/round"] for document in found} == {"2"}
+
+
+@pytest.mark.parametrize("path", ["docs/operations.md", "docker/README.md", "k8s/README.md"])
+def test_the_pages_name_files_and_options_that_exist(path: str) -> None:
+    text = (ROOT / path).read_text().replace("\\\n", " ")
+    for file in re.findall(r"(?:-f|-k) ((?:k8s|docker)/[\w./-]+)", text):
+        assert (ROOT / file).exists(), file
+    for verb, options in re.findall(r"(?:selfsyn|phase (?:train|teacher)  ?) ?(k8s [a-z]+|[a-z-]+)((?: [^\n`|]+)?)", text):
+        if verb.split()[0] not in VERBS:
+            continue
+        known = CliRunner().invoke(cli, [*verb.split(), "--help"]).output
+        for option in re.findall(r"(?<= )--[a-z-]+", options):
+            assert option in known, (verb, option)
 
 
 @pytest.mark.parametrize(
