@@ -42,9 +42,18 @@ QUICK = Pace(0.01, 1000)
 def run_round(*, pace: Pace = QUICK, timeout: float = 10.0, slept: list[float] | None = None) -> None:
     """Coordinate the committed round in this process, with sleeps that are only written down."""
     said = [] if slept is None else slept
-    coordinate(
-        Cluster(timeout=timeout), run="demo", round_=1, goal="report-1", pace=pace, sleep=said.append, now=lambda: sum(said)
-    )
+
+    def sleep(seconds: float) -> None:
+        said.append(seconds)
+        assert len(said) < 1000, "this round does not end"
+
+    coordinate(Cluster(timeout=timeout), run="demo", round_=1, goal="report-1", pace=pace, sleep=sleep, now=lambda: sum(said))
+
+
+def coordinated(*more: object) -> subprocess.CompletedProcess[str]:
+    """The program itself, on the committed round."""
+    arguments = ("coordinate", "--run", "demo", "--round", 1, "--goal", "report-1", "--interval", 0.01)
+    return selfsyn(*arguments, *more, timeout=120)
 
 
 def in_order(events: list[str]) -> bool:
@@ -63,7 +72,7 @@ def released(cluster: FakeCluster) -> list[str]:
 
 
 def test_the_program_takes_a_round_to_its_end(cluster: FakeCluster) -> None:
-    done = selfsyn("coordinate", "--run", "demo", "--round", 1, "--goal", "report-1", "--interval", 0.01)
+    done = coordinated()
     assert done.returncode == 0, done.stderr
     assert sorted(released(cluster)) == sorted(AFTER)
     assert in_order(cluster.events)
@@ -82,7 +91,7 @@ def test_phases_that_do_not_wait_for_each_other_run_at_the_same_time(cluster: Fa
 
 def test_a_failed_phase_is_named_and_the_rest_stays_suspended(cluster: FakeCluster) -> None:
     cluster.outcomes["train-0"] = "Container phase failed with exit code 2 matching FailJob rule at index 0"
-    done = selfsyn("coordinate", "--run", "demo", "--round", 1, "--goal", "report-1", "--interval", 0.01)
+    done = coordinated()
     assert done.returncode == 3, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert "train-0 failed (PodFailurePolicy: Container phase failed with exit code 2" in last
@@ -253,7 +262,7 @@ def test_with_a_queue_phases_are_handed_over_and_not_started(cluster: FakeCluste
                 job["spec"]["suspend"] = False
 
     cluster.on_look = kueue
-    done = selfsyn("coordinate", "--run", "demo", "--round", 1, "--goal", "report-1", "--interval", 0.01, "--queue", "gpus")
+    done = coordinated("--queue", "gpus")
     assert done.returncode == 0, done.stderr
     assert released(cluster) == []  # Kueue's business
     patched = [event.replace("patch", "release") for event in cluster.events if not event.startswith("release")]
