@@ -74,6 +74,15 @@ def test_an_image_needs_no_more_than_it_has(missing: list[str], verbs: list[str]
     assert done.returncode == 0, done.stderr
 
 
+def test_without_the_extra_it_says_what_to_install() -> None:
+    finder = (
+        "import importlib.util as u; real = u.find_spec; u.find_spec = lambda n, p=None: None if n == 'lightkube' else real(n, p)"
+    )
+    program = f"{finder}; import sys; sys.argv = ['selfsyn', 'k8s', 'render']; import jobs.__main__; jobs.__main__.main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (2, "") and "pip install 'selfsyn[k8s]'" in done.stderr
+
+
 def test_the_user_is_the_manifests() -> None:
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.M) == [f"{NOBODY}:0"]
     assert f"useradd --uid {NOBODY} --gid 0" in DOCKERFILE
