@@ -59,7 +59,7 @@ def job(step: Step, plan: Plan) -> Object:
 
 
 def failure_policy(*, final: Sequence[int] = (2,)) -> Object:
-    """Our exit codes (ARCHITECTURE, section 5) as a pod-failure policy; the first rule that fits counts.
+    """Our exit codes (docs/operations.md) as a pod-failure policy; the first rule that fits counts.
 
     2, wrong input: fail at once, another try would say the same. 143, stopped after a checkpoint, and a pod that the cluster
     took away: try again, and count nothing. Anything else counts against the tries; 3, an upstream artifact that is missing,
