@@ -61,7 +61,7 @@ grep -q "no cluster to talk to" "$work/said" || fail "coordinator: $(cat "$work/
 say "a tiny round outside and inside"
 mapfile -t settings < <($PYTHON -c 'import sys; sys.path.insert(0, "tests"); from tiny_run import SETTINGS; print("\n".join(SETTINGS))')
 sets=(); for setting in "${settings[@]}"; do sets+=(--set "$setting"); done
-outside() { OMP_NUM_THREADS=1 $PYTHON -m jobs "$@" 2>>"$work/outside.log"; }
+outside() { OMP_NUM_THREADS=1 $PYTHON -m jobs "$@" >>"$work/outside.log" 2>&1 || fail "outside, $*: $(tail -3 "$work/outside.log")"; }
 outside init demo --run "$work/outside" "${sets[@]}" >/dev/null
 outside round --run "$work/outside" --rounds 1 --device cpu
 run teacher init demo --run /data/inside "${sets[@]}" >/dev/null

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 import yaml
 
 from jobs.__main__ import VERBS, cli
 from jobs.cluster.pods import NEEDS_TORCH, NOBODY
+from selfsyn.files import digest_bytes
+from selfsyn.pseudo_labels import encode_histogram
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -129,6 +134,15 @@ def test_the_compose_file_runs_commands_that_exist_in_images_that_have_them() ->
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
     if skipped:
         pytest.skip(f"no such verb yet: {', '.join(sorted(set(skipped)))}")
+
+
+def test_a_label_store_has_the_same_bytes_under_the_images_python_as_under_ours() -> None:
+    counts = np.arange(19 * 256).reshape(19, 256)
+    data = encode_histogram(counts)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert [(one.filename, one.extract_version, one.extra) for one in archive.infolist()] == [("counts.npy", 20, b"")]
+    assert digest_bytes(data) == "sha256:f7448b3ccb8ddf66d7b388037456fd955dea0418d3cc477ca2e9d66e64b4288a"
+    assert (np.load(io.BytesIO(data))["counts"] == counts).all()
 
 
 def test_the_version_is_everywhere_the_same() -> None:
