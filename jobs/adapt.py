@@ -31,8 +31,8 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
+    target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
-    target = devices.resolve(device)
     devices.set_deterministic()
     frames, digest = sources.synthetic(layout, config)
     generator = load_generator(layout.adapter / WEIGHTS, adapter=config.adapter, device=target)

@@ -35,8 +35,8 @@ def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
+    target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
-    target = devices.resolve(device)
     devices.set_deterministic()
     synthetic, synthetic_digest = sources.synthetic(layout, config)
     real, real_digest = sources.real(layout, config)

@@ -15,6 +15,9 @@ from selfsyn import recipes
 @run_option
 @set_option
 def command(recipe: str, root: Path, settings: tuple[str, ...]) -> None:
-    """Write the run.toml of a new run from a recipe (demo, world-camvid, gta5-cityscapes)."""
+    """Write the run.toml of a new run from a recipe (demo, world-camvid, gta5-cityscapes), or from a TOML file.
+
+    The same configuration again is fine; another one in the same run folder is refused with the difference.
+    """
     path = recipes.write_run(root, recipe=recipe, settings=settings)
     click.echo(f"{path}: written; next: selfsyn round --run {root} --rounds 2")

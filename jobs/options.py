@@ -12,6 +12,9 @@ from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
 run_option = click.option(
     "--run", "root", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run folder, with its run.toml."
 )
+run_name_option = click.option(
+    "--run", "run_name", default="demo", show_default=True, help="The run's name on the cluster, and its folder in /data/runs."
+)
 round_option = click.option("--round", "round_", type=click.IntRange(0), help="The round: 0, 1, 2, ...")
 bound_option = click.option(
     "--bound", type=click.Choice([SOURCE_ONLY, ORACLE]), help="A bound instead of a round: without adaptation, or on real labels."

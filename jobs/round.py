@@ -60,9 +60,10 @@ def _run(root: Path, phase: Phase, *, device: str, workers: int | None) -> None:
 
 
 def _where(phase: Phase, device: str, workers: int | None) -> list[str]:
-    computes = phase.verb in ("train", "fit-adapter", "adapt", "pseudo-label", "evaluate")
     reads = phase.verb in ("world", "train", "adapt", "pseudo-label", "evaluate")
-    return (["--device", device] if computes else []) + (["--workers", str(workers)] if reads and workers is not None else [])
+    return (["--device", device] if phase.computes else []) + (
+        ["--workers", str(workers)] if reads and workers is not None else []
+    )
 
 
 def _call(command_line: Sequence[str]) -> int:

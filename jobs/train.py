@@ -49,8 +49,8 @@ def command(
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs) or 'the data sets'}; writes {layout.root / phase.folder}")
         return
+    target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
-    target = devices.resolve(device)
     devices.set_deterministic()
     mixture, sources = mixture_of(layout, config, stage=stage)
     net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)

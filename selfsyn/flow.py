@@ -11,6 +11,8 @@ from pathlib import PurePosixPath
 from selfsyn.config import RunConfig
 from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage, shard_name
 
+COMPUTING = ("train", "fit-adapter", "adapt", "pseudo-label", "evaluate")  # the verbs that a GPU makes faster
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -25,6 +27,11 @@ class Phase:
     def name(self) -> str:
         """What a person reads in a log: 'train --round 1'."""
         return " ".join((self.verb, *self.arguments))
+
+    @property
+    def computes(self) -> bool:
+        """Whether the phase runs nets over many images: the verb has --device, and wants a GPU."""
+        return self.verb in COMPUTING
 
 
 def world_phase(config: RunConfig) -> tuple[Phase, ...]:

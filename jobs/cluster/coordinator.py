@@ -1,0 +1,139 @@
+"""The coordinator: look at the round's Jobs, release what may begin, look again. All it knows is what it sees."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jobs.cluster.api import Cluster, PhaseJob, Trouble
+from selfsyn.errors import FaultError, NotReadyError
+from selfsyn.progress import say
+
+LONGEST_PAUSE = 60.0  # seconds between two looks at an API server that does not answer
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What there is to do for a round.
+
+    release: phases whose predecessors are complete.  failed: phases that failed.  missing: phases that an unfinished one
+    waits for, and that have no Job.  finished: the goal is complete.
+    """
+
+    release: tuple[PhaseJob, ...]
+    failed: tuple[PhaseJob, ...]
+    missing: tuple[str, ...]
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often to look, and for how long to put up with a server that gives no answer, in seconds."""
+
+    interval: float = 5.0
+    patience: float = 900.0
+
+
+def outlook(jobs: Sequence[PhaseJob], *, goal: str) -> Outlook:
+    """Jobs of one round -> what to do. Pure.
+
+    Only what the goal still needs is looked for: a finished phase whose Job was deleted troubles nobody but those that
+    directly wait for it.
+    """
+    by_name = {job.phase: job for job in jobs}
+    failed = tuple(job for job in jobs if job.state == "failed")
+    needed = _needed(by_name, goal)
+    missing = tuple(name for name in needed if name not in by_name)
+    release = tuple(job for job in jobs if job.state == "waiting" and _may_begin(job, by_name)) if not failed else ()
+    return Outlook(release, failed, missing, finished=goal in by_name and by_name[goal].state == "complete")
+
+
+def coordinate(
+    cluster: Cluster,
+    *,
+    run: str,
+    round_: int,
+    goal: str,
+    queue: str | None = None,
+    pace: Pace = Pace(),
+    sleep: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
+) -> None:
+    """Release the phases of a round, each when those before it are complete, until the goal is complete.
+
+    queue: hand phases to this Kueue queue instead of starting them. Raises NotReadyError when a phase has failed, naming it,
+    and leaves the others as they are; FaultError when the server has not answered for `pace.patience` seconds.
+    """
+    told, answered, troubles = "", now(), 0
+    while True:
+        trouble: Trouble | None = None
+        try:
+            found = outlook(cluster.phases(run=run, round_=round_), goal=goal)
+        except Trouble as error:
+            trouble, line = error, str(error)
+        else:
+            _stop_if_failed(found, cluster)
+            if found.finished:
+                say(f"{goal}: complete; round {round_} of {run} is done")
+                return
+            trouble = _release(cluster, found, queue=queue)
+            line = str(trouble) if trouble else _waits_for(found)
+        if line != told and line:
+            say(line)
+        told, troubles = line, troubles + 1 if trouble else 0
+        answered = answered if trouble else now()
+        if now() - answered > pace.patience:
+            raise FaultError(f"no luck with the API server for {pace.patience:.0f} s; the last it said: {line}")
+        sleep(_pause(pace, troubles, trouble))
+
+
+def _needed(jobs: dict[str, PhaseJob], goal: str) -> list[str]:
+    """The goal and, as far as we can see, every unfinished phase before it with its predecessors."""
+    found, todo = [], [goal]
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.append(name)
+        if name in jobs and jobs[name].state != "complete":
+            todo += jobs[name].after
+    return found
+
+
+def _may_begin(job: PhaseJob, jobs: dict[str, PhaseJob]) -> bool:
+    return all(name in jobs and jobs[name].state == "complete" for name in job.after)
+
+
+def _release(cluster: Cluster, found: Outlook, *, queue: str | None) -> Trouble | None:
+    """Release what may begin; -> the last trouble. One that cannot be released does not keep the others."""
+    trouble = None
+    for phase in found.release:
+        try:
+            cluster.release(phase, queue=queue)
+        except Trouble as error:
+            trouble = error
+        else:
+            say(f"{phase.phase}: " + (f"handed to the queue {queue}" if queue else f"released, Job {phase.job}"))
+    return trouble
+
+
+def _stop_if_failed(found: Outlook, cluster: Cluster) -> None:
+    if found.failed:
+        names = "; ".join(f"{phase.phase} failed ({phase.why})" for phase in found.failed)
+        look = f"kubectl -n {cluster.namespace} logs job/{found.failed[0].job}"
+        raise NotReadyError(f"{names}; see `{look}`; the phases after it stay suspended")
+
+
+def _waits_for(found: Outlook) -> str:
+    if not found.missing:
+        return ""
+    return f"no Job for {', '.join(found.missing)}: apply the round's manifest again; waiting"
+
+
+def _pause(pace: Pace, troubles: int, trouble: Trouble | None) -> float:
+    """The interval, or with every trouble in a row twice as long; never shorter than the server asked for."""
+    if trouble is None:
+        return pace.interval
+    longer = min(pace.interval * 2 ** min(troubles, 10), max(LONGEST_PAUSE, pace.interval))
+    return max(longer, trouble.retry_after)
