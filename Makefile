@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?= demo
 SEED ?= 0
 
-.PHONY: demo test check format benchmark clean
+.PHONY: demo test check format test-containers clean
 
 demo: $(VENV)/.ready
 	$(BIN)/selfsyn demo --run $(RUN) --seed $(SEED)
@@ -22,6 +22,10 @@ check: $(VENV)/.ready
 format: $(VENV)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Builds the three images and runs a tiny round in them: needs Docker with BuildKit, and some minutes. No part of CI.
+test-containers: $(VENV)/.ready
+	docker/test.sh
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
