@@ -351,7 +351,7 @@ def test_phases_that_need_every_image_whole_leave_truncated_ones_out(run: Path, 
     truncate(run / "data/train/images/street-3-train.png")
     frames, digest = real(layout, config)
     assert [frame.name for frame in frames] == [f"{name}-train" for name in NAMES if name != "street-3"]
-    assert "left out 1 of 7 images that are truncated" in capsys.readouterr().err
+    assert "left out 1 of 7 images that are no whole PNG or JPEG" in capsys.readouterr().err
     listed, same = listed_real(layout, config)
     assert (len(listed), same) == (7, digest)
     truncate(run / "data/train/images/street-5-train.png")
