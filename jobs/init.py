@@ -10,12 +10,12 @@ from jobs.options import run_option, set_option
 from selfsyn import recipes
 
 
-@click.command()
+@click.command(epilog=f"Recipes: {', '.join(recipes.names())}.")
 @click.argument("recipe", metavar="RECIPE")
 @run_option
 @set_option
 def command(recipe: str, root: Path, settings: tuple[str, ...]) -> None:
-    """Write the run.toml of a new run from a recipe (demo, world-camvid, gta5-cityscapes), or from a TOML file.
+    """Write the run.toml of a new run from a recipe or a TOML file.
 
     The same configuration again is fine; another one in the same run folder is refused with the difference.
     """

@@ -23,7 +23,7 @@ from selfsyn.images import encode_png, read_ids, read_image
 from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, TRAIN_ID_OF_CAMVID_ID
 from selfsyn.world import render
 
-CAMVID = Path("/work/shared/data/camvid/val")
+CAMVID = Path(__file__).parents[2] / "shared/data/camvid/val"
 EVALUATION = Path("round-0/evaluation")
 TOLERANCE = 1e-12
 RUN = f"""

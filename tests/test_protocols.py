@@ -19,7 +19,7 @@ from selfsyn.metrics import confusion, merged, scores
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.facts import meaning
 
-CAMVID = Path("/work/shared/data/camvid")
+CAMVID = Path(__file__).parents[2] / "shared/data/camvid"
 SIXTEEN = [name for name in CLASSES if name not in ("terrain", "truck", "train")]
 THIRTEEN = [name for name in SIXTEEN if name not in ("wall", "fence", "pole")]
 
