@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from selfsyn.config import Task
 from selfsyn.errors import FaultError, InputError
 from selfsyn.labels import IGNORE
 from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
+from selfsyn.task.dilated import DilatedDepthwise, with_fast_dilation
 from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_entropy
 from selfsyn.task.train import Schedule, _refuse_non_finite, learning_rate
 
@@ -161,3 +164,22 @@ def test_the_rate_warms_up_and_decays_to_zero() -> None:
 def test_a_non_finite_loss_names_itself_the_step_and_the_images() -> None:
     with pytest.raises(FaultError, match=r"loss_pseudo is nan at step 7 on a\.png, b\.png"):
         _refuse_non_finite({"loss_synthetic": 1.0, "loss_pseudo": float("nan")}, step=7, names=["a.png", "b.png"])
+
+
+@pytest.mark.parametrize("size", [(8, 12), (7, 13)])
+def test_a_dilated_depthwise_convolution_learns_what_the_ordinary_one_does(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ordinary = nn.Conv2d(6, 6, 5, padding=4, dilation=2, groups=6)
+    fast = with_fast_dilation(nn.Sequential(copy.deepcopy(ordinary)))
+    image = torch.randn(2, 6, *size)
+    assert torch.allclose(fast(image), ordinary(image), atol=1e-6)
+    for net in (ordinary, fast):
+        net(image).square().sum().backward()
+    wanted, found = (next(net.parameters()).grad for net in (ordinary, fast))
+    assert wanted is not None and torch.allclose(found, wanted, rtol=1e-4)
+    assert torch.equal(fast.eval()(image), ordinary(image))
+
+
+def test_only_dilated_depthwise_convolutions_are_replaced() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.Conv2d(4, 8, 3))
+    assert not any(isinstance(layer, DilatedDepthwise) for layer in with_fast_dilation(net).modules())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from selfsyn.config import Task
 from selfsyn.errors import InputError
+from selfsyn.task.dilated import with_fast_dilation
 
 PACKAGED = "efficientnet_lite0"
 
@@ -24,7 +25,8 @@ def features(task: Task, *, output_stride: int, out_indices: tuple[int, ...]) ->
     InputError when timm does not know the backbone or cannot dilate it.
     """
     try:
-        return timm.create_model(task.backbone, features_only=True, output_stride=output_stride, out_indices=out_indices)
+        net = timm.create_model(task.backbone, features_only=True, output_stride=output_stride, out_indices=out_indices)
+        return with_fast_dilation(net)
     except (RuntimeError, NotImplementedError, AssertionError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
             f"task.backbone {task.backbone!r}: timm cannot build it with output stride {output_stride} ({error})"

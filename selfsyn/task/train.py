@@ -23,8 +23,9 @@ from selfsyn.progress import say, track
 from selfsyn.randomness import torch_seed
 from selfsyn.stopping import Stopping
 from selfsyn.task.examples import Batch, Mixture, batches, label_counts
-from selfsyn.task.losses import class_weights, pixel_weights, segmentation_loss
-from selfsyn.task.scores import Scores, TaskNet, normalised
+from selfsyn.task.losses import class_weights
+from selfsyn.task.objective import losses_of, total_of
+from selfsyn.task.scores import TaskNet
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -76,37 +77,12 @@ def learning_rate(step: int, *, schedule: Schedule) -> float:
     return schedule.learning_rate * warm * (1 - step / schedule.steps) ** DECAY_POWER
 
 
-def losses_of(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, Tensor]:
-    """The loss on synthetic images and, where a batch has real ones, on those. One forward for both."""
-    device = state.weights_K.device
-    images = normalised(batch.images.to(device), mean=config.task.mean, std=config.task.std)
-    labels = batch.labels.to(device).long()
-    weights = pixel_weights(labels, batch.true.to(device), weights_K=state.weights_K)
-    scores: Scores = state.net(images)
-    sizes = {"loss_synthetic": batch.synthetic, "loss_pseudo": len(labels) - batch.synthetic}
-    present = {name: size for name, size in sizes.items() if size}
-    parts = zip(*(tensor.split(list(present.values())) for tensor in (*scores, labels, weights)), strict=True)
-    return {
-        name: segmentation_loss(Scores(main, auxiliary), label, weight_BHW=weight, auxiliary=config.train.auxiliary)
-        for name, (main, auxiliary, label, weight) in zip(present, parts, strict=True)
-    }
-
-
-def total_of(losses: dict[str, Tensor], batch: Batch, config: RunConfig) -> Tensor:
-    """Each part weighs by its share of the batch, pseudo-labels by `train.pseudo_label` on top."""
-    share = batch.synthetic / len(batch.names)
-    total = losses.get("loss_synthetic", torch.zeros(())) * share
-    if "loss_pseudo" in losses:
-        total = total + losses["loss_pseudo"] * (1 - share) * config.train.pseudo_label
-    return total
-
-
 def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, float]:
     """One update of the net and of its average; returns the loss terms. FaultError, before the update, for a non-finite loss."""
     rate = learning_rate(state.step, schedule=state.schedule)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    losses = losses_of(state, batch, config)
+    losses = losses_of(state.net, batch, config, weights_K=state.weights_K)
     total = total_of(losses, batch, config)
     terms = {name: float(value.detach()) for name, value in {**losses, "loss": total}.items()}
     _refuse_non_finite(terms, step=state.step, names=batch.names)
