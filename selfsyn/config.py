@@ -227,7 +227,12 @@ class Rounds:
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
     class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
-    align: from round 0 on, each batch also has as many real images without labels as labelled ones.
+    robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
+    2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
+    rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
+    confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
+    memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
+    align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
 
     steps: int = 10_000
@@ -235,6 +240,11 @@ class Rounds:
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
+    robust: str = ""
+    soft: float = 0.0
+    rectify: bool = False
+    confidence: bool = False
+    memory: float = 0.0
     align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
@@ -243,12 +253,17 @@ class Rounds:
         )
         _require(all(0 <= s < 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1)")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
-        _require(0 <= self.class_mix <= 1, f"rounds.class_mix is {self.class_mix}; expected a share in [0, 1]")
+        for name, share in {"class_mix": self.class_mix, "soft": self.soft}.items():
+            _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
+        known = ("", "symmetric", "generalised")
+        _require(self.robust in known, f"rounds.robust is {self.robust!r}; expected '', 'symmetric' or 'generalised'")
+        _require(not (self.robust and self.soft), "rounds.robust and rounds.soft are both set; expected one of them")
+        _require(self.memory >= 0, f"rounds.memory is {self.memory}; expected at least 0")
 
     @property
     def looks_at_real(self) -> bool:
         """Whether a batch also has real images without labels."""
-        return bool(self.align.wanted)
+        return bool(self.align.wanted or self.memory)
 
     def real_share_of(self, round_: int) -> float:
         """The share of real images in a batch of round `round_`."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from selfsyn.data.frames import Frame, LabelledFrame
 from selfsyn.images import read_image
 from selfsyn.labels import IGNORE
-from selfsyn.pseudo_labels import LabelStore
+from selfsyn.pseudo_labels import LabelStore, select
 
 Picture = NDArray[np.uint8]
 
@@ -26,7 +26,10 @@ class Example(Protocol):
         ...
 
     def read(self) -> tuple[Picture, Picture]:
-        """-> (H, W, 3) RGB and (H, W) train ids as they are on disk; the two may differ in size, not in what they show."""
+        """-> (H, W, 3) RGB and (H, W) train ids as they are on disk; the two may differ in size, not in what they show.
+
+        A label that a teacher gave is (H, W, 2): train ids, and confidences 0..255.
+        """
         ...
 
     def read_label(self) -> Picture:
@@ -69,7 +72,9 @@ class PseudoLabelledExample:
 
     def read(self) -> tuple[Picture, Picture]:
         """See Example."""
-        return read_image(self.frame.image), self.read_label()
+        label, confidence = self.store.maps(self.frame.name)
+        chosen = select(label, confidence, thresholds=self.store.thresholds(portion=self.portion))
+        return read_image(self.frame.image), np.stack([chosen, confidence], axis=2)
 
     def read_label(self) -> Picture:
         """See Example."""
@@ -98,10 +103,12 @@ class BareExample:
 
 
 class Item(NamedTuple):
-    """One image of a batch: (H, W, 3) RGB, (H, W) train ids, (H, W) bool where they are no pseudo-label, and its name."""
+    """One image of a batch: (H, W, 3) RGB, (H, W) train ids and how sure of them the teacher was, 0..255; (H, W) bool where
+    they are no teacher's, and sure; its name."""
 
     image: Picture
     label: Picture
+    confidence: Picture
     true: NDArray[np.bool_]
     name: str
 

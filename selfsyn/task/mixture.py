@@ -29,6 +29,7 @@ SYNTHETIC, PSEUDO, BARE = "synthetic", "pseudo", "bare"
 class Batch(NamedTuple):
     """images (B, H, W, 3) uint8, labels (B, H, W) uint8, names (B).
 
+    confidences (B, H, W) uint8: the teacher's, 255 where the label is not the teacher's.
     true (B, H, W) bool: where the label is no pseudo-label.
     parts: how many images of each kind there are, one kind after another: synthetic, pseudo (real with pseudo-labels),
     bare (real without a label).
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     labels: Tensor
+    confidences: Tensor
     true: Tensor
     names: list[str]
     parts: Mapping[str, int]
@@ -89,31 +91,36 @@ class Mixture:
 
     def _synthetic(self, position: int, rng: np.random.Generator) -> Item:
         chosen = self.labelled[self.labelled_mix.item(position, seed=self.seed, purpose=f"{self.purpose} synthetic")]
-        image, label = self._augmented(chosen, rng)
-        return Item(image, label, np.ones(label.shape, dtype=bool), chosen.name)
+        image, label, confidence = self._augmented(chosen, rng)
+        return Item(image, label, confidence, np.ones(label.shape, dtype=bool), chosen.name)
 
     def _pseudo(self, position: int, rng: np.random.Generator) -> Item:
         chosen = self.pseudo[self.pseudo_mix.item(position, seed=self.seed, purpose=f"{self.purpose} real")]
-        image, label = self._augmented(chosen, rng)
+        image, label, confidence = self._augmented(chosen, rng)
         if rng.random() >= self.class_mix:
-            return Item(image, label, np.zeros(label.shape, dtype=bool), chosen.name)
-        above = self._augmented(self.labelled[int(rng.integers(len(self.labelled)))], rng)
-        return Item(*class_mixed(*above, onto=(image, label), rng=rng), chosen.name)
+            return Item(image, label, confidence, np.zeros(label.shape, dtype=bool), chosen.name)
+        above, its_label, certain = self._augmented(self.labelled[int(rng.integers(len(self.labelled)))], rng)
+        image, label, cut = class_mixed(above, its_label, onto=(image, label), rng=rng)
+        return Item(image, label, np.where(cut, certain, confidence), cut, chosen.name)
 
     def _bare(self, position: int, rng: np.random.Generator) -> Item:
         chosen = self.bare[self.bare_mix.item(position, seed=self.seed, purpose=f"{self.purpose} bare")]
-        image, label = self._augmented(chosen, rng)
-        return Item(image, label, np.zeros(label.shape, dtype=bool), chosen.name)
+        image, label, confidence = self._augmented(chosen, rng)
+        return Item(image, label, confidence, np.zeros(label.shape, dtype=bool), chosen.name)
 
-    def _augmented(self, example: Example, rng: np.random.Generator) -> tuple[Picture, Picture]:
-        return augmented(*example.read(), size=self.size, augment=self.augment, rng=rng)
+    def _augmented(self, example: Example, rng: np.random.Generator) -> tuple[Picture, Picture, Picture]:
+        """-> image, train ids, confidences: all 255 where the label is no teacher's."""
+        image, target = augmented(*example.read(), size=self.size, augment=self.augment, rng=rng)
+        if target.ndim == 3:
+            return image, target[..., 0], target[..., 1]
+        return image, target, np.full_like(target, 255)
 
     def read_batch(self, step: int) -> Batch:
         """The batch of `step`."""
         parts = self.parts
         *arrays, names = zip(*(self.item(step, slot) for slot in range(sum(parts.values()))), strict=True)
-        images, labels, true = (torch.from_numpy(np.stack(array)) for array in arrays)
-        return Batch(images, labels, true, list(names), parts)
+        images, labels, confidences, true = (torch.from_numpy(np.stack(array)) for array in arrays)
+        return Batch(images, labels, confidences, true, list(names), parts)
 
 
 def batches(mixture: Mixture, *, first: int, last: int, workers: int) -> Iterator[Batch]:
