@@ -40,7 +40,7 @@ def command(
     from selfsyn.flow import train_phase
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
-    from selfsyn.task.stages import first_net, mixture_of, schedule_of
+    from selfsyn.task.stages import first_net, mixture_of, schedule_of, with_rare_classes
     from selfsyn.task.train import HISTORY, WEIGHTS, fit
 
     layout, config = open_run(root)
@@ -58,6 +58,7 @@ def command(
     if started is None:
         say(f"{phase.name}: already done")
         return
+    mixture = with_rare_classes(mixture, config, folder=started.folder, workers=devices.worker_count(workers))
     fit(
         net,
         mixture,

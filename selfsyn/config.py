@@ -166,6 +166,8 @@ class Train:
 
     steps: of the source-only training, where everything starts.  oracle_steps: of the oracle bound; as many as the last
     round has had in total make a fair bound.  The rounds' own steps are in Rounds.
+    rare: temperature at which labelled frames are drawn by the rarity of a class that they show, cropped so that they show
+    it (Hoyer et al. 2022: 0.01); 0 draws every frame alike.
     """
 
     steps: int = 40_000
@@ -179,8 +181,12 @@ class Train:
     auxiliary: float = 0.4
     class_weight_power: float = 0.5  # weight of a class ~ share ** -power, at most 10; 0 weighs all alike
     pseudo_label: float = 1.0  # weight of the loss on pseudo-labelled pixels
+    rare: float = 0.0
     checkpoint_every: int = 500
     augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        _require(self.rare >= 0, f"train.rare is {self.rare}; expected a temperature above 0, or 0 for none")
 
 
 @dataclass(frozen=True)
@@ -227,6 +233,7 @@ class Rounds:
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
     class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
+    rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
     robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
     2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
     rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
@@ -240,6 +247,7 @@ class Rounds:
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
+    rare: float = 0.0
     robust: str = ""
     soft: float = 0.0
     rectify: bool = False
@@ -258,7 +266,8 @@ class Rounds:
         known = ("", "symmetric", "generalised")
         _require(self.robust in known, f"rounds.robust is {self.robust!r}; expected '', 'symmetric' or 'generalised'")
         _require(not (self.robust and self.soft), "rounds.robust and rounds.soft are both set; expected one of them")
-        _require(self.memory >= 0, f"rounds.memory is {self.memory}; expected at least 0")
+        for name, value in {"memory": self.memory, "rare": self.rare}.items():
+            _require(value >= 0, f"rounds.{name} is {value}; expected at least 0")
 
     @property
     def looks_at_real(self) -> bool:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.ahead import ahead
 from selfsyn.data.frames import Frame, LabelledFrame
+from selfsyn.data.sampling import pixels_by_class
+from selfsyn.files import write_atomic
 from selfsyn.images import read_image
 from selfsyn.labels import IGNORE
 from selfsyn.pseudo_labels import LabelStore, select
@@ -111,6 +117,22 @@ class Item(NamedTuple):
     confidence: Picture
     true: NDArray[np.bool_]
     name: str
+
+
+def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:
+    """(N, 20) pixels by class of each example; see pixels_by_class. Counted once and kept in `file`, which is a .npy."""
+    if not file.exists():
+        with ThreadPoolExecutor(max(1, workers)) as threads:
+            rows = ahead(lambda example: pixels_by_class(example.read_label()), examples, threads=threads, most=4 * workers)
+            _write_array(file, np.stack(list(rows)))
+    counts: NDArray[np.int64] = np.load(file)
+    return counts
+
+
+def _write_array(file: Path, array: NDArray[np.int64]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_atomic(file, buffer.getvalue())
 
 
 def label_counts(examples: Sequence[Example], *, most: int = 500) -> NDArray[np.int64]:
