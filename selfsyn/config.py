@@ -225,7 +225,7 @@ class Align:
 
 @dataclass(frozen=True)
 class Rounds:
-    """The schedule by round; a round beyond the list takes the last value. A round goes on from the net of the round before.
+    """The schedule by round; a round beyond the list takes the last value.
 
     All that it says concerns the rounds alone: the bounds (source-only, oracle) never see a real image without its label.
 
@@ -236,8 +236,12 @@ class Rounds:
     rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
     robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
     2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
+    mask: share of the blocks of `mask_block` pixels that are hidden in another copy of each pseudo-labelled image, whose
+    labels the net shall find all the same (Hoyer et al. 2023: 0.7, 64 pixels at 1024 x 512); 0 makes no copy.
     rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
     confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
+    start: 'warm': a round goes on from the net of the round before; 'fresh': from round 1 on it starts with the pretrained
+    backbone (Zhang et al. 2021).
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
     align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
@@ -250,8 +254,11 @@ class Rounds:
     rare: float = 0.0
     robust: str = ""
     soft: float = 0.0
+    mask: float = 0.0
+    mask_block: int = 64
     rectify: bool = False
     confidence: bool = False
+    start: str = "warm"
     memory: float = 0.0
     align: Align = field(default_factory=Align)
 
@@ -263,6 +270,9 @@ class Rounds:
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
         for name, share in {"class_mix": self.class_mix, "soft": self.soft}.items():
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
+        _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
+        _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")
+        _require(self.start in ("warm", "fresh"), f"rounds.start is {self.start!r}; expected 'warm' or 'fresh'")
         known = ("", "symmetric", "generalised")
         _require(self.robust in known, f"rounds.robust is {self.robust!r}; expected '', 'symmetric' or 'generalised'")
         _require(not (self.robust and self.soft), "rounds.robust and rounds.soft are both set; expected one of them")

@@ -19,21 +19,28 @@ from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
 from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample, class_counts
-from selfsyn.task.mixture import Mixture
+from selfsyn.task.mixture import Mask, Mixture
 from selfsyn.task.train import WEIGHTS, Schedule
 
 
 def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
-    """The net that a stage starts with: the stage before, or else the pretrained backbone and new layers from (seed, stage).
+    """The net that a stage starts with: the stage before's (rounds.start), or the pretrained backbone and new layers from
+    (seed, stage).
 
     A checkpoint of the stage's own goes before both; `fit` looks for it. InputError when the weights cannot be had.
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {stage}"))
-    before = stage_before(stage)
+    before = _net_before(config, stage=stage)
     net = build(config.task, pretrained=before is None)
     if before is not None:
         load_weights(net, layout.task(before) / WEIGHTS)
     return net
+
+
+def _net_before(config: RunConfig, *, stage: str) -> str | None:
+    """The stage whose net this one goes on from; None for the bounds, and for rounds whose student starts fresh."""
+    before = stage_before(stage)
+    return None if config.rounds.start == "fresh" and before not in (None, SOURCE_ONLY) else before
 
 
 def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
@@ -71,7 +78,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
     pseudo = [PseudoLabelledExample(frame, store, config.rounds.portion_of(round_)) for frame in real_frames]
-    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real)
+    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config))
     return _with_bare(mixture, config, real_frames), {"real": digest}
 
 
@@ -89,6 +96,11 @@ def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, work
         often = mixture.pseudo_mix.frequencies()
         mixture = replace(mixture, pseudo_rare=rare_classes(counts, temperature=config.rounds.rare, frequencies=often))
     return mixture
+
+
+def _mask(config: RunConfig) -> Mask | None:
+    red, green, blue = (round(255 * share) for share in config.task.mean)  # what the net sees as zeros
+    return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
 
 
 def _with_bare(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
