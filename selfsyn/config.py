@@ -243,6 +243,8 @@ class Rounds:
     start: 'warm': a round goes on from the net of the round before; 'fresh': from round 1 on it starts with the pretrained
     backbone (Zhang et al. 2021).
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
+    stop_agreement: share of pixels whose class two rounds' teachers agree upon from which `selfsyn round` ends: the later
+    labels teach nothing new. 0 never ends before the last round.
     align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
 
@@ -260,6 +262,7 @@ class Rounds:
     confidence: bool = False
     start: str = "warm"
     memory: float = 0.0
+    stop_agreement: float = 0.0
     align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
@@ -268,7 +271,7 @@ class Rounds:
         )
         _require(all(0 <= s < 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1)")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
-        for name, share in {"class_mix": self.class_mix, "soft": self.soft}.items():
+        for name, share in {"class_mix": self.class_mix, "soft": self.soft, "stop_agreement": self.stop_agreement}.items():
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
         _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
         _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")

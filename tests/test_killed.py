@@ -24,7 +24,6 @@ LEVERS = (
     "rounds.rare=0.1",
     "rounds.mask=0.5",
     "rounds.mask_block=8",
-    "rounds.robust=symmetric",
     "rounds.rectify=true",
     "rounds.confidence=true",
     "rounds.memory=0.1",
