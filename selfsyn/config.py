@@ -240,6 +240,9 @@ class Rounds:
     labels the net shall find all the same (Hoyer et al. 2023: 0.7, 64 pixels at 1024 x 512); 0 makes no copy.
     rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
     confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
+    online: from round 0 on, each batch also has as many real images as labelled ones that the training's own average (EMA)
+    labels as it goes, as it sees them unchanged, half the classes of an adapted image laid over each; they count by the share
+    of pixels of which the average is sure (Tranheden et al. 2021, DACS).
     start: 'warm': a round goes on from the net of the round before; 'fresh': from round 1 on it starts with the pretrained
     backbone (Zhang et al. 2021).
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
@@ -260,6 +263,7 @@ class Rounds:
     mask_block: int = 64
     rectify: bool = False
     confidence: bool = False
+    online: bool = False
     start: str = "warm"
     memory: float = 0.0
     stop_agreement: float = 0.0
@@ -284,7 +288,12 @@ class Rounds:
 
     @property
     def looks_at_real(self) -> bool:
-        """Whether a batch also has real images without labels."""
+        """Whether a batch also has real images without labels, whatever for."""
+        return bool(self.bare or self.online)
+
+    @property
+    def bare(self) -> bool:
+        """Whether a term looks at real images that have no label at all."""
         return bool(self.align.wanted or self.memory)
 
     def real_share_of(self, round_: int) -> float:

@@ -49,7 +49,7 @@ def config(tmp_path: Path) -> RunConfig:
 @pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
 def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, stage: str) -> None:
     mixture, _ = mixture_of(Layout(tmp_path), config, stage=stage)
-    assert mixture.parts == {"synthetic": 4} and not mixture.bare
+    assert mixture.parts == {"synthetic": 4} and not mixture.unlabelled
 
 
 def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(config: RunConfig, tmp_path: Path) -> None:

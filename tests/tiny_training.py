@@ -84,9 +84,9 @@ def tiny_mixture(config: RunConfig, **changes: object) -> Mixture:
         pseudo_mix=Mix((4,)),
         real=2,
     )
-    bare = [Shown(number, labelled=False) for number in range(20, 23)]
-    if config.rounds.looks_at_real:
-        plain = replace(plain, bare=bare, bare_mix=Mix((3,)))
+    unlabelled = [Shown(number, labelled=False) for number in range(20, 23)]
+    rounds = config.rounds
+    plain = replace(plain, unlabelled=unlabelled, unlabelled_mix=Mix((3,)), bare=rounds.bare, online=rounds.online)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 

@@ -110,13 +110,15 @@ class BareExample:
 
 class Item(NamedTuple):
     """One image of a batch: (H, W, 3) RGB, (H, W) train ids and how sure of them the teacher was, 0..255; (H, W) bool where
-    they are no teacher's, and sure; its name."""
+    they are no teacher's, and sure; its name. undisturbed: (H, W, 3) what the average net sees of it, which then labels it.
+    """
 
     image: Picture
     label: Picture
     confidence: Picture
     true: NDArray[np.bool_]
     name: str
+    undisturbed: Picture | None = None
 
 
 def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:

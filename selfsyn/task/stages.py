@@ -73,13 +73,13 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
         if not config.rounds.looks_at_real:
             return plain, {}
         bare_frames, digest = sources.real(layout, config)
-        return _with_bare(plain, config, bare_frames), {"real": digest}
+        return _with_unlabelled(plain, config, bare_frames), {"real": digest}
     store = LabelStore(layout.labels(round_))
     real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
     pseudo = [PseudoLabelledExample(frame, store, config.rounds.portion_of(round_)) for frame in real_frames]
     mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config))
-    return _with_bare(mixture, config, real_frames), {"real": digest}
+    return _with_unlabelled(mixture, config, real_frames), {"real": digest}
 
 
 def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, workers: int) -> Mixture:
@@ -103,10 +103,16 @@ def _mask(config: RunConfig) -> Mask | None:
     return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
 
 
-def _with_bare(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
+def _with_unlabelled(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
     if not config.rounds.looks_at_real:
         return mixture
-    return replace(mixture, bare=[BareExample(frame) for frame in frames], bare_mix=mix_of(frames, config.real))
+    return replace(
+        mixture,
+        unlabelled=[BareExample(frame) for frame in frames],
+        unlabelled_mix=mix_of(frames, config.real),
+        bare=config.rounds.bare,
+        online=config.rounds.online,
+    )
 
 
 def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:
