@@ -50,15 +50,19 @@ class Source(DataFolder):
 
     name: tells several sources of a role apart; the layout where it is empty.
     share: how often its frames are drawn, of all sources of the role; 0 for all of them counts every frame alike.
+    border: of a real source, the pixels at the working size whose pseudo-labels never count: top, right, bottom, left. The
+    camera's own car, and what undistortion left (Hoyer et al. 2022: [15, 0, 120, 0] for Cityscapes at 1024 x 512).
     """
 
     name: str = ""
     share: float = 0.0
+    border: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         plain = "/" not in self.called and "__" not in self.called
         _require(plain, f"the source name {self.called!r} becomes part of file names; expected no / and no __ in it")
+        _require(min(self.border) >= 0, f"the border of {self.called} is {self.border}; expected no number below 0")
         _require(self.share >= 0, f"the share of {self.called} is {self.share}; expected at least 0")
 
     @property
@@ -356,8 +360,18 @@ class RunConfig:
         )
         for role in ("synthetic", "real"):
             _check_sources(getattr(self, role), role=role)
+        for source in self.real:
+            _check_border(source, size=self.size)
+        bordered = [source.called for source in self.synthetic if any(source.border)]
+        _require(not bordered, f"synthetic {', '.join(bordered)} has a border; only real sources do: remove it")
         fits = self.adapter.crop <= min(self.size)
         _require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
+
+
+def _check_border(source: Source, *, size: tuple[int, int]) -> None:
+    (width, height), (top, right, bottom, left) = size, source.border
+    fits = left + right < width and top + bottom < height
+    _require(fits, f"the border of {source.called} is {source.border}; expected less than the size {size}")
 
 
 def _check_sources(sources: tuple[Source, ...], *, role: str) -> None:

@@ -12,7 +12,6 @@ from torch import nn
 
 from selfsyn.config import Adapter, Augment, Rounds, RunConfig, Source, Train
 from selfsyn.data.mixing import Mix
-from selfsyn.labels import IGNORE
 from selfsyn.task import train
 from selfsyn.task.mixture import Mixture
 from selfsyn.task.scores import Scores, TaskNet, upsampled
@@ -37,11 +36,10 @@ class TinyNet(TaskNet):
 
 @dataclass(frozen=True)
 class Shown:
-    """An example in memory: class 0 is dark, class 1 bright, and a label can be kept back."""
+    """An example in memory: class 0 is dark, class 1 bright, and the label can be kept back."""
 
     number: int
     labelled: bool = True
-    confidence: int = 255
 
     @property
     def name(self) -> str:
@@ -51,7 +49,7 @@ class Shown:
         rng = np.random.default_rng(self.number)
         label = np.kron(rng.integers(0, 2, (4, 6)), np.ones((8, 8))).astype(np.uint8)
         image = np.repeat((60 + 120 * label + rng.integers(0, 20, label.shape))[..., None], 3, axis=2).astype(np.uint8)
-        return image, label if self.labelled else np.full_like(label, IGNORE)
+        return image, label if self.labelled else np.zeros_like(label)
 
     def read_label(self) -> np.ndarray:
         return self.read()[1]

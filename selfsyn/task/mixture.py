@@ -20,6 +20,7 @@ from selfsyn.data.augment import augmented, class_mixed, disturbed, masked, plac
 from selfsyn.data.mixing import NOTHING, Mix
 from selfsyn.data.sampling import RareClasses
 from selfsyn.errors import InputError
+from selfsyn.labels import IGNORE
 from selfsyn.randomness import generator
 from selfsyn.task.examples import Example, Item
 
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
     true (B, H, W) bool: where the label is no pseudo-label.
     parts: how many images of each kind there are, one kind after another: synthetic, pseudo (real with pseudo-labels),
     masked (the same real ones, changed in another way and partly hidden), online (real, labelled in the step where their
-    label is not true), bare (real without a label).
+    label is neither true nor IGNORE), bare (real without a label).
     undisturbed (N, H, W, 3) uint8: the images of the online part before colours, noise and classes of others came over them.
     """
 
@@ -140,14 +141,16 @@ class Mixture:
 
     def _bare(self, position: int, rng: np.random.Generator) -> Item:
         number, _ = self._drawn(position, mix=self.unlabelled_mix, rare=None, kind="bare")
-        return self._augmented(self.unlabelled[number], rng, wanted=None, true=False)
+        item = self._augmented(self.unlabelled[number], rng, wanted=None, true=False)
+        return item._replace(label=np.full_like(item.label, IGNORE))
 
     def _online(self, position: int, rng: np.random.Generator) -> Item:
         number, _ = self._drawn(position, mix=self.unlabelled_mix, rare=None, kind="online")
         chosen = self.unlabelled[number]
-        seen, nothing = placed(*chosen.read(), size=self.size, augment=self.augment, rng=rng)
-        image, _ = disturbed(seen, nothing, augment=self.augment, rng=rng)
-        item = Item(image, nothing, np.zeros_like(nothing), np.zeros(nothing.shape, dtype=bool), chosen.name)
+        seen, open_ = placed(*chosen.read(), size=self.size, augment=self.augment, rng=rng)
+        # What is cut out of the disturbed image is still labelled: the average sees it.
+        image, _ = disturbed(seen, open_, augment=self.augment, rng=rng)
+        item = Item(image, open_, np.zeros_like(open_), np.zeros(open_.shape, dtype=bool), chosen.name)
         return self._with_classes_laid_over(item, rng)._replace(undisturbed=seen)
 
     def _masked(self, position: int, rng: np.random.Generator) -> Item:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfsyn.config import RunConfig
+from selfsyn.labels import IGNORE
 from selfsyn.task.losses import pixel_weights, segmentation_loss
 from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Batch
 from selfsyn.task.noisy import memory_loss, pseudo_label_loss
@@ -63,7 +64,8 @@ def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: nn
         return Labels(label_BHW, pixel_weights(label_BHW, true_BHW, weights_K=weights_K), true_BHW, confidence_BHW)
     found_BHW, sure_BHW = answer_of(average, _normalised(batch.undisturbed, config, device=device), config)
     place, share = batch.place_of(ONLINE), (sure_BHW >= SURE).float().mean()
-    label_BHW[place] = torch.where(true_BHW[place], label_BHW[place], found_BHW)
+    given_BHW = true_BHW[place] | (label_BHW[place] == IGNORE)
+    label_BHW[place] = torch.where(given_BHW, label_BHW[place], found_BHW)
     confidence_BHW[place] = torch.where(true_BHW[place], confidence_BHW[place], sure_BHW)
     weight_BHW = pixel_weights(label_BHW, true_BHW, weights_K=weights_K)
     weight_BHW[place] = torch.where(true_BHW[place], weight_BHW[place], share)
