@@ -610,7 +610,7 @@ def test_a_process_that_dies_is_said() -> None:
 
 
 def test_a_border_without_pseudo_labels_is_told(tmp_path: Path, run: Path, doctor: Doctor) -> None:
-    assert "border" not in doctor(run).out
+    assert "no pseudo-labels" not in doctor(run).out
     told = doctor(configured(tmp_path, "real.border=[3, 0, 9, 16]", name="other"))
     line = "real cityscapes: no pseudo-labels in the border, top 3, right 0, bottom 9, left 16 of 64x48 pixels: 44% of each image"
     assert told.code == 0 and line in told.out, told.out  # 1 - 48 * 36 / (64 * 48)
