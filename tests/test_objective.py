@@ -111,11 +111,11 @@ def test_masked_copies_are_of_the_same_images_and_keep_their_labels() -> None:
 class Fixed(TinyNet):
     """A net that says class 5, of the left half for sure, and notes what it was shown."""
 
-    def forward(self, image: torch.Tensor) -> Scores:
-        self.shown = image
-        logits = torch.zeros(len(image), 19, *image.shape[2:])
+    def heads(self, image_BCHW: torch.Tensor) -> Scores:
+        self.shown = image_BCHW
+        logits = torch.zeros(len(image_BCHW), 19, *image_BCHW.shape[2:])
         logits[:, 5] = 3.0
-        logits[:, 5, :, : image.shape[3] // 2] = 12.0
+        logits[:, 5, :, : image_BCHW.shape[3] // 2] = 12.0
         return Scores(logits, logits)
 
 
@@ -144,7 +144,7 @@ def test_the_averages_answer_by_hand() -> None:
     logits[0, 4] = np.log(18 * 4)  # odds 4 : 1 together
 
     class Split(TinyNet):
-        def forward(self, image: torch.Tensor) -> Scores:
+        def heads(self, image_BCHW: torch.Tensor) -> Scores:
             return Scores(0.5 * logits, logits)  # half of the auxiliary scores count
 
     label, confidence = answer_of(Split(), torch.zeros(1, 3, 1, 1), config)

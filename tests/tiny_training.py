@@ -14,7 +14,7 @@ from selfsyn.config import Adapter, Augment, Rounds, RunConfig, Source, Train
 from selfsyn.data.mixing import Mix
 from selfsyn.task import train
 from selfsyn.task.mixture import Mixture
-from selfsyn.task.scores import Scores, TaskNet, upsampled
+from selfsyn.task.scores import Scores, TaskNet
 from selfsyn.task.train import Schedule, TrainState, fit
 
 SIZE = (48, 32)
@@ -29,9 +29,9 @@ class TinyNet(TaskNet):
         self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
         self.main, self.auxiliary = nn.Conv2d(8, 19, 1), nn.Conv2d(8, 19, 1)
 
-    def forward(self, image: torch.Tensor) -> Scores:
-        features = self.backbone(image)
-        return upsampled(self.main(features), self.auxiliary(features), like=image)
+    def heads(self, image_BCHW: torch.Tensor) -> Scores:
+        features = self.backbone(image_BCHW)
+        return Scores(self.main(features), self.auxiliary(features))
 
 
 @dataclass(frozen=True)

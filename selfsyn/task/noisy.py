@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfsyn.config import Rounds
 from selfsyn.labels import IGNORE
-from selfsyn.task.scores import Scores, fused
+from selfsyn.task.scores import Scores
 
 REVERSE = -math.log(1e-4)  # what reverse cross-entropy takes for -log 0 (Zhang et al. 2021)
 FORWARD_SHARE = 0.1  # of cross-entropy beside the reverse one (Zhang et al. 2021)
@@ -48,10 +48,11 @@ def divergence(logits_PK: Tensor, other_PK: Tensor) -> Tensor:
 def memory_loss(scores: Scores, *, auxiliary: float) -> Tensor:
     """KL(both || main) + KL(both || auxiliary), mean over pixels: the heads shall agree on images without labels.
 
-    `both` are the fused scores (Zheng & Yang 2020, memory regularization). Gradients flow through all three.
+    `both` are main + `auxiliary` * auxiliary scores (Zheng & Yang 2020, memory regularization). Gradients flow through all.
     """
-    both_PK = rows(fused(scores, auxiliary=auxiliary))
-    return (divergence(both_PK, rows(scores.main)) + divergence(both_PK, rows(scores.auxiliary))).mean()
+    main_PK, auxiliary_PK = rows(scores.main), rows(scores.auxiliary)
+    both_PK = main_PK + auxiliary * auxiliary_PK
+    return (divergence(both_PK, main_PK) + divergence(both_PK, auxiliary_PK)).mean()
 
 
 def pseudo_label_loss(

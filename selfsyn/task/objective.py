@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfsyn.config import RunConfig
 from selfsyn.labels import IGNORE
 from selfsyn.task.losses import pixel_weights, segmentation_loss
 from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Batch
 from selfsyn.task.noisy import memory_loss, pseudo_label_loss
-from selfsyn.task.scores import Scores, TaskNet, fused, normalised
+from selfsyn.task.scores import Scores, TaskNet, normalised
 
 SURE = 0.968  # confidence from which the average counts as sure of a pixel (Tranheden et al. 2021)
 
@@ -38,7 +38,7 @@ class Seen(NamedTuple):
     labels: Labels
 
 
-def seen_by(net: TaskNet, batch: Batch, config: RunConfig, *, weights_K: Tensor, average: nn.Module) -> dict[str, Seen]:
+def seen_by(net: TaskNet, batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet) -> dict[str, Seen]:
     """The batch's parts as the net sees them: one forward for all, so that they share their batch statistics.
 
     weights_K: of the classes.  average: the net that labels the online part.
@@ -52,7 +52,7 @@ def seen_by(net: TaskNet, batch: Batch, config: RunConfig, *, weights_K: Tensor,
     }
 
 
-def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: nn.Module) -> Labels:
+def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet) -> Labels:
     """The batch's labels; where the online part has none, those that `average` gives it.
 
     They weigh as much as the share of the part's pixels of which it is sure (Tranheden et al. 2021, eq. 3).
@@ -73,10 +73,10 @@ def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: nn
 
 
 @torch.no_grad()
-def answer_of(average: nn.Module, images: Tensor, config: RunConfig) -> tuple[Tensor, Tensor]:
+def answer_of(average: TaskNet, images: Tensor, config: RunConfig) -> tuple[Tensor, Tensor]:
     """The teacher's answer as both heads give it together: (B, H, W) int64 train ids and float confidences 0..1."""
-    scores: Scores = average.eval()(images)
-    confidence_BHW, label_BHW = fused(scores, auxiliary=config.task.auxiliary_at_inference).softmax(dim=1).max(dim=1)
+    logits_BKHW = average.eval().fused(images, auxiliary=config.task.auxiliary_at_inference)
+    confidence_BHW, label_BHW = logits_BKHW.float().softmax(dim=1).max(dim=1)
     return label_BHW, confidence_BHW
 
 

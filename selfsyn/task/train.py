@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     rate = learning_rate(state.step, schedule=state.schedule)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    seen = seen_by(state.net, batch, config, weights_K=state.weights_K, average=state.average.module)
+    seen = seen_by(state.net, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
     losses = losses_of(seen, config)
     if state.alignment is not None:
         losses |= state.alignment.fooling(seen[BARE].scores)
