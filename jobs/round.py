@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from jobs.options import bounds_option, device_option, dry_run_option, run_option, workers_option
+from jobs.running import run_phase
 from selfsyn.data import sources
-from selfsyn.flow import Phase, phases
+from selfsyn.flow import phases
 from selfsyn.phase import is_current, open_run
 from selfsyn.progress import say
 
@@ -46,35 +42,5 @@ def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, worke
     for number, phase in enumerate(todo, start=1):
         say(f"phase {number} of {len(todo)}: {phase.name}")
         if not dry_run:
-            _run(root, phase, device=device, workers=workers)
+            run_phase(root, phase, device=device, workers=workers)
     say(f"{root}: done; the report is {layout.report / 'index.html'}")
-
-
-def _run(root: Path, phase: Phase, *, device: str, workers: int | None) -> None:
-    code = _call(
-        [sys.executable, "-m", "jobs", phase.verb, "--run", str(root), *phase.arguments, *_where(phase, device, workers)]
-    )
-    if code:
-        say(f"{phase.name}: exit code {code}; the same command goes on from here")
-        raise SystemExit(code if code > 0 else 128 - code)
-
-
-def _where(phase: Phase, device: str, workers: int | None) -> list[str]:
-    reads = phase.verb in ("world", "train", "adapt", "pseudo-label", "evaluate")
-    return (["--device", device] if phase.computes else []) + (
-        ["--workers", str(workers)] if reads and workers is not None else []
-    )
-
-
-def _call(command_line: Sequence[str]) -> int:
-    """Run a phase and hand SIGTERM on to it, so that it can write its checkpoint."""
-    with subprocess.Popen(command_line) as process:
-
-        def hand_on(number: int, frame: FrameType | None) -> None:
-            process.send_signal(number)
-
-        before = signal.signal(signal.SIGTERM, hand_on)
-        try:
-            return process.wait()
-        finally:
-            signal.signal(signal.SIGTERM, before)

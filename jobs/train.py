@@ -40,8 +40,9 @@ def command(
     from selfsyn.flow import train_phase
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
-    from selfsyn.task.stages import first_net, mixture_of, schedule_of
-    from selfsyn.task.train import HISTORY, WEIGHTS, fit
+    from selfsyn.task.batch_norm import re_estimate, real_batches
+    from selfsyn.task.stages import first_net, mixture_of, schedule_of, statistics_images
+    from selfsyn.task.train import HISTORY, WEIGHTS, fit, write_weights
 
     layout, config = open_run(root)
     stage = stage_of(round_, bound)
@@ -53,12 +54,13 @@ def command(
     require(layout, phase)
     devices.set_deterministic()
     mixture, sources = mixture_of(layout, config, stage=stage)
+    real, digests = statistics_images(layout, config, stage=stage)
     net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
-    started = begin(layout, config, phase, sources=sources, force=force)
+    started = begin(layout, config, phase, sources={**sources, **digests}, force=force)
     if started is None:
         say(f"{phase.name}: already done")
         return
-    fit(
+    state = fit(
         net,
         mixture,
         schedule=schedule,
@@ -67,6 +69,11 @@ def command(
         device=target,
         workers=devices.worker_count(workers),
     )
+    if real:
+        say(f"{phase.name}: batch-norm statistics on {len(real)} real images")
+        images = real_batches(real, config, device=target, workers=devices.worker_count(workers))
+        re_estimate(state.average.module, images, share=config.rounds.statistics)
+        write_weights(state, folder=started.folder)
     outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
     counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
     examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}

@@ -187,25 +187,39 @@ class Train:
 class Rounds:
     """The schedule by round; a round beyond the list takes the last value. A round goes on from the net of the round before.
 
-    steps: updates in each round.  learning_rate: at the start of each round, for the backbone.
-    real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0.
+    steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
+    adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
+    real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
     class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
+    statistics: share of batch-norm statistics re-estimated on the real images that a round's net ends with; 0 keeps its own.
     """
 
-    steps: int = 10_000
-    learning_rate: float = 5e-4
+    steps: int | tuple[int, ...] = 10_000
+    learning_rate: float | tuple[float, ...] = 5e-4
+    adapted: bool = True
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
+    statistics: float = 0.0
 
     def __post_init__(self) -> None:
         _require(
             self.real_share[0] == 0, f"rounds.real_share starts with {self.real_share[0]}; expected 0: round 0 has no teacher"
         )
-        _require(all(0 <= s < 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1)")
+        _require(all(0 <= s <= 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1]")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
         _require(0 <= self.class_mix <= 1, f"rounds.class_mix is {self.class_mix}; expected a share in [0, 1]")
+        _require(0 <= self.statistics <= 1, f"rounds.statistics is {self.statistics}; expected a share in [0, 1]")
+
+    def steps_of(self, round_: int) -> int:
+        """The updates of round `round_`; 0 leaves the net as it was."""
+        return self.steps[min(round_, len(self.steps) - 1)] if isinstance(self.steps, tuple) else self.steps
+
+    def learning_rate_of(self, round_: int) -> float:
+        """The backbone's learning rate at the start of round `round_`."""
+        rate = self.learning_rate
+        return rate[min(round_, len(rate) - 1)] if isinstance(rate, tuple) else rate
 
     def real_share_of(self, round_: int) -> float:
         """The share of real images in a batch of round `round_`."""
@@ -364,7 +378,9 @@ def _build(kind: type, values: Mapping[str, Any], *, prefix: str) -> Any:
 
 def _convert(hint: Any, value: Any, *, name: str) -> Any:
     if isinstance(hint, types.UnionType):
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        lists = [option for option in options if typing.get_origin(option) is tuple and isinstance(value, list | tuple)]
+        hint = (lists or options)[0]
     if dataclasses.is_dataclass(hint):
         _require(isinstance(value, Mapping), f"{name} is {value!r}; expected a table")
         return _build(typing.cast(type, hint), value, prefix=name + ".")

@@ -55,12 +55,12 @@ def stage_before(stage: str) -> str | None:
 def train_phase(config: RunConfig, *, stage: str) -> Phase:
     """Training of one stage: the bounds read data sets, round 0 adapted images, later rounds pseudo-labels too.
 
-    A round goes on from the stage before it.
+    A round goes on from the stage before it. Without `rounds.adapted` the rounds read the synthetic images as they are.
     """
     needs = _data_needs(config)
     before = stage_before(stage)
     if before is not None:
-        needs += (f"{before}/task", "adapted")
+        needs += (f"{before}/task", "adapted") if config.rounds.adapted else (f"{before}/task",)
     if before not in (None, SOURCE_ONLY):
         needs += (f"{stage}/labels",)
     return Phase("train", f"{stage}/task", _stage_arguments(stage), needs)
@@ -110,7 +110,8 @@ def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tupl
     computed only `with_bounds`. Evaluation exists only where the configuration names held-out labels.
     """
     flow = [*world_phase(config), *_stage(config, SOURCE_ONLY)]
-    flow += [fit_adapter_phase(config), adapt_phase(config), *_stage(config, round_stage(0))]
+    flow += [fit_adapter_phase(config), adapt_phase(config)] if config.rounds.adapted else []
+    flow += _stage(config, round_stage(0))
     for round_ in range(1, rounds + 1):
         flow += [pseudo_label_phase(config, round_=round_), *_stage(config, round_stage(round_))]
     if with_bounds:

@@ -40,14 +40,16 @@ def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
         return Schedule(steps=train.steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
     if stage == ORACLE:
         return Schedule(steps=train.oracle_steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
-    return Schedule(steps=rounds.steps, learning_rate=rounds.learning_rate, warmup_steps=train.warmup_steps)
+    round_ = int(stage.removeprefix("round-"))
+    steps, rate = rounds.steps_of(round_), rounds.learning_rate_of(round_)
+    return Schedule(steps=steps, learning_rate=rate, warmup_steps=train.warmup_steps)
 
 
 def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixture, dict[str, str]]:
     """The training mixture of a stage, and the digests of the data sets that it reads.
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
-    round-K: adapted images and the pseudo-labelled real images of label store K.
+    round-K: adapted images and the pseudo-labelled real images of label store K. See `rounds.adapted`.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
@@ -55,17 +57,32 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
         return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
-    adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
-    mix = mix_of(adapted, config.synthetic)
+    frames, digests = _rounds_synthetic(layout, config)
+    plain = _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic))
     round_ = int(stage.removeprefix("round-"))
     if round_ == 0:
-        return _mixture(config, stage, adapted, mix=mix), {}
+        return plain, digests
     store = LabelStore(layout.labels(round_))
     real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
-    plain = _mixture(config, stage, adapted, mix=mix)
     pseudo = [PseudoLabelledExample(frame, store, config.rounds.portion_of(round_)) for frame in real_frames]
-    return replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real), {"real": digest}
+    return replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real), {**digests, "real": digest}
+
+
+def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], dict[str, str]]:
+    """The synthetic frames that the rounds learn from, adapted or as they are, and the digests of the data sets read."""
+    if not config.rounds.adapted:
+        frames, digest = sources.synthetic(layout, config)
+        return frames, {"synthetic": digest}
+    return by_source(labelled(layout.adapted, layout="adapted"), config.synthetic), {}
+
+
+def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
+    """The real images on which the stage's net re-estimates its batch-norm statistics, and their digest; none for a bound."""
+    if not config.rounds.statistics or stage in (SOURCE_ONLY, ORACLE):
+        return [], {}
+    frames, digest = sources.real(layout, config)
+    return frames, {"real": digest}
 
 
 def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:

@@ -124,7 +124,9 @@ def fit(
         if state.step % every == 0 or state.step == schedule.steps or stopping.requested:
             _save(state, config=config, folder=folder)
             stopping.exit_if_requested()
-    _write_results(state, folder=folder)
+    if not schedule.steps:
+        _save(state, config=config, folder=folder)
+    write_weights(state, folder=folder)
     return state
 
 
@@ -150,7 +152,8 @@ def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
 
 
-def _write_results(state: TrainState, *, folder: Path) -> None:
+def write_weights(state: TrainState, *, folder: Path) -> None:
+    """Write the averaged net as weights.safetensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.average.module.state_dict().items()}
     write_atomic(folder / WEIGHTS, to_safetensors(tensors))
 
