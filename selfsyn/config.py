@@ -184,8 +184,44 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Align:
+    """Adversarial alignment of the task net's answers on real images with those on adapted ones. All three zero: none.
+
+    main, auxiliary: weights of the terms on each head's class probabilities (Tsai et al. 2018: 0.001 and 0.0002; with
+    least squares 0.01 on the main head alone).  features: on the main head's scores pixel by pixel (Hoffman et al. 2018: 0.1).
+    gate: a term counts only while its discriminator was right more often than that in its last 100 updates (Hoffman et al.
+    2018: 0.6); 0 is always.  learning_rate, channels: of the discriminators.
+    """
+
+    main: float = 0.0
+    auxiliary: float = 0.0
+    features: float = 0.0
+    gate: float = 0.0
+    least_squares: bool = False
+    learning_rate: float = 1e-4
+    channels: int = 64
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            _require(weight >= 0, f"rounds.align.{name} is {weight}; expected at least 0")
+        _require(0 <= self.gate < 1, f"rounds.align.gate is {self.gate}; expected a share in [0, 1)")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term, by name."""
+        return {"main": self.main, "auxiliary": self.auxiliary, "features": self.features}
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The terms that count."""
+        return tuple(name for name, weight in self.weights.items() if weight)
+
+
+@dataclass(frozen=True)
 class Rounds:
     """The schedule by round; a round beyond the list takes the last value. A round goes on from the net of the round before.
+
+    All that it says concerns the rounds alone: the bounds (source-only, oracle) never see a real image without its label.
 
     steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
@@ -193,6 +229,7 @@ class Rounds:
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
     class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
     statistics: share of batch-norm statistics re-estimated on the real images that a round's net ends with; 0 keeps its own.
+    align: from round 0 on, each batch also has as many real images without labels as labelled ones.
     """
 
     steps: int | tuple[int, ...] = 10_000
@@ -202,6 +239,7 @@ class Rounds:
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
     statistics: float = 0.0
+    align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
         _require(
@@ -220,6 +258,11 @@ class Rounds:
         """The backbone's learning rate at the start of round `round_`."""
         rate = self.learning_rate
         return rate[min(round_, len(rate) - 1)] if isinstance(rate, tuple) else rate
+
+    @property
+    def looks_at_real(self) -> bool:
+        """Whether a batch also has real images without labels."""
+        return bool(self.align.wanted)
 
     def real_share_of(self, round_: int) -> float:
         """The share of real images in a batch of round `round_`."""

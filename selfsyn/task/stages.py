@@ -16,7 +16,8 @@ from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
-from selfsyn.task.examples import LabelledExample, Mixture, PseudoLabelledExample
+from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample
+from selfsyn.task.mixture import Mixture
 from selfsyn.task.train import WEIGHTS, Schedule
 
 
@@ -49,7 +50,8 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     """The training mixture of a stage, and the digests of the data sets that it reads.
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
-    round-K: adapted images and the pseudo-labelled real images of label store K. See `rounds.adapted`.
+    round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
@@ -61,12 +63,16 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     plain = _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic))
     round_ = int(stage.removeprefix("round-"))
     if round_ == 0:
-        return plain, digests
+        if not config.rounds.looks_at_real:
+            return plain, digests
+        bare_frames, digest = sources.real(layout, config)
+        return _with_bare(plain, config, bare_frames), {**digests, "real": digest}
     store = LabelStore(layout.labels(round_))
     real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
     pseudo = [PseudoLabelledExample(frame, store, config.rounds.portion_of(round_)) for frame in real_frames]
-    return replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real), {**digests, "real": digest}
+    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real)
+    return _with_bare(mixture, config, real_frames), {**digests, "real": digest}
 
 
 def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], dict[str, str]]:
@@ -83,6 +89,12 @@ def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple
         return [], {}
     frames, digest = sources.real(layout, config)
     return frames, {"real": digest}
+
+
+def _with_bare(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
+    if not config.rounds.looks_at_real or mixture.real == mixture.batch:  # without synthetic images there is nothing to align
+        return mixture
+    return replace(mixture, bare=[BareExample(frame) for frame in frames], bare_mix=mix_of(frames, config.real))
 
 
 def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:

@@ -22,9 +22,11 @@ from selfsyn.labels import colourise
 from selfsyn.progress import say, track
 from selfsyn.randomness import torch_seed
 from selfsyn.stopping import Stopping
-from selfsyn.task.examples import Batch, Mixture, batches, label_counts
+from selfsyn.task.alignment import Alignment
+from selfsyn.task.examples import label_counts
 from selfsyn.task.losses import class_weights
-from selfsyn.task.objective import losses_of, total_of
+from selfsyn.task.mixture import BARE, SYNTHETIC, Batch, Mixture, batches
+from selfsyn.task.objective import losses_of, seen_by, total_of
 from selfsyn.task.scores import TaskNet
 
 CHECKPOINT = "checkpoint.pt"
@@ -53,6 +55,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     weights_K: Tensor
+    alignment: Alignment | None = None
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -82,7 +85,10 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     rate = learning_rate(state.step, schedule=state.schedule)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    losses = losses_of(state.net, batch, config, weights_K=state.weights_K)
+    seen = seen_by(state.net, batch, config, weights_K=state.weights_K)
+    losses = losses_of(seen, config)
+    if state.alignment is not None:
+        losses |= state.alignment.fooling(seen[BARE].scores)
     total = total_of(losses, batch, config)
     terms = {name: float(value.detach()) for name, value in {**losses, "loss": total}.items()}
     _refuse_non_finite(terms, step=state.step, names=batch.names)
@@ -90,6 +96,9 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     total.backward()
     state.optimizer.step()
     state.average.update_parameters(state.net)
+    if state.alignment is not None:
+        progress = state.step / state.schedule.steps
+        terms |= state.alignment.learn(seen[SYNTHETIC].scores, seen[BARE].scores, progress=progress)
     state.step += 1
     return {**terms, "learning_rate": rate}
 
@@ -136,11 +145,16 @@ def _resumed(
     counts = label_counts(mixture.labelled)
     weights_K = class_weights(counts, power=config.train.class_weight_power)
     state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device)
+    if mixture.bare and config.rounds.align.wanted:
+        torch.manual_seed(torch_seed(config.seed, f"{mixture.purpose} discriminators"))
+        state.alignment = Alignment(config.rounds.align, device=device)
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
     if saved is not None:
         state.net.load_state_dict(saved["net"])
         state.average.load_state_dict(saved["average"])
         state.optimizer.load_state_dict(saved["optimizer"])
+        if state.alignment is not None:
+            state.alignment.load_state_dict(saved["alignment"])
         state.step, state.history = saved["step"], saved["history"]
         say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
     return state
@@ -148,6 +162,8 @@ def _resumed(
 
 def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
     parts: dict[str, Any] = {name: getattr(state, name).state_dict() for name in ("net", "average", "optimizer")}
+    if state.alignment is not None:
+        parts["alignment"] = state.alignment.state_dict()
     checkpoint.save(folder / CHECKPOINT, {**parts, "step": state.step, "history": state.history}, configuration=to_toml(config))
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
 

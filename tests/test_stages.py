@@ -1,0 +1,58 @@
+"""What each stage learns from: the bounds never see a real image without its label, the rounds as many as they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from official_files import cityscapes_frame, gta5_frame
+
+from selfsyn.config import Adapter, Align, Rounds, RunConfig, Source, Train
+from selfsyn.files import write_atomic
+from selfsyn.images import encode_png
+from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.task.stages import mixture_of
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    """Three frames in each role, at the size of the nets."""
+    for number in range(1, 4):
+        gta5_frame(tmp_path / "gta", number, np.full((32, 48), 7), rng=RNG)
+        cityscapes_frame(tmp_path / "city", "train", f"ulm_{number:06d}_000019", np.full((32, 48), 7), rng=RNG)
+        for folder, shape in (("images", (32, 48, 3)), ("labels", (32, 48))):
+            write_atomic(tmp_path / f"adapted/{folder}/{number:05d}.png", encode_png(np.zeros(shape, dtype=np.uint8)))
+    return RunConfig(
+        "test",
+        0,
+        (48, 32),
+        synthetic=(Source("gta5", "gta"),),
+        real=(Source("cityscapes", "city"),),
+        adapter=Adapter(crop=32),
+        train=Train(batch=4),
+        rounds=Rounds(align=Align(main=0.001)),
+    )
+
+
+@pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
+def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, stage: str) -> None:
+    mixture, _ = mixture_of(Layout(tmp_path), config, stage=stage)
+    assert mixture.parts == {"synthetic": 4} and not mixture.bare
+
+
+def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(config: RunConfig, tmp_path: Path) -> None:
+    mixture, inputs = mixture_of(Layout(tmp_path), config, stage="round-0")
+    batch = mixture.read_batch(0)
+    assert batch.parts == {"synthetic": 4, "bare": 4}
+    assert list(inputs) == ["real"]
+    assert all("leftImg8bit" in name for name in batch.names[4:])
+    assert bool((batch.labels[4:] == 255).all()) and not bool(batch.true[4:].any())
+
+
+def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_path: Path) -> None:
+    mixture, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
+    assert mixture.parts == {"synthetic": 4} and inputs == {}
