@@ -219,11 +219,12 @@ class Align:
 
 @dataclass(frozen=True)
 class Rounds:
-    """The schedule by round; a round beyond the list takes the last value. A round goes on from the net of the round before.
+    """The schedule by round; a round beyond the list takes the last value.
 
     All that it says concerns the rounds alone: the bounds (source-only, oracle) never see a real image without its label.
 
     steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
+    start: 'warm': a round goes on from the net of the round before; 'fresh': from the pretrained backbone; or a list by round.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
@@ -234,6 +235,7 @@ class Rounds:
 
     steps: int | tuple[int, ...] = 10_000
     learning_rate: float | tuple[float, ...] = 5e-4
+    start: str | tuple[str, ...] = "warm"
     adapted: bool = True
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
@@ -248,11 +250,17 @@ class Rounds:
         _require(all(0 <= s <= 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1]")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
         _require(0 <= self.class_mix <= 1, f"rounds.class_mix is {self.class_mix}; expected a share in [0, 1]")
+        starts = set(self.start) if isinstance(self.start, tuple) else {self.start}
+        _require(starts <= {"warm", "fresh"}, f"rounds.start is {self.start!r}; expected 'warm' or 'fresh', or a list of them")
         _require(0 <= self.statistics <= 1, f"rounds.statistics is {self.statistics}; expected a share in [0, 1]")
 
     def steps_of(self, round_: int) -> int:
         """The updates of round `round_`; 0 leaves the net as it was."""
         return self.steps[min(round_, len(self.steps) - 1)] if isinstance(self.steps, tuple) else self.steps
+
+    def start_of(self, round_: int) -> str:
+        """'warm' or 'fresh': where the net of round `round_` comes from."""
+        return self.start[min(round_, len(self.start) - 1)] if isinstance(self.start, tuple) else self.start
 
     def learning_rate_of(self, round_: int) -> float:
         """The backbone's learning rate at the start of round `round_`."""

@@ -50,7 +50,8 @@ def cost(config: RunConfig, flow: Sequence[Phase], *, stage: str) -> Cost:
     updates = sum(steps_of(config, one) for one in own)
     labelled = steps_of(config, ORACLE) * config.train.batch if ORACLE in own else 0
     synthetic = updates * config.train.batch - pseudo - labelled
-    return Cost(updates, synthetic, pseudo, 0, labelled, sum(steps_of(config, one) for one in all_ if one not in own))
+    bare = sum(steps_of(config, one) * _bare_in_batch(config, one) for one in own)
+    return Cost(updates, synthetic, pseudo, bare, labelled, sum(steps_of(config, one) for one in all_ if one not in own))
 
 
 def needed(flow: Sequence[Phase], *, goal: str, beyond: Sequence[str] = ()) -> tuple[Phase, ...]:
@@ -61,6 +62,13 @@ def needed(flow: Sequence[Phase], *, goal: str, beyond: Sequence[str] = ()) -> t
             kept.append(phase)
             wanted |= set(phase.needs) - set(beyond)
     return tuple(reversed(kept))
+
+
+def _bare_in_batch(config: RunConfig, stage: str) -> int:
+    """Real images without labels that a batch has besides: as many as synthetic ones, where the rounds look at them."""
+    if stage in (SOURCE_ONLY, ORACLE) or not config.rounds.looks_at_real:
+        return 0
+    return config.train.batch - _real_in_batch(config, stage)
 
 
 def _real_in_batch(config: RunConfig, stage: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from selfsyn.config import Augment, RunConfig
+from selfsyn.config import Align, Augment, RunConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ LEVERS = (
     _rounds("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", real_share=(0.0,)),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
     _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", class_mix=0.0),
+    _rounds("alignment", "alignment", "no discriminator looks at answers on real images", align=Align()),
+    _rounds("warm-start", "the warm start", "every round begins from the pretrained backbone", start="fresh"),
+    _rounds("fresh-start", "the fresh start", "every round goes on from the one before", start="warm"),
     _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", statistics=0.0),
     _train("class-weights", "class weights", "every class weighs alike", class_weight_power=0.0),
     _train("augmentation", "augmentation", "images are trained on as they are", augment=NO_AUGMENT),

@@ -81,7 +81,9 @@ def headline(lines: Sequence[Line]) -> str:
         parts.append(f"{signed(found[0])} against source-only")
     if source is not None and oracle is not None:
         share, _ = gap_share(ours.mious, source=source.mious, oracle=oracle.mious)
-        parts.append("no gap to the oracle" if share is None else f"{percent(share)} of the gap to the oracle")
+        parts.append(
+            "no gap between source-only and the oracle" if share is None else f"{percent(share)} of the gap to the oracle"
+        )
     return ", ".join(parts + _against_best_rival(ours, lines)) + "."
 
 

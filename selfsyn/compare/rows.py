@@ -10,19 +10,20 @@ from dataclasses import dataclass, replace
 
 from selfsyn.compare.budget import budget
 from selfsyn.compare.levers import LEVERS
-from selfsyn.config import Rounds, RunConfig
+from selfsyn.config import Align, Rounds, RunConfig
 from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
 
 OURS = "ours"
 WITHOUT = "without-"
+MULTI_LEVEL = Align(main=0.001, auxiliary=0.0002)  # of Tsai et al. 2018
 
 
 @dataclass(frozen=True)
 class Row:
     """A row of the table.
 
-    settings: (the run's configuration, its last round) -> the row's.  stage: its last round -> the stage that is scored.
-    last_round: how many rounds its flow has, of the run's.
+    words: what it learns from.  settings: (the run's configuration, its last round) -> the row's.
+    stage: the run's last round -> the stage that is scored.
     """
 
     name: str
@@ -46,6 +47,20 @@ def _adabn(config: RunConfig, rounds: int) -> RunConfig:
     return replace(_source_only(config, rounds), rounds=Rounds(steps=0, adapted=False, statistics=1.0))
 
 
+def _rival(config: RunConfig, rounds: int, plan: Rounds) -> RunConfig:
+    """One training from the pretrained backbone with the whole budget, at the rate at which source-only begins."""
+    one = replace(plan, steps=budget(config, rounds=rounds), learning_rate=config.train.learning_rate, start="fresh")
+    return replace(config, rounds=one)
+
+
+def _cycada(config: RunConfig, rounds: int) -> RunConfig:
+    return _rival(config, rounds, Rounds(align=Align(features=0.1, gate=0.6)))
+
+
+def _adaptsegnet(config: RunConfig, rounds: int) -> RunConfig:
+    return _rival(config, rounds, Rounds(adapted=False, align=MULTI_LEVEL))
+
+
 def _ours(config: RunConfig, rounds: int) -> RunConfig:
     return config
 
@@ -54,14 +69,32 @@ def _oracle(config: RunConfig, rounds: int) -> RunConfig:
     return replace(config, train=replace(config.train, oracle_steps=budget(config, rounds=rounds)))
 
 
+def _only_round(rounds: int) -> str:
+    return round_stage(0)
+
+
 ROWS = (
     Row("source-only", "source-only", "synthetic images as they are", _source_only, lambda last: SOURCE_ONLY),
     Row(
         "adabn",
-        "source-only, batch norm re-estimated",
-        "the source-only net; the statistics of its batch norms are those of the unlabelled real images (Li et al. 2016)",
+        "source-only + AdaBN",
+        "the source-only net with the batch-norm statistics of the unlabelled real images (Li et al. 2016)",
         _adabn,
-        lambda last: round_stage(0),
+        _only_round,
+    ),
+    Row(
+        "cycada",
+        "CyCADA",
+        "adapted images, and the scores on real images aligned with theirs, gated by accuracy (Hoffman et al. 2018)",
+        _cycada,
+        _only_round,
+    ),
+    Row(
+        "adaptsegnet",
+        "AdaptSegNet",
+        "synthetic images as they are, and the answers of both heads on real images aligned with theirs (Tsai et al. 2018)",
+        _adaptsegnet,
+        _only_round,
     ),
     Row(OURS, "ours", "the run's own rounds", _ours, round_stage),
     Row("oracle", "oracle", "the real images with their labels: a bound, no method", _oracle, lambda last: ORACLE),

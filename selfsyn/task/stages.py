@@ -27,7 +27,7 @@ def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
     A checkpoint of the stage's own goes before both; `fit` looks for it. InputError when the weights cannot be had.
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {stage}"))
-    before = stage_before(stage)
+    before = stage_before(config, stage=stage)
     net = build(config.task, pretrained=before is None)
     if before is not None:
         load_weights(net, layout.task(before) / WEIGHTS)
