@@ -41,7 +41,7 @@ def command(
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
     from selfsyn.task.batch_norm import re_estimate, real_batches
-    from selfsyn.task.stages import first_net, mixture_of, schedule_of, statistics_images
+    from selfsyn.task.stages import first_net, mixture_of, schedule_of, statistics_images, with_rare_classes
     from selfsyn.task.train import HISTORY, WEIGHTS, fit, write_weights
 
     layout, config = open_run(root)
@@ -60,6 +60,7 @@ def command(
     if started is None:
         say(f"{phase.name}: already done")
         return
+    mixture = with_rare_classes(mixture, config, folder=started.folder, workers=devices.worker_count(workers))
     state = fit(
         net,
         mixture,

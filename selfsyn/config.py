@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfsyn.errors import InputError
 from selfsyn.labels import TRAIN_ID_OF_LABEL_ID, overlaid, protocol
+
+V = TypeVar("V", int, float, str)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -166,6 +168,8 @@ class Train:
 
     steps: of the source-only training, where everything starts.  oracle_steps: of the oracle bound; as many as the last
     round has had in total make a fair bound.  The rounds' own steps are in Rounds.
+    rare: temperature at which labelled frames are drawn by the rarity of a class that they show, cropped so that they show
+    it (Hoyer et al. 2022: 0.01); 0 draws every frame alike.
     """
 
     steps: int = 40_000
@@ -179,8 +183,12 @@ class Train:
     auxiliary: float = 0.4
     class_weight_power: float = 0.5  # weight of a class ~ share ** -power, at most 10; 0 weighs all alike
     pseudo_label: float = 1.0  # weight of the loss on pseudo-labelled pixels
+    rare: float = 0.0
     checkpoint_every: int = 500
     augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        _require(self.rare >= 0, f"train.rare is {self.rare}; expected a temperature above 0, or 0 for none")
 
 
 @dataclass(frozen=True)
@@ -224,13 +232,20 @@ class Rounds:
     All that it says concerns the rounds alone: the bounds (source-only, oracle) never see a real image without its label.
 
     steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
-    start: 'warm': a round goes on from the net of the round before; 'fresh': from the pretrained backbone; or a list by round.
+    start: 'warm': a round goes on from the net of the round before; 'fresh': rounds 1, 2, ... begin with the pretrained backbone
+    again; a list says it by round, of round 0 too, which otherwise goes on from source-only.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
     class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
     statistics: share of batch-norm statistics re-estimated on the real images that a round's net ends with; 0 keeps its own.
-    align: from round 0 on, each batch also has as many real images without labels as labelled ones.
+    rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
+    robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
+    2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
+    rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
+    confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
+    memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
+    align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
 
     steps: int | tuple[int, ...] = 10_000
@@ -241,6 +256,12 @@ class Rounds:
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
     statistics: float = 0.0
+    rare: float = 0.0
+    robust: str = ""
+    soft: float = 0.0
+    rectify: bool = False
+    confidence: bool = False
+    memory: float = 0.0
     align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
@@ -249,36 +270,47 @@ class Rounds:
         )
         _require(all(0 <= s <= 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1]")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
-        _require(0 <= self.class_mix <= 1, f"rounds.class_mix is {self.class_mix}; expected a share in [0, 1]")
+        for name, share in {"class_mix": self.class_mix, "soft": self.soft, "statistics": self.statistics}.items():
+            _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
         starts = set(self.start) if isinstance(self.start, tuple) else {self.start}
         _require(starts <= {"warm", "fresh"}, f"rounds.start is {self.start!r}; expected 'warm' or 'fresh', or a list of them")
-        _require(0 <= self.statistics <= 1, f"rounds.statistics is {self.statistics}; expected a share in [0, 1]")
+        known = ("", "symmetric", "generalised")
+        _require(self.robust in known, f"rounds.robust is {self.robust!r}; expected '', 'symmetric' or 'generalised'")
+        _require(not (self.robust and self.soft), "rounds.robust and rounds.soft are both set; expected one of them")
+        for name, value in {"memory": self.memory, "rare": self.rare}.items():
+            _require(value >= 0, f"rounds.{name} is {value}; expected at least 0")
 
     def steps_of(self, round_: int) -> int:
         """The updates of round `round_`; 0 leaves the net as it was."""
-        return self.steps[min(round_, len(self.steps) - 1)] if isinstance(self.steps, tuple) else self.steps
-
-    def start_of(self, round_: int) -> str:
-        """'warm' or 'fresh': where the net of round `round_` comes from."""
-        return self.start[min(round_, len(self.start) - 1)] if isinstance(self.start, tuple) else self.start
+        return _by_round(self.steps, round_)
 
     def learning_rate_of(self, round_: int) -> float:
         """The backbone's learning rate at the start of round `round_`."""
-        rate = self.learning_rate
-        return rate[min(round_, len(rate) - 1)] if isinstance(rate, tuple) else rate
+        return _by_round(self.learning_rate, round_)
+
+    def start_of(self, round_: int) -> str:
+        """'warm' or 'fresh': where the net of round `round_` comes from. One word is about rounds 1, 2, ... alone."""
+        if round_ == 0 and not isinstance(self.start, tuple):
+            return "warm"
+        return _by_round(self.start, round_)
 
     @property
     def looks_at_real(self) -> bool:
         """Whether a batch also has real images without labels."""
-        return bool(self.align.wanted)
+        return bool(self.align.wanted or self.memory)
 
     def real_share_of(self, round_: int) -> float:
         """The share of real images in a batch of round `round_`."""
-        return self.real_share[min(round_, len(self.real_share) - 1)]
+        return _by_round(self.real_share, round_)
 
     def portion_of(self, round_: int) -> float:
         """The portion of pseudo-labels that count in round `round_` (1, 2, ...)."""
-        return self.portion[min(round_ - 1, len(self.portion) - 1)]
+        return _by_round(self.portion, round_ - 1)
+
+
+def _by_round(value: V | tuple[V, ...], round_: int) -> V:
+    """One value for every round, or the list's; a round beyond the list takes the last."""
+    return value[min(round_, len(value) - 1)] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)

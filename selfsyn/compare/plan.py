@@ -79,7 +79,7 @@ def entry(layout: Layout, config: RunConfig, *, row: Row, net: str, seed: int, r
     root = layout.root / FOLDER / net / row.name / f"seed-{seed}"
     own = row.settings(based(layout, config, net=net, seed=seed, root=root), rounds)
     stage = row.stage(rounds)
-    flow = phases(own, rounds=rounds, with_bounds=True)
+    flow = phases(own, rounds=max(1, rounds), with_bounds=True)  # Seg-Uncertainty has two stages, whatever ours has
     return Entry(net, row, seed, root, own, stage, needed(flow, goal=f"{stage}/evaluation"))
 
 

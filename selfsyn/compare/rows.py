@@ -15,6 +15,7 @@ from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
 
 OURS = "ours"
 WITHOUT = "without-"
+MEMORY = 0.1  # of Zheng & Yang 2020
 MULTI_LEVEL = Align(main=0.001, auxiliary=0.0002)  # of Tsai et al. 2018
 
 
@@ -49,7 +50,7 @@ def _adabn(config: RunConfig, rounds: int) -> RunConfig:
 
 def _rival(config: RunConfig, rounds: int, plan: Rounds) -> RunConfig:
     """One training from the pretrained backbone with the whole budget, at the rate at which source-only begins."""
-    one = replace(plan, steps=budget(config, rounds=rounds), learning_rate=config.train.learning_rate, start="fresh")
+    one = replace(plan, steps=budget(config, rounds=rounds), learning_rate=config.train.learning_rate, start=("fresh",))
     return replace(config, rounds=one)
 
 
@@ -59,6 +60,18 @@ def _cycada(config: RunConfig, rounds: int) -> RunConfig:
 
 def _adaptsegnet(config: RunConfig, rounds: int) -> RunConfig:
     return _rival(config, rounds, Rounds(adapted=False, align=MULTI_LEVEL))
+
+
+def _mrnet(config: RunConfig, rounds: int) -> RunConfig:
+    return _rival(config, rounds, Rounds(adapted=False, align=MULTI_LEVEL, memory=MEMORY))
+
+
+def _seg_uncertainty(config: RunConfig, rounds: int) -> RunConfig:
+    # Half of the budget for each stage, as in the paper; every pseudo-label counts, and none of the synthetic images.
+    whole = budget(config, rounds=rounds)
+    first = Rounds(adapted=False, align=MULTI_LEVEL, memory=MEMORY, rectify=True, real_share=(0.0, 1.0), portion=(1.0,))
+    steps, rates = (whole - whole // 2, whole // 2), (config.train.learning_rate, config.rounds.learning_rate_of(1))
+    return replace(config, rounds=replace(first, steps=steps, learning_rate=rates, start=("fresh", "warm")))
 
 
 def _ours(config: RunConfig, rounds: int) -> RunConfig:
@@ -95,6 +108,20 @@ ROWS = (
         "synthetic images as they are, and the answers of both heads on real images aligned with theirs (Tsai et al. 2018)",
         _adaptsegnet,
         _only_round,
+    ),
+    Row(
+        "mrnet",
+        "Seg-Uncertainty, stage 1",
+        "as AdaptSegNet, and the two heads agree on real images (MRNet: Zheng & Yang 2020)",
+        _mrnet,
+        _only_round,
+    ),
+    Row(
+        "seg-uncertainty",
+        "Seg-Uncertainty, both stages",
+        "half of the budget as stage 1, half on its pseudo-labels alone, with the rectified loss (Zheng & Yang 2021)",
+        _seg_uncertainty,
+        lambda last: round_stage(1),
     ),
     Row(OURS, "ours", "the run's own rounds", _ours, round_stage),
     Row("oracle", "oracle", "the real images with their labels: a bound, no method", _oracle, lambda last: ORACLE),

@@ -29,6 +29,7 @@ READ = {
     "pseudo-label": ("teacher.",),
     "evaluate": ("teacher.", "rounds.portion"),  # the portion is what its calibration reports on
 }
+OF_PSEUDO_LABELS = ("class_mix", "rare", "robust", "soft", "rectify", "confidence")  # what acts on them alone
 
 
 def fingerprint(entry: Entry, phase: Phase) -> str:
@@ -67,9 +68,11 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
 
 
 def _of_round(rounds: Rounds, round_: int) -> Rounds:
-    one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rounds.learning_rate_of(round_))
+    rate, start = rounds.learning_rate_of(round_), (rounds.start_of(round_),)
+    one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rate, start=start)
     if round_ == 0:  # it has no pseudo-labels
-        return replace(one, real_share=(0.0,), portion=(1.0,), class_mix=0.0)
+        plain = {name: getattr(Rounds(), name) for name in OF_PSEUDO_LABELS}
+        return replace(one, real_share=(0.0,), portion=(1.0,), **plain)
     return replace(one, real_share=(0.0, rounds.real_share_of(round_)), portion=(rounds.portion_of(round_),))
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.ahead import ahead
 from selfsyn.data.frames import Frame, LabelledFrame
+from selfsyn.data.sampling import pixels_by_class
+from selfsyn.files import write_atomic
 from selfsyn.images import read_image
 from selfsyn.labels import IGNORE
-from selfsyn.pseudo_labels import LabelStore
+from selfsyn.pseudo_labels import LabelStore, select
 
 Picture = NDArray[np.uint8]
 
@@ -26,7 +32,10 @@ class Example(Protocol):
         ...
 
     def read(self) -> tuple[Picture, Picture]:
-        """-> (H, W, 3) RGB and (H, W) train ids as they are on disk; the two may differ in size, not in what they show."""
+        """-> (H, W, 3) RGB and (H, W) train ids as they are on disk; the two may differ in size, not in what they show.
+
+        A label that a teacher gave is (H, W, 2): train ids, and confidences 0..255.
+        """
         ...
 
     def read_label(self) -> Picture:
@@ -69,7 +78,9 @@ class PseudoLabelledExample:
 
     def read(self) -> tuple[Picture, Picture]:
         """See Example."""
-        return read_image(self.frame.image), self.read_label()
+        label, confidence = self.store.maps(self.frame.name)
+        chosen = select(label, confidence, thresholds=self.store.thresholds(portion=self.portion))
+        return read_image(self.frame.image), np.stack([chosen, confidence], axis=2)
 
     def read_label(self) -> Picture:
         """See Example."""
@@ -98,12 +109,30 @@ class BareExample:
 
 
 class Item(NamedTuple):
-    """One image of a batch: (H, W, 3) RGB, (H, W) train ids, (H, W) bool where they are no pseudo-label, and its name."""
+    """One image of a batch: (H, W, 3) RGB, (H, W) train ids and how sure of them the teacher was, 0..255; (H, W) bool where
+    they are no teacher's, and sure; its name."""
 
     image: Picture
     label: Picture
+    confidence: Picture
     true: NDArray[np.bool_]
     name: str
+
+
+def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:
+    """(N, 20) pixels by class of each example; see pixels_by_class. Counted once and kept in `file`, which is a .npy."""
+    if not file.exists():
+        with ThreadPoolExecutor(max(1, workers)) as threads:
+            rows = ahead(lambda example: pixels_by_class(example.read_label()), examples, threads=threads, most=4 * workers)
+            _write_array(file, np.stack(list(rows)))
+    counts: NDArray[np.int64] = np.load(file)
+    return counts
+
+
+def _write_array(file: Path, array: NDArray[np.int64]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_atomic(file, buffer.getvalue())
 
 
 def label_counts(examples: Sequence[Example], *, most: int = 500) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from selfsyn.ahead import ahead
 from selfsyn.config import Augment
 from selfsyn.data.augment import augmented, class_mixed
 from selfsyn.data.mixing import NOTHING, Mix
+from selfsyn.data.sampling import RareClasses
 from selfsyn.errors import InputError
 from selfsyn.randomness import generator
 from selfsyn.task.examples import Example, Item, Picture
@@ -29,6 +30,7 @@ SYNTHETIC, PSEUDO, BARE = "synthetic", "pseudo", "bare"
 class Batch(NamedTuple):
     """images (B, H, W, 3) uint8, labels (B, H, W) uint8, names (B).
 
+    confidences (B, H, W) uint8: the teacher's, 255 where the label is not the teacher's.
     true (B, H, W) bool: where the label is no pseudo-label.
     parts: how many images of each kind there are, one kind after another: synthetic, pseudo (real with pseudo-labels),
     bare (real without a label).
@@ -36,6 +38,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     labels: Tensor
+    confidences: Tensor
     true: Tensor
     names: list[str]
     parts: Mapping[str, int]
@@ -48,6 +51,7 @@ class Mixture:
     labelled: frames with their own labels.  pseudo: pseudo-labelled frames; `real` of each batch's images are such.
     bare: real images alone; where there are any, each batch also has as many of them as of labelled frames.
     labelled_mix, pseudo_mix, bare_mix: which of them stands at which position.
+    labelled_rare, pseudo_rare: how they are drawn instead, by class, where rare classes shall come more often.
     class_mix: the share of the pseudo-labelled over which half the classes of a labelled frame are laid.
     """
 
@@ -64,6 +68,8 @@ class Mixture:
     class_mix: float = 0.0
     bare: Sequence[Example] = ()
     bare_mix: Mix = NOTHING
+    labelled_rare: RareClasses | None = None
+    pseudo_rare: RareClasses | None = None
 
     def __post_init__(self) -> None:
         if self.real and not self.pseudo:
@@ -88,32 +94,54 @@ class Mixture:
         raise IndexError(slot)
 
     def _synthetic(self, position: int, rng: np.random.Generator) -> Item:
-        chosen = self.labelled[self.labelled_mix.item(position, seed=self.seed, purpose=f"{self.purpose} synthetic")]
-        image, label = self._augmented(chosen, rng)
-        return Item(image, label, np.ones(label.shape, dtype=bool), chosen.name)
+        number, wanted = self._drawn(position, mix=self.labelled_mix, rare=self.labelled_rare, kind="synthetic")
+        chosen = self.labelled[number]
+        image, label, confidence = self._augmented(chosen, rng, wanted=wanted)
+        return Item(image, label, confidence, np.ones(label.shape, dtype=bool), chosen.name)
 
     def _pseudo(self, position: int, rng: np.random.Generator) -> Item:
-        chosen = self.pseudo[self.pseudo_mix.item(position, seed=self.seed, purpose=f"{self.purpose} real")]
-        image, label = self._augmented(chosen, rng)
+        number, wanted = self._drawn(position, mix=self.pseudo_mix, rare=self.pseudo_rare, kind="real")
+        chosen = self.pseudo[number]
+        image, label, confidence = self._augmented(chosen, rng, wanted=wanted)
         if rng.random() >= self.class_mix:
-            return Item(image, label, np.zeros(label.shape, dtype=bool), chosen.name)
-        above = self._augmented(self.labelled[int(rng.integers(len(self.labelled)))], rng)
-        return Item(*class_mixed(*above, onto=(image, label), rng=rng), chosen.name)
+            return Item(image, label, confidence, np.zeros(label.shape, dtype=bool), chosen.name)
+        above, its_label, certain = self._above(rng)
+        image, label, cut = class_mixed(above, its_label, onto=(image, label), rng=rng)
+        return Item(image, label, np.where(cut, certain, confidence), cut, chosen.name)
+
+    def _above(self, rng: np.random.Generator) -> tuple[Picture, Picture, Picture]:
+        """What is laid over a pseudo-labelled image."""
+        if self.labelled_rare is None:
+            return self._augmented(self.labelled[int(rng.integers(len(self.labelled)))], rng)
+        number, wanted = self.labelled_rare.draw(rng)
+        return self._augmented(self.labelled[number], rng, wanted=wanted)
 
     def _bare(self, position: int, rng: np.random.Generator) -> Item:
-        chosen = self.bare[self.bare_mix.item(position, seed=self.seed, purpose=f"{self.purpose} bare")]
-        image, label = self._augmented(chosen, rng)
-        return Item(image, label, np.zeros(label.shape, dtype=bool), chosen.name)
+        chosen = self.bare[self._drawn(position, mix=self.bare_mix, rare=None, kind="bare")[0]]
+        image, label, confidence = self._augmented(chosen, rng)
+        return Item(image, label, confidence, np.zeros(label.shape, dtype=bool), chosen.name)
 
-    def _augmented(self, example: Example, rng: np.random.Generator) -> tuple[Picture, Picture]:
-        return augmented(*example.read(), size=self.size, augment=self.augment, rng=rng)
+    def _drawn(self, position: int, *, mix: Mix, rare: RareClasses | None, kind: str) -> tuple[int, int | None]:
+        """-> the number of the example at a position, and the class that its crop should show."""
+        if rare is None:
+            return mix.item(position, seed=self.seed, purpose=f"{self.purpose} {kind}"), None
+        return rare.draw(generator(self.seed, f"{self.purpose} {kind} rare", position))
+
+    def _augmented(
+        self, example: Example, rng: np.random.Generator, *, wanted: int | None = None
+    ) -> tuple[Picture, Picture, Picture]:
+        """-> image, train ids, confidences: all 255 where the label is no teacher's."""
+        image, target = augmented(*example.read(), size=self.size, augment=self.augment, rng=rng, wanted=wanted)
+        if target.ndim == 3:
+            return image, target[..., 0], target[..., 1]
+        return image, target, np.full_like(target, 255)
 
     def read_batch(self, step: int) -> Batch:
         """The batch of `step`."""
         parts = self.parts
         *arrays, names = zip(*(self.item(step, slot) for slot in range(sum(parts.values()))), strict=True)
-        images, labels, true = (torch.from_numpy(np.stack(array)) for array in arrays)
-        return Batch(images, labels, true, list(names), parts)
+        images, labels, confidences, true = (torch.from_numpy(np.stack(array)) for array in arrays)
+        return Batch(images, labels, confidences, true, list(names), parts)
 
 
 def batches(mixture: Mixture, *, first: int, last: int, workers: int) -> Iterator[Batch]:

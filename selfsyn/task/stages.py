@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -11,12 +12,13 @@ from selfsyn.config import RunConfig
 from selfsyn.data import sources
 from selfsyn.data.frames import Frame, LabelledFrame, labelled
 from selfsyn.data.mixing import Mix, by_source, mix_of
+from selfsyn.data.sampling import rare_classes
 from selfsyn.flow import stage_before
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
-from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample
+from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mixture
 from selfsyn.task.train import WEIGHTS, Schedule
 
@@ -89,6 +91,22 @@ def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple
         return [], {}
     frames, digest = sources.real(layout, config)
     return frames, {"real": digest}
+
+
+def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, workers: int) -> Mixture:
+    """The mixture, its labelled frames and its pseudo-labelled ones drawn by rare classes as far as run.toml asks for it.
+
+    All their labels are counted once, and the counts kept in the stage's `folder`.
+    """
+    if config.train.rare:
+        counts = class_counts(mixture.labelled, file=folder / "class_counts.npy", workers=workers)
+        often = mixture.labelled_mix.frequencies()
+        mixture = replace(mixture, labelled_rare=rare_classes(counts, temperature=config.train.rare, frequencies=often))
+    if config.rounds.rare and mixture.pseudo:
+        counts = class_counts(mixture.pseudo, file=folder / "pseudo_class_counts.npy", workers=workers)
+        often = mixture.pseudo_mix.frequencies()
+        mixture = replace(mixture, pseudo_rare=rare_classes(counts, temperature=config.rounds.rare, frequencies=often))
+    return mixture
 
 
 def _with_bare(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
