@@ -69,16 +69,15 @@ def command(
         rounds=rounds,
     )
     if dry_run:
-        for entry in todo:
-            click.echo(_announced(entry))
+        click.echo("\n".join(_announced(entry) for entry in todo))
         return
     sources.check(layout, config)
     for number, entry in enumerate(todo, start=1):
         say(f"{number} of {len(todo)}: {entry.name}")
         _compute(entry, layout, config, rounds=rounds, device=device, workers=workers)
-        _write_page(layout, config, rounds=rounds)
+        table = _write_page(layout, config, rounds=rounds)
     say(f"{root}: done; the page is {layout.root / 'compare' / PAGE}")
-    click.echo(_text(layout, config, rounds=rounds))
+    click.echo(table)
 
 
 def _numbers(seeds: tuple[str, ...]) -> tuple[int, ...]:
@@ -116,8 +115,9 @@ def _compute(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, de
             run_phase(entry.root, phase, device=device, workers=workers)
 
 
-def _write_page(layout: Layout, config: RunConfig, *, rounds: int) -> None:
-    from selfsyn.compare.board import as_json
+def _write_page(layout: Layout, config: RunConfig, *, rounds: int) -> str:
+    """Write the page and table.json about all that is finished -> the table for a terminal."""
+    from selfsyn.compare.board import as_json, text
     from selfsyn.compare.page import render
     from selfsyn.compare.plan import FOLDER, present
     from selfsyn.compare.results import collect
@@ -126,12 +126,4 @@ def _write_page(layout: Layout, config: RunConfig, *, rounds: int) -> None:
     lines = collect(present(layout, config, rounds=rounds))
     write_json(layout.root / FOLDER / TABLE, as_json(lines))
     write_atomic(layout.root / FOLDER / PAGE, render(config, lines, rounds=rounds).encode())
-
-
-def _text(layout: Layout, config: RunConfig, *, rounds: int) -> str:
-    from selfsyn.compare.board import text
-    from selfsyn.compare.plan import present
-    from selfsyn.compare.results import collect
-
-    lines = collect(present(layout, config, rounds=rounds))
     return "\n\n".join(f"{net}\n\n{text(found)}" for net, found in lines.items())
