@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -108,6 +108,7 @@ class Mixture:
     labelled: frames with their own labels.  pseudo: pseudo-labelled frames; `real` of each batch's images are such.
     labelled_mix, pseudo_mix: which of them stands at which position.
     class_mix: the share of those over which half the classes of a labelled frame are laid.
+    rank, ranks: which part of each batch this is, of how many: each `ranks`-th image from the `rank`-th on.
     """
 
     labelled: Sequence[Example]
@@ -121,10 +122,21 @@ class Mixture:
     pseudo_mix: Mix = NOTHING
     real: int = 0
     class_mix: float = 0.0
+    rank: int = 0
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         if self.real and not self.pseudo:
             raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
+
+    def part(self, rank: int, *, of: int) -> Mixture:
+        """The part that process `rank` of so many learns from. InputError when a batch cannot be shared by so many."""
+        if self.batch % of or self.real % of:
+            raise InputError(
+                f"a batch of {self.batch} images, {self.real} of them real, cannot be shared by {of} processes;"
+                " start fewer, or set train.batch and rounds.real_share so that both numbers are multiples of it"
+            )
+        return replace(self, rank=rank, ranks=of)
 
     def example(self, step: int, slot: int) -> tuple[Picture, Picture, NDArray[np.bool_], str]:
         """The augmented image, its label, where the label is true, and its name, at a slot of a step's batch: synthetic first."""
@@ -151,10 +163,10 @@ class Mixture:
         return self.pseudo[self.pseudo_mix.item(position, seed=self.seed, purpose=f"{self.purpose} real")]
 
     def read_batch(self, step: int) -> Batch:
-        """The batch of `step`."""
-        *arrays, names = zip(*(self.example(step, slot) for slot in range(self.batch)), strict=True)
+        """This part of the batch of `step`."""
+        *arrays, names = zip(*(self.example(step, slot) for slot in range(self.rank, self.batch, self.ranks)), strict=True)
         images, labels, true = (torch.from_numpy(np.stack(array)) for array in arrays)
-        return Batch(images, labels, true, list(names), self.batch - self.real)
+        return Batch(images, labels, true, list(names), (self.batch - self.real) // self.ranks)
 
 
 def batches(mixture: Mixture, *, first: int, last: int, workers: int) -> Iterator[Batch]:

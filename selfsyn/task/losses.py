@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from selfsyn import processes
 from selfsyn.labels import IGNORE
 from selfsyn.task.scores import Scores
 
@@ -37,12 +38,14 @@ def pixel_weights(label_BHW: Tensor, true_BHW: Tensor, *, weights_K: Tensor) -> 
 def weighted_cross_entropy(logits_BKHW: Tensor, label_BHW: Tensor, *, weight_BHW: Tensor) -> Tensor:
     """Sum of weighted cross-entropies over the number of pixels that are not IGNORE; 0 when there is none.
 
-    Divided by pixels and not by weights, so that a batch of rare classes counts for more.
+    Divided by pixels and not by weights, so that a batch of rare classes counts for more; by the mean of the processes' pixels,
+    so that the mean of their losses is that of the whole batch.
     """
     # Pixels as rows: with channels last in memory this is a view, and the softmax runs along memory, twice as fast.
     logits_PK, label_P = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2), label_BHW.flatten()
     losses_P = F.cross_entropy(logits_PK, label_P, ignore_index=IGNORE, reduction="none")
-    return (losses_P * weight_BHW.flatten()).sum() / (label_P != IGNORE).sum().clamp(min=1)
+    pixels = processes.total((label_P != IGNORE).sum()).clamp(min=1) / processes.count()
+    return (losses_P * weight_BHW.flatten()).sum() / pixels
 
 
 def segmentation_loss(scores: Scores, label_BHW: Tensor, *, weight_BHW: Tensor, auxiliary: float) -> Tensor:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from selfsyn.config import RunConfig
 from selfsyn.task.examples import Batch
 from selfsyn.task.losses import pixel_weights, segmentation_loss
-from selfsyn.task.scores import Scores, TaskNet, normalised
+from selfsyn.task.scores import Scores, normalised
 
 
-def losses_of(net: TaskNet, batch: Batch, config: RunConfig, *, weights_K: Tensor) -> dict[str, Tensor]:
+def losses_of(net: Callable[[Tensor], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor) -> dict[str, Tensor]:
     """The loss on synthetic images and, where a batch has real ones, on those. One forward for both."""
     device = weights_K.device
     images = normalised(batch.images.to(device), mean=config.task.mean, std=config.task.std)
     labels = batch.labels.to(device).long()
     weights = pixel_weights(labels, batch.true.to(device), weights_K=weights_K)
-    scores: Scores = net(images)
+    scores = net(images)
     sizes = {"loss_synthetic": batch.synthetic, "loss_pseudo": len(labels) - batch.synthetic}
     present = {name: size for name, size in sizes.items() if size}
     parts = zip(*(tensor.split(list(present.values())) for tensor in (*scores, labels, weights)), strict=True)

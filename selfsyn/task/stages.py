@@ -17,7 +17,8 @@ from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
 from selfsyn.task.examples import LabelledExample, Mixture, PseudoLabelledExample
-from selfsyn.task.train import WEIGHTS, Schedule
+from selfsyn.task.schedule import Schedule
+from selfsyn.task.train import WEIGHTS
 
 
 def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
