@@ -179,6 +179,11 @@ class Train:
     head_factor: float = 5.0  # new layers learn this many times faster than the pretrained backbone
     weight_decay: float = 0.01
     warmup_steps: int = 500
+    decay: str = "poly"
+    clip_norm: float = 0.0
+    precision: str = "auto"
+    compile: bool = False
+    tensorboard: bool = False
     ema: float = 0.999
     auxiliary: float = 0.4
     class_weight_power: float = 0.5  # weight of a class ~ share ** -power, at most 10; 0 weighs all alike
@@ -189,6 +194,10 @@ class Train:
 
     def __post_init__(self) -> None:
         _require(self.rare >= 0, f"train.rare is {self.rare}; expected a temperature above 0, or 0 for none")
+        _require(self.decay in ("poly", "cosine"), f"train.decay is {self.decay!r}; expected poly or cosine")
+        _require(self.clip_norm >= 0, f"train.clip_norm is {self.clip_norm}; expected at least 0; 0 is no limit")
+        known = ("auto", "fp32", "bf16")
+        _require(self.precision in known, f"train.precision is {self.precision!r}; expected one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from tiny_run import command_line, make, selfsyn
 from selfsyn.config import load
 from selfsyn.flow import Phase, phases
 
-# A checkpoint is a means; a manifest tells wall times and the page prints them: compared apart from those.
-NOT_COMPARED = ("checkpoint.pt", "index.html", "manifest.json")
+# A checkpoint is a means; a manifest tells wall times, as speed.jsonl does, and the page prints them: compared apart from those.
+NOT_COMPARED = ("checkpoint.pt", "speed.jsonl", "index.html", "manifest.json")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -53,6 +53,7 @@ class Mixture:
     labelled_mix, pseudo_mix, bare_mix: which of them stands at which position.
     labelled_rare, pseudo_rare: how they are drawn instead, by class, where rare classes shall come more often.
     class_mix: the share of the pseudo-labelled over which half the classes of a labelled frame are laid.
+    rank, ranks: which part of each batch this is, of how many: each `ranks`-th image from the `rank`-th on.
     """
 
     labelled: Sequence[Example]
