@@ -242,7 +242,7 @@ class Rounds:
 
     steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
     start: 'warm': a round goes on from the net of the round before; 'fresh': rounds 1, 2, ... begin with the pretrained backbone
-    again; a list says it by round, of round 0 too, which otherwise goes on from source-only.
+    again (Zhang et al. 2021); a list says it by round, of round 0 too, which otherwise goes on from source-only.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
@@ -251,9 +251,13 @@ class Rounds:
     rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
     robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
     2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
+    mask: share of the blocks of `mask_block` pixels that are hidden in another copy of each pseudo-labelled image, whose
+    labels the net shall find all the same (Hoyer et al. 2023: 0.7, 64 pixels at 1024 x 512); 0 makes no copy.
     rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
     confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
+    stop_agreement: share of pixels whose class two rounds' teachers agree upon from which `selfsyn round` ends: the later
+    labels teach nothing new. 0 never ends before the last round.
     align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
 
@@ -268,9 +272,12 @@ class Rounds:
     rare: float = 0.0
     robust: str = ""
     soft: float = 0.0
+    mask: float = 0.0
+    mask_block: int = 64
     rectify: bool = False
     confidence: bool = False
     memory: float = 0.0
+    stop_agreement: float = 0.0
     align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
@@ -279,8 +286,11 @@ class Rounds:
         )
         _require(all(0 <= s <= 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1]")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
-        for name, share in {"class_mix": self.class_mix, "soft": self.soft, "statistics": self.statistics}.items():
+        shares = {name: getattr(self, name) for name in ("class_mix", "soft", "statistics", "stop_agreement")}
+        for name, share in shares.items():
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
+        _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
+        _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")
         starts = set(self.start) if isinstance(self.start, tuple) else {self.start}
         _require(starts <= {"warm", "fresh"}, f"rounds.start is {self.start!r}; expected 'warm' or 'fresh', or a list of them")
         known = ("", "symmetric", "generalised")
