@@ -2,13 +2,15 @@
 
     python benchmarks/training.py [ROUNDS [WIDTHxHEIGHT [BATCH [KEY=VALUE ...]]]]
 
-ROUNDS (20) steps of each in turn, batches of BATCH (8) random images of WIDTHxHEIGHT (192x128), in memory for both: steps are
-timed, not decoding. The demo's net (DeepLabV3+, EfficientNet-Lite0) or as KEY=VALUE of run.toml says. On a GPU where there is one.
+ROUNDS (20) steps of each in turn, batches of BATCH (8) random images of WIDTHxHEIGHT (192x128), in memory for both: steps
+are timed, not decoding. The demo's net (DeepLabV3+, EfficientNet-Lite0) or as KEY=VALUE of run.toml says; on a GPU where
+there is one.
 
-torchvision: what its references/segmentation does in a step. The loader has made normalised float images, channels first; forward;
-cross-entropy of `out` plus half that of `aux`, IGNORE left out; SGD with momentum; PolynomialLR's step; the loss as a number for its log.
-ours: selfsyn.task.train.train_step. Images come as bytes and are normalised here, channels last; class-weighted cross-entropy of
-both heads; non-finite losses refused before the update; AdamW, a rate for each group; the average of weights and statistics.
+torchvision: what its references/segmentation does in a step. The loader has made normalised float images, channels first;
+forward; cross-entropy of `out` plus half that of `aux`, IGNORE left out; SGD with momentum; PolynomialLR's step; the loss as a
+number for its log.
+ours: selfsyn.task.train.train_step. Images come as bytes and are normalised here, channels last; class-weighted cross-entropy
+of both heads; non-finite losses refused before the update; AdamW, a rate for each group; the average of weights and statistics.
 """
 
 from __future__ import annotations

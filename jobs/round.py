@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from jobs.options import bounds_option, device_option, dry_run_option, run_option, workers_option
+from jobs.options import bounds_option, device_option, dry_run_option, processes_option, run_option, workers_option
 from selfsyn.data import sources
 from selfsyn.flow import Phase, phases
 from selfsyn.phase import is_current, open_run
@@ -26,13 +26,16 @@ REPORT = "report"
 @bounds_option
 @device_option
 @workers_option
+@processes_option
 @dry_run_option
-def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, dry_run: bool) -> None:
+def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool) -> None:
     """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption."""
-    run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, dry_run=dry_run)
+    run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, count=count, dry_run=dry_run)
 
 
-def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, dry_run: bool = False) -> None:
+def run_phases(
+    root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int = 1, dry_run: bool = False
+) -> None:
     """Run each unfinished phase as its own process; leave with the exit code of the first that fails."""
     layout, config = open_run(root)
     flow = phases(config, rounds=rounds, with_bounds=with_bounds)
@@ -46,24 +49,22 @@ def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, worke
     for number, phase in enumerate(todo, start=1):
         say(f"phase {number} of {len(todo)}: {phase.name}")
         if not dry_run:
-            _run(root, phase, device=device, workers=workers)
+            _run(root, phase, where=_where(phase, device, workers, count))
     say(f"{root}: done; the report is {layout.report / 'index.html'}")
 
 
-def _run(root: Path, phase: Phase, *, device: str, workers: int | None) -> None:
-    code = _call(
-        [sys.executable, "-m", "jobs", phase.verb, "--run", str(root), *phase.arguments, *_where(phase, device, workers)]
-    )
+def _run(root: Path, phase: Phase, *, where: Sequence[str]) -> None:
+    code = _call([sys.executable, "-m", "jobs", phase.verb, "--run", str(root), *phase.arguments, *where])
     if code:
         say(f"{phase.name}: exit code {code}; the same command goes on from here")
         raise SystemExit(code if code > 0 else 128 - code)
 
 
-def _where(phase: Phase, device: str, workers: int | None) -> list[str]:
+def _where(phase: Phase, device: str, workers: int | None, count: int) -> list[str]:
     reads = phase.verb in ("world", "train", "adapt", "pseudo-label", "evaluate")
-    return (["--device", device] if phase.computes else []) + (
-        ["--workers", str(workers)] if reads and workers is not None else []
-    )
+    found = ["--device", device] if phase.computes else []
+    found += ["--workers", str(workers)] if reads and workers is not None else []
+    return [*found, "--processes", str(count)] if phase.verb == "train" and count > 1 else found
 
 
 def _call(command_line: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Several processes (gloo, on the CPU) train what one does; one that dies ends them all; resumed, they end with the same bytes."""
+"""Several processes (gloo, on the CPU) train what one does; one that dies ends them all; resumed, they end the same."""
 
 from __future__ import annotations
 
