@@ -15,6 +15,11 @@ GRACE = 110
 TOLD_APART = (2, 3)  # the exit codes by which a process says why nothing will come of it
 
 
+def nodes() -> int:
+    """On how many machines this command runs at once, by torchrun's variable; each of them has to run it."""
+    return int(os.environ.get("PET_NNODES", "1"))
+
+
 def launched(arguments: Sequence[str], *, count: int) -> int:
     """Run `selfsyn ARGUMENTS` as `count` processes on this machine, -> the exit code of all together.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.options import bounds_option, device_option, dry_run_option, run_option, workers_option
+from jobs.options import bounds_option, device_option, dry_run_option, processes_option, run_option, workers_option
 from jobs.running import run_phase
 from selfsyn.config import RunConfig
 from selfsyn.data import sources
@@ -26,16 +26,19 @@ REPORT = "report"
 @bounds_option
 @device_option
 @workers_option
+@processes_option
 @dry_run_option
-def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, dry_run: bool) -> None:
+def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool) -> None:
     """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption.
 
     With rounds.stop_agreement it ends with an earlier round, when a teacher's labels are all but those of the one before.
     """
-    run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, dry_run=dry_run)
+    run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, count=count, dry_run=dry_run)
 
 
-def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, dry_run: bool = False) -> None:
+def run_phases(
+    root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int = 1, dry_run: bool = False
+) -> None:
     """Run each unfinished phase as its own process; leave with the exit code of the first that fails."""
     layout, config = open_run(root)
     flow = phases(config, rounds=rounds, with_bounds=with_bounds)
@@ -48,11 +51,11 @@ def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, worke
     sources.check(layout, config)
     for number, phase in enumerate(todo, start=1):
         if not dry_run and _settled(layout, config, phase):
-            run_phases(root, rounds=_round_of(phase) - 1, with_bounds=with_bounds, device=device, workers=workers)
+            run_phases(root, rounds=_round_of(phase) - 1, with_bounds=with_bounds, device=device, workers=workers, count=count)
             return
         say(f"phase {number} of {len(todo)}: {phase.name}")
         if not dry_run:
-            run_phase(root, phase, device=device, workers=workers)
+            run_phase(root, phase, device=device, workers=workers, count=count)
     say(f"{root}: done; the report is {layout.report / 'index.html'}")
 
 

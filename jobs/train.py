@@ -12,6 +12,7 @@ from jobs.options import (
     device_option,
     dry_run_option,
     force_option,
+    processes_option,
     round_option,
     run_option,
     stage_of,
@@ -25,9 +26,7 @@ from jobs.options import (
 @bound_option
 @device_option
 @workers_option
-@click.option(
-    "--processes", "count", type=click.IntRange(1), default=1, show_default=True, help="That share each batch; one for each GPU."
-)
+@processes_option
 @force_option
 @dry_run_option
 def command(
@@ -49,7 +48,7 @@ def command(
     --processes N starts N of them with torchrun, one for each GPU: each batch is shared, the result the same as with one.
     On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT) say which is which.
     """
-    from jobs.launch import launched
+    from jobs.launch import launched, nodes
     from selfsyn import devices, processes
     from selfsyn.files import digest_file
     from selfsyn.flow import train_phase
@@ -68,8 +67,8 @@ def command(
     target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     devices.set_deterministic()
-    if count > 1 and not processes.started_together():
-        mixture_of(layout, config, stage=stage)[0].part(0, of=count)  # a mistake is told here, once
+    if count * nodes() > 1 and not processes.started_together():
+        mixture_of(layout, config, stage=stage)[0].part(0, of=count * nodes())  # a mistake is told here, once
         raise SystemExit(launched(sys.argv[1:], count=count))
     with processes.joined():
         mixture, sources = mixture_of(layout, config, stage=stage)
