@@ -55,7 +55,8 @@ def command(
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
     from selfsyn.task.batch_norm import re_estimate, real_batches
-    from selfsyn.task.stages import first_net, mixture_of, schedule_of, statistics_images, with_rare_classes
+    from selfsyn.task.schedule import continued, schedule_of
+    from selfsyn.task.stages import first_net, mixture_of, statistics_images, with_rare_classes
     from selfsyn.task.train import HISTORY, WEIGHTS, fit, write_weights
 
     layout, config = open_run(root)
@@ -74,6 +75,7 @@ def command(
         mixture, sources = mixture_of(layout, config, stage=stage)
         real, digests = statistics_images(layout, config, stage=stage)
         net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
+        before = continued(config, stage=stage)
         with processes.first_before_others():
             started = begin(layout, config, phase, sources={**sources, **digests}, force=force and processes.rank() == 0)
         if started is None:
@@ -90,6 +92,7 @@ def command(
             folder=started.folder,
             device=target,
             workers=devices.worker_count(workers),
+            before=layout.task(before) if before else None,
         )
         if processes.rank() > 0:
             return

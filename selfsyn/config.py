@@ -241,8 +241,10 @@ class Rounds:
     All that it says concerns the rounds alone: the bounds (source-only, oracle) never see a real image without its label.
 
     steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
-    start: 'warm': a round goes on from the net of the round before; 'fresh': rounds 1, 2, ... begin with the pretrained backbone
-    again (Zhang et al. 2021); a list says it by round, of round 0 too, which otherwise goes on from source-only.
+    start: 'warm': a round goes on from the net of the round before, with a schedule of its own; 'continue': it goes on as if
+    there were no rounds, with the same optimizer and average and one schedule of train.learning_rate to the end of the last
+    round that real_share names (so the source-only net of such a run is not trained to its end); 'fresh': rounds 1, 2, ...
+    begin with the pretrained backbone again (Zhang et al. 2021); a list says it by round, of round 0 too.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
@@ -292,7 +294,10 @@ class Rounds:
         _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
         _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")
         starts = set(self.start) if isinstance(self.start, tuple) else {self.start}
-        _require(starts <= {"warm", "fresh"}, f"rounds.start is {self.start!r}; expected 'warm' or 'fresh', or a list of them")
+        known_starts = {"warm", "fresh", "continue"}
+        _require(
+            starts <= known_starts, f"rounds.start is {self.start!r}; expected 'warm', 'fresh' or 'continue', or a list of them"
+        )
         known = ("", "symmetric", "generalised")
         _require(self.robust in known, f"rounds.robust is {self.robust!r}; expected '', 'symmetric' or 'generalised'")
         _require(not (self.robust and self.soft), "rounds.robust and rounds.soft are both set; expected one of them")
@@ -308,8 +313,8 @@ class Rounds:
         return _by_round(self.learning_rate, round_)
 
     def start_of(self, round_: int) -> str:
-        """'warm' or 'fresh': where the net of round `round_` comes from. One word is about rounds 1, 2, ... alone."""
-        if round_ == 0 and not isinstance(self.start, tuple):
+        """'warm', 'continue' or 'fresh': where round `round_` begins. The one word 'fresh' is about rounds 1, 2, ... alone."""
+        if round_ == 0 and self.start == "fresh":
             return "warm"
         return _by_round(self.start, round_)
 

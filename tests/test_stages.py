@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from official_files import cityscapes_frame, gta5_frame
 from tiny_store import write_shard
+from tiny_training import tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
 from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Train
 from selfsyn.data.frames import Frame
 from selfsyn.data.mixing import Mix
+from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.images import encode_png
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
@@ -115,3 +117,18 @@ def test_only_the_portion_that_counts_is_learned_and_counted(tmp_path: Path) -> 
     assert np.array_equal(label, example.read_label())
     counts = class_counts([example], file=tmp_path / "counts.npy", workers=1)
     assert (counts[0, 0], counts[0, 19]) == (25, 75)
+
+
+def test_a_stage_that_continues_has_the_net_the_average_and_the_optimizer_of_the_one_before(tmp_path: Path) -> None:
+    config = tiny_config(steps=3)
+    first = tiny_fit(tmp_path / "first", config, tiny_mixture(config))
+    second = tiny_fit(tmp_path / "second", config, tiny_mixture(config), before=tmp_path / "first", dies_at=0)
+    assert first is not None and second is None
+    state = tiny_fit(tmp_path / "second", config, tiny_mixture(config), before=tmp_path / "first")
+    alone = tiny_fit(tmp_path / "alone", config, tiny_mixture(config))
+    assert state is not None and alone is not None and state.step == 3
+    steps = [{int(entry["step"]) for entry in one.optimizer.state.values()} for one in (first, state, alone)]
+    assert steps == [{3}, {6}, {3}]
+    assert int(state.average.n_averaged) == 6
+    with pytest.raises(InputError, match="missing/checkpoint.pt: not found"):
+        tiny_fit(tmp_path / "third", config, tiny_mixture(config), before=tmp_path / "missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from selfsyn.config import Task
+from selfsyn.config import RunConfig, Task, from_mapping
 from selfsyn.errors import FaultError, InputError
 from selfsyn.labels import IGNORE
+from selfsyn.recipes import read
 from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
 from selfsyn.task.dilated import DilatedDepthwise, with_fast_dilation
 from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_entropy
-from selfsyn.task.schedule import Schedule, learning_rate
+from selfsyn.task.schedule import Schedule, continued, learning_rate, schedule_of
 from selfsyn.task.train import _refuse_non_finite
 
 NETS = {
@@ -184,3 +186,37 @@ def test_a_dilated_depthwise_convolution_learns_what_the_ordinary_one_does(size:
 def test_only_dilated_depthwise_convolutions_are_replaced() -> None:
     net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.Conv2d(4, 8, 3))
     assert not any(isinstance(layer, DilatedDepthwise) for layer in with_fast_dilation(net).modules())
+
+
+def scheduled(**rounds: Any) -> RunConfig:
+    values = read("demo")
+    values |= {"train": {"steps": 40, "learning_rate": 1e-3, "warmup_steps": 4, "oracle_steps": 70}}
+    return from_mapping(values | {"rounds": {"steps": [10, 20], "real_share": [0.0, 0.2, 0.2], "learning_rate": 5e-4} | rounds})
+
+
+def test_rounds_that_continue_share_one_schedule_with_the_source_only_training() -> None:
+    config = scheduled(start="continue")
+    found = [schedule_of(config, stage=stage) for stage in ("source-only", "round-0", "round-1", "round-2")]
+    assert found == [
+        Schedule(steps=steps, learning_rate=1e-3, warmup_steps=4, done=done, whole=90)
+        for steps, done in ((40, 0), (10, 40), (20, 50), (20, 70))
+    ]
+    one = Schedule(steps=90, learning_rate=1e-3, warmup_steps=4)
+    rates = [learning_rate(step, schedule=part) for part in found for step in range(part.steps)]
+    assert rates == [learning_rate(step, schedule=one) for step in range(90)]
+    assert continued(config, stage="round-0") == "source-only" and continued(config, stage="oracle") is None
+    assert schedule_of(config, stage="oracle") == Schedule(steps=70, learning_rate=1e-3, warmup_steps=4)
+
+
+def test_a_warm_round_has_a_schedule_of_its_own_that_others_may_continue() -> None:
+    config = scheduled(start=["warm", "continue", "warm"])
+    assert schedule_of(config, stage="source-only") == Schedule(40, 1e-3, 4, done=0, whole=40)
+    assert schedule_of(config, stage="round-0") == Schedule(10, 5e-4, 4, done=0, whole=30)
+    assert schedule_of(config, stage="round-1") == Schedule(20, 5e-4, 4, done=10, whole=30)
+    assert schedule_of(config, stage="round-2") == Schedule(20, 5e-4, 4, done=0, whole=20)
+
+
+def test_a_round_beyond_the_planned_ones_has_no_schedule_to_continue() -> None:
+    with pytest.raises(InputError, match="round-3 would continue a schedule that ends with round-2"):
+        schedule_of(scheduled(start="continue"), stage="round-3")
+    assert schedule_of(scheduled(), stage="round-3") == Schedule(20, 5e-4, 4, done=0, whole=20)

@@ -91,8 +91,10 @@ def tiny_mixture(config: RunConfig, **changes: object) -> Mixture:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def tiny_fit(folder: Path, config: RunConfig, mixture: Mixture, *, dies_at: int | None = None) -> TrainState | None:
-    """Train from the folder's checkpoint or the start; with `dies_at`, until that step, and None."""
+def tiny_fit(
+    folder: Path, config: RunConfig, mixture: Mixture, *, dies_at: int | None = None, before: Path | None = None
+) -> TrainState | None:
+    """Train from the folder's checkpoint, from that of `before` or the start; with `dies_at`, until that step, and None."""
     torch.manual_seed(1)
     step = train.train_step
 
@@ -105,6 +107,15 @@ def tiny_fit(folder: Path, config: RunConfig, mixture: Mixture, *, dies_at: int 
     schedule = replace(SCHEDULE, steps=config.rounds.steps)
     with mock.patch.object(train, "train_step", mortal):
         try:
-            return fit(TinyNet(), mixture, schedule=schedule, config=config, folder=folder, device=torch.device("cpu"), workers=1)
+            return fit(
+                TinyNet(),
+                mixture,
+                schedule=schedule,
+                config=config,
+                folder=folder,
+                device=torch.device("cpu"),
+                workers=1,
+                before=before,
+            )
         except KeyboardInterrupt:
             return None

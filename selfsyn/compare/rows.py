@@ -40,7 +40,8 @@ class Row:
 
 
 def _source_only(config: RunConfig, rounds: int) -> RunConfig:
-    return replace(config, train=replace(config.train, steps=budget(config, rounds=rounds)))
+    # Without rounds: where they continue the source-only training, it would not come to its end.
+    return replace(config, train=replace(config.train, steps=budget(config, rounds=rounds)), rounds=Rounds())
 
 
 def _adabn(config: RunConfig, rounds: int) -> RunConfig:

@@ -17,6 +17,7 @@ from selfsyn.files import TEMPORARY, digest_lines
 from selfsyn.flow import Phase
 from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.phase import made_from, read_manifest
+from selfsyn.task.schedule import schedule_of
 
 # Of the sections that rows may change, those that a verb reads; every other section counts for every verb.
 CHANGED = ("adapter.", "task.", "train.", "rounds.", "teacher.")
@@ -37,6 +38,8 @@ def fingerprint(entry: Entry, phase: Phase) -> str:
     read = READ[phase.verb]
     leaves = configuration.flat(_seen_by(entry.config, phase)).items()
     lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
+    if phase.verb == "train":
+        lines.append(str(schedule_of(entry.config, stage=phase.folder.split("/")[0])))
     before = [other for other in entry.phases if any(_fills(other, need) for need in phase.needs)]
     return digest_lines([phase.name, *lines, *(fingerprint(entry, other) for other in before)])
 

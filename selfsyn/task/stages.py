@@ -20,7 +20,7 @@ from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
 from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mask, Mixture
-from selfsyn.task.schedule import Schedule
+from selfsyn.task.schedule import round_of
 from selfsyn.task.train import WEIGHTS
 
 
@@ -38,18 +38,6 @@ def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
     return net
 
 
-def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
-    """How long a stage trains, and how fast."""
-    train, rounds = config.train, config.rounds
-    if stage == SOURCE_ONLY:
-        return Schedule(steps=train.steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
-    if stage == ORACLE:
-        return Schedule(steps=train.oracle_steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
-    round_ = int(stage.removeprefix("round-"))
-    steps, rate = rounds.steps_of(round_), rounds.learning_rate_of(round_)
-    return Schedule(steps=steps, learning_rate=rate, warmup_steps=train.warmup_steps)
-
-
 def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixture, dict[str, str]]:
     """The training mixture of a stage, and the digests of the data sets that it reads.
 
@@ -65,7 +53,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
         return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
     frames, digests = _rounds_synthetic(layout, config)
     plain = _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic))
-    round_ = int(stage.removeprefix("round-"))
+    round_ = round_of(stage)
     if round_ == 0:
         if not config.rounds.looks_at_real:
             return plain, digests

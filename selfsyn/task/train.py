@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from selfsyn import checkpoint, devices, processes
 from selfsyn.config import RunConfig, Train, to_toml
-from selfsyn.errors import FaultError
+from selfsyn.errors import FaultError, InputError
 from selfsyn.files import write_atomic
 from selfsyn.images import encode_png
 from selfsyn.labels import colourise
@@ -118,15 +118,24 @@ def _refuse_non_finite(terms: dict[str, float], *, step: int, names: list[str]) 
 
 
 def fit(
-    net: TaskNet, mixture: Mixture, *, schedule: Schedule, config: RunConfig, folder: Path, device: torch.device, workers: int
+    net: TaskNet,
+    mixture: Mixture,
+    *,
+    schedule: Schedule,
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    workers: int,
+    before: Path | None = None,
 ) -> TrainState:
     """Train `net` in `folder` from its checkpoint, or from the start, to the last step; writes weights, history, a sample.
 
+    before: the folder of the training that this one continues, with its net, average and optimizer in place of `net`.
     Several processes share each batch and end with the same net; the first one writes. SIGTERM, at any of them, writes a
     checkpoint and exits 143.
     """
     stopping = Stopping()
-    state = _resumed(net, mixture, schedule=schedule, config=config, folder=folder, device=device)
+    state = _resumed(net, mixture, schedule=schedule, config=config, folder=folder, device=device, before=before)
     processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
     log = Log(folder, batch=mixture.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
     if state.step == 0 and processes.rank() == 0:
@@ -157,7 +166,14 @@ def fit(
 
 
 def _resumed(
-    net: TaskNet, mixture: Mixture, *, schedule: Schedule, config: RunConfig, folder: Path, device: torch.device
+    net: TaskNet,
+    mixture: Mixture,
+    *,
+    schedule: Schedule,
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    before: Path | None,
 ) -> TrainState:
     counts = label_counts(mixture.labelled)
     weights_K = class_weights(counts, power=config.train.class_weight_power)
@@ -166,16 +182,32 @@ def _resumed(
         torch.manual_seed(torch_seed(config.seed, f"{mixture.purpose} discriminators"))
         state.alignment = Alignment(config.rounds.align, device=device)
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
+    if saved is None and before is not None:
+        _restore(state, _finished(before))
     if saved is not None:
-        state.net.load_state_dict(saved["net"])
-        state.average.load_state_dict(saved["average"])
-        state.optimizer.load_state_dict(saved["optimizer"])
+        _restore(state, saved)
         if state.alignment is not None:
             state.alignment.load_state_dict(saved["alignment"])
         state.step, state.history = saved["step"], saved["history"]
         if processes.rank() == 0:
             say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
     return state
+
+
+def _restore(state: TrainState, saved: Mapping[str, Any]) -> None:
+    """Put back what learns; the step and the discriminators are the stage's own."""
+    state.net.load_state_dict(saved["net"])
+    state.average.load_state_dict(saved["average"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+
+
+def _finished(folder: Path) -> Mapping[str, Any]:
+    saved = checkpoint.load(folder / CHECKPOINT, configuration=None)
+    if saved is None:
+        raise InputError(
+            f"{folder / CHECKPOINT}: not found, and rounds.start asks to continue from it; train that stage again with --force"
+        )
+    return saved
 
 
 def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
