@@ -32,11 +32,12 @@ from tiny_run import make, selfsyn_here
 from jobs import doctor as job
 from jobs.__main__ import cli
 from selfsyn import config as configuration
-from selfsyn.config import RunConfig
-from selfsyn.doctor import pixels, room, times
+from selfsyn.config import RunConfig, Task
+from selfsyn.doctor import pixels, room, speed, times
 from selfsyn.doctor.codec import Codec
 from selfsyn.doctor.machine import Probe, amount
 from selfsyn.doctor.speed import Speed
+from selfsyn.errors import InputError
 from selfsyn.layout import Layout
 
 RNG = np.random.default_rng(0)
@@ -596,6 +597,38 @@ def test_torch_and_onnxruntime_are_asked_in_other_processes(tmp_path: Path, run:
     speed = json.loads((run / "doctor/speed.json").read_text())["contents"]
     assert speed["adapt_seconds"] > 0 and speed["task_parameters"] > 1000
     assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1] and "cached" in again.stderr
+
+
+def test_a_net_that_is_timed_takes_the_memory_of_its_largest_layer() -> None:
+    import torch
+
+    from selfsyn.task import build
+
+    task = Task(backbone="resnet18", weights="scratch", decoder_channels=8)
+    net, whole = (
+        speed.weightless(lambda: build(task, pretrained=False), device=torch.device("cpu")),
+        build(task, pretrained=False),
+    )
+    tensors = (*net.parameters(), *net.buffers())
+    held = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    largest = max(parameter.numel() for parameter in whole.parameters())
+    assert sum(held.values()) == 4 * largest + 8  # and the one number of a counter of batches
+    assert [(key, value.shape) for key, value in net.state_dict().items()] == [
+        (k, v.shape) for k, v in whole.state_dict().items()
+    ]
+    assert net.eval()(torch.zeros(1, 3, 32, 64)).main.shape == (1, 19, 32, 64)
+
+
+def test_a_net_that_needs_numbers_while_it_is_built_has_weights_of_its_own() -> None:
+    import torch
+
+    def build() -> torch.nn.Module:
+        return torch.nn.Linear(2, 2, bias=torch.ones(()).item() > 0)
+
+    net = speed.weightless(build, device=torch.device("cpu"))
+    assert isinstance(net, torch.nn.Linear) and net.weight.abs().sum() > 0
+    with pytest.raises(InputError, match="no such net"):
+        speed.weightless(lambda: (_ for _ in ()).throw(InputError("no such net")), device=torch.device("cpu"))
 
 
 def test_without_torch_the_speed_is_not_known(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
