@@ -55,7 +55,7 @@ def command(root: Path, everything: bool) -> None:
     from selfsyn.files import write_json
 
     listings = [listed(layout, role) for role in roles(config)]
-    data = look(layout, listings, everything=everything)
+    data = look(layout, config, listings, everything=everything)
     outlook = foreseen(layout, config, listings, probe)
     findings = [*data.findings, *outlook.findings]
     last = verdict(findings, root=root)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from selfsyn.doctor.listing import Listing
 
 FOLDER = "doctor"
-FORMAT = 1  # raised when a look says something else about the same files, or says it in another form
+FORMAT = 2  # raised when a look says something else about the same files, or says it in another form
 
 
 def recall(path: Path, *, key: str) -> dict[str, Any] | None:
