@@ -36,16 +36,6 @@ def test_the_readme_names_every_verb_and_only_targets_that_exist() -> None:
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.M)] == []
 
 
-def test_the_readmes_options_exist() -> None:
-    readme = (ROOT / "README.md").read_text()
-    for verb, options in re.findall(r"selfsyn ([a-z-]+)((?: [^\n`|]+)?)", readme):
-        if verb not in VERBS:
-            continue
-        known = CliRunner().invoke(cli, [verb, "--help"]).output
-        for option in re.findall(r"--[a-z-]+", options):
-            assert option in known, (verb, option)
-
-
 def files_of(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
