@@ -46,10 +46,10 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
+    if device == "cuda" and (force or read_manifest(layout.root / phase.folder) is None):
+        usable_device(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     frames, digest = synthetic(layout, config)
-    if force or read_manifest(layout.root / phase.folder) is None:
-        device = usable_device(device)
     started = begin(layout, config, phase, sources={"synthetic": digest}, force=force)
     if started is None:
         say(f"{phase.name}: already done")
