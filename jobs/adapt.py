@@ -43,7 +43,8 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
     outputs = adapt(
         generator,
         frames,
-        size=config.size,
+        size=config.adapted_size,
+        seed=config.seed,
         folder=started.folder,
         workers=devices.worker_count(workers),
         stopping=Stopping(),
