@@ -81,9 +81,13 @@ def fit_adapter_phase(config: RunConfig) -> Phase:
     return Phase("fit-adapter", "adapter", (), (*_data_needs(config), f"{SOURCE_ONLY}/task"))
 
 
-def adapt_phase(config: RunConfig) -> Phase:
-    """Translation of every synthetic image."""
-    return Phase("adapt", "adapted", (), (*_data_needs(config), "adapter"))
+def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
+    """Translation of every synthetic image, or of one of several shards of them."""
+    needs = (*_data_needs(config), "adapter")
+    if shards == 1:
+        return Phase("adapt", "adapted", (), needs)
+    folder = PurePosixPath("adapted", shard_name(shard, shards))
+    return Phase("adapt", str(folder), ("--shard", str(shard), "--shards", str(shards)), needs)
 
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:

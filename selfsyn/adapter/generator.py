@@ -13,6 +13,7 @@ from selfsyn.config import Adapter
 ALIGNMENT = 4  # pixels: heights, widths and the places of tiles are multiples of it, for there are two halvings
 RESIDUAL_SCALE = 0.3  # of what a block adds, so that features keep their size without normalisation
 GRAIN_AT_FIRST = 0.01  # of the range -1..1, about one grey level: at zero the sign of noise has no gradient
+SPEED = 3.0  # of the last layer: Adam moves each weight by its rate, and a filter that blurs needs half of a weight's range
 COLOURS = 3
 
 
@@ -109,7 +110,7 @@ class Generator(nn.Module):
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=image_BCHW.is_cuda):
             features_BCHW = self.features(torch.cat([image_BCHW, place_BCHW], dim=1))
         seen_BCHW = torch.cat([features_BCHW.float(), image_BCHW], dim=1)
-        offset, gain, loud = self.last(self.reflect(seen_BCHW)).split([COLOURS, COLOURS, NOISES], dim=1)
+        offset, gain, loud = (SPEED * self.last(self.reflect(seen_BCHW))).split([COLOURS, COLOURS, NOISES], dim=1)
         clean_BCHW = (image_BCHW + gain * (image_BCHW + 1) + offset).clamp(-1, 1)
         if noise_BCHW is None:
             return Translated(clean_BCHW, torch.zeros_like(clean_BCHW))

@@ -59,12 +59,14 @@ def measured(config: RunConfig, *, labels_on: str) -> Speed:
 
 def _adapter(config: RunConfig, device: torch.device) -> tuple[float, int]:
     """Seconds of the generator for an image, and the parameters of generator and discriminator."""
-    import torch
+    import numpy as np
 
-    from selfsyn.adapter.networks import build_discriminator, build_generator
+    from selfsyn.adapter.discriminator import build_discriminator
+    from selfsyn.adapter.generator import build_generator
+    from selfsyn.adapter.tiles import translate
 
-    generator, critic = build_generator(config.adapter).to(device).eval(), build_discriminator(config.adapter)
-    seconds = _seconds(lambda size: generator(torch.zeros(1, 3, *size, device=device)).cpu(), config, on=device.type)
+    generator, critic = build_generator(config.adapter, device=device).eval(), build_discriminator(config.adapter)
+    seconds = _seconds(lambda size: translate(generator, np.zeros((*size, 3), np.uint8), seed=0, name=""), config, on=device.type)
     return seconds, sum(parameter.numel() for net in (generator, critic) for parameter in net.parameters())
 
 
