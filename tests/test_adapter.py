@@ -554,6 +554,27 @@ def test_fit_killed_and_resumed_ends_with_the_same_bytes(
     assert_same_state(killed, whole)
 
 
+def test_at_full_resolution_crops_come_from_whole_images(
+    tmp_path: Path, config: RunConfig, frames: tuple[list[LabelledFrame], list[Frame]]
+) -> None:
+    small = replace(config, size=(36, 32))
+    full = replace(small, adapter=replace(ADAPTER, full_resolution=True))
+    for some, most in ((small, 2), (full, 8)):
+        crops = Crops(frames[0], config=some, domain="synthetic")
+        # Crops and images are of one height: the largest distance from the middle says how far from it a crop was cut.
+        views = [crops.at(step, slot)[0] for step in range(20) for slot in range(2)]
+        farthest = {round(view.place_BCHW[1].max().item(), 4) for view in views}
+        assert most // 2 + 1 < len(farthest) <= most + 1
+    run_fit(tmp_path / "fit", frames, full)
+    assert Image.open(tmp_path / "fit" / SAMPLES).size == (4 * SIZE[0], 4 * SIZE[1])
+
+
+def test_an_image_smaller_than_the_crop_is_named(config: RunConfig, frames: tuple[list[LabelledFrame], list[Frame]]) -> None:
+    large = replace(config, adapter=replace(ADAPTER, crop=36, full_resolution=True))
+    with pytest.raises(InputError, match=r"0000\d\.png: 48x32; expected at least adapter\.crop 36"):
+        Crops(frames[0], config=large, domain="synthetic").at(0, 0)
+
+
 def test_history_has_every_term_and_the_agreement_at_checkpoints(
     tmp_path: Path, config: RunConfig, frames: tuple[list[LabelledFrame], list[Frame]]
 ) -> None:
