@@ -17,23 +17,15 @@ from selfsyn.adapter.adapt import adapt, load_generator
 from selfsyn.adapter.crops import Batch, Crops, Views, batches
 from selfsyn.adapter.discriminator import Discriminator, Look
 from selfsyn.adapter.fit import CHECKPOINT, HISTORY, SAMPLES, WEIGHTS, fit
-from selfsyn.adapter.generator import Generator, Reflect
+from selfsyn.adapter.generator import SPEED, Generator, Reflect
 from selfsyn.adapter.losses import fooling, reconstruction, semantic, softened, telling_apart
+from selfsyn.adapter.objective import critic_terms, generator_terms, translate_batch, weighted
 from selfsyn.adapter.pixels import bytes_of, main_logits, signed
 from selfsyn.adapter.planes import CELL, Window, crop_noise, frame_noise, place
 from selfsyn.adapter.pool import Pool
 from selfsyn.adapter.samples import Content, content, read_samples
 from selfsyn.adapter.state import AdapterState, new_state
-from selfsyn.adapter.step import (
-    average_decay,
-    backward,
-    critic_terms,
-    fit_step,
-    generator_terms,
-    learning_rate,
-    translate_batch,
-    weighted,
-)
+from selfsyn.adapter.step import average_decay, backward, fit_step, learning_rate
 from selfsyn.adapter.tiles import translate
 from selfsyn.config import Adapter, RunConfig, Source, Task
 from selfsyn.data import Frame, LabelledFrame, images, labelled
@@ -217,7 +209,7 @@ def test_a_generator_stays_in_range_and_translates_each_image_alone() -> None:
 def test_gain_and_offset_by_hand() -> None:
     translator, views = Generator(channels=4, blocks=1), a_batch().source
     with torch.no_grad():
-        translator.last.bias[:] = torch.tensor([0.1, 0.1, 0.1, -0.5, -0.5, -0.5, 2.0, 2.0, 2.0])
+        translator.last.bias[:] = torch.tensor([0.1, 0.1, 0.1, -0.5, -0.5, -0.5, 2.0, 2.0, 2.0]) / SPEED
     made = translator(*views)
     torch.testing.assert_close(made.clean_BCHW, (0.5 * views.image_BCHW - 0.5 + 0.1).clamp(-1, 1))
     torch.testing.assert_close(made.grain_BCHW, 0.03 * views.noise_BCHW)
