@@ -244,6 +244,7 @@ def test_noise_is_a_function_of_name_and_place() -> None:
     assert not torch.equal(part, frame_noise(window, seed=3, name="b"))
     assert not torch.equal(part, frame_noise(window, seed=4, name="a"))
     assert abs(whole.mean()) < 0.01 and abs(whole.std() - 1) < 0.01
+    assert not torch.equal(whole[:, :CELL, :CELL], whole[:, :CELL, CELL:]), "each cell has its own"
     assert abs(torch.corrcoef(whole[:, :CELL, :CELL].reshape(3, -1))[0, 1]) < 0.05
     crop = crop_noise(8, seed=3, purpose="p", step=1, slot=0)
     assert torch.equal(crop, crop_noise(8, seed=3, purpose="p", step=1, slot=0))
