@@ -332,9 +332,10 @@ def test_a_pool_of_nothing_passes_through() -> None:
 # A step
 
 
-def test_the_learning_rate_is_constant_then_falls_to_zero() -> None:
-    adapter = replace(ADAPTER, steps=8, learning_rate=1.0)
-    assert [learning_rate(step, adapter=adapter) for step in range(9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+def test_the_learning_rate_rises_stays_and_falls_to_zero() -> None:
+    adapter = replace(ADAPTER, steps=20, learning_rate=1.0)
+    rates = [learning_rate(step, adapter=adapter) for step in range(21)]
+    assert rates == pytest.approx([0.5, *[1] * 10, *(left / 10 for left in range(9, -1, -1))])
 
 
 def test_the_average_forgets_half_in_a_twentieth_of_the_fit() -> None:
