@@ -110,6 +110,7 @@ class Adapter:
     gan: float = 1.0
     pool: int = 50  # adapted images that the discriminators see again
     checkpoint_every: int = 500
+    full_resolution: bool = False  # learn from and adapt images at their own sizes; size otherwise
 
     def __post_init__(self) -> None:
         _require(self.identity > 0, f"adapter.identity is {self.identity}; expected above 0 (colours drift without it)")
@@ -388,8 +389,13 @@ class RunConfig:
         )
         for role in ("synthetic", "real"):
             _check_sources(getattr(self, role), role=role)
-        fits = self.adapter.crop <= min(self.size)
+        fits = self.adapter.crop <= min(self.size) or self.adapter.full_resolution
         _require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
+
+    @property
+    def adapted_size(self) -> tuple[int, int] | None:
+        """(width, height) of adapted images; None: that of each synthetic frame."""
+        return None if self.adapter.full_resolution else self.size
 
 
 def _check_sources(sources: tuple[Source, ...], *, role: str) -> None:

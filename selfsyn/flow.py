@@ -86,9 +86,13 @@ def fit_adapter_phase(config: RunConfig) -> Phase:
     return Phase("fit-adapter", "adapter", (), (*_data_needs(config), f"{SOURCE_ONLY}/task"))
 
 
-def adapt_phase(config: RunConfig) -> Phase:
-    """Translation of every synthetic image."""
-    return Phase("adapt", "adapted", (), (*_data_needs(config), "adapter"))
+def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
+    """Translation of every synthetic image, or of one of several shards of them."""
+    needs = (*_data_needs(config), "adapter")
+    if shards == 1:
+        return Phase("adapt", "adapted", (), needs)
+    folder = PurePosixPath("adapted", shard_name(shard, shards))
+    return Phase("adapt", str(folder), ("--shard", str(shard), "--shards", str(shards)), needs)
 
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
@@ -98,9 +102,15 @@ def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards
     return Phase("pseudo-label", str(folder), arguments, (*_data_needs(config), f"{round_stage(round_ - 1)}/teacher"))
 
 
-def probe_phase(config: RunConfig) -> Phase:
-    """Scoring of the oracle on synthetic images before and after adaptation: a side road, in no run's flow."""
-    return Phase("probe-gap", "probe-gap", (), (*_data_needs(config), "adapted", f"{ORACLE}/teacher"))
+def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
+    """Scoring of the oracle on synthetic images before and after adaptation: a side road, in no run's flow.
+
+    ablate: also after adaptation by adapters that lack one loss each; they are fitted for it.
+    """
+    needs = (*_data_needs(config), "adapted", f"{ORACLE}/teacher")
+    if not ablate:
+        return Phase("probe-gap", "probe-gap", (), needs)
+    return Phase("probe-gap", "ablation", ("--ablate",), (*needs, f"{SOURCE_ONLY}/task"))
 
 
 def report_phase(evaluated: tuple[str, ...]) -> Phase:

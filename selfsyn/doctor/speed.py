@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from selfsyn.config import RunConfig, flat
 from selfsyn.errors import InputError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 SIDE = 128  # pixels that are timed on a CPU: there the time grows with the area, and a whole picture can take ten seconds
+
+Net = TypeVar("Net", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,15 @@ def measured(config: RunConfig, *, labels_on: str) -> Speed:
 
 def _adapter(config: RunConfig, device: torch.device) -> tuple[float, int]:
     """Seconds of the generator for an image, and the parameters of generator and discriminator."""
-    import torch
+    import numpy as np
 
-    from selfsyn.adapter.networks import build_discriminator, build_generator
+    from selfsyn.adapter.discriminator import build_discriminator
+    from selfsyn.adapter.generator import build_generator
+    from selfsyn.adapter.tiles import translate
 
-    generator = weightless(lambda: build_generator(config.adapter), device=device).eval()
+    generator = weightless(lambda: build_generator(config.adapter, device=device), device=device).eval()
     critic = weightless(lambda: build_discriminator(config.adapter), device=device)
-    seconds = _seconds(lambda size: generator(torch.zeros(1, 3, *size, device=device)).cpu(), config, on=device.type)
+    seconds = _seconds(lambda size: translate(generator, np.zeros((*size, 3), np.uint8), seed=0, name=""), config, on=device.type)
     return seconds, _parameters(generator) + _parameters(critic)
 
 
@@ -85,7 +89,7 @@ def _task(config: RunConfig, device: torch.device) -> tuple[float, int]:
     return seconds, _parameters(net)
 
 
-def weightless(build: Callable[[], nn.Module], *, device: torch.device) -> nn.Module:
+def weightless(build: Callable[[], Net], *, device: torch.device) -> Net:
     """The net that `build` makes, its tensors all zeros of one memory: as fast as any weights, and never larger than one layer.
 
     A net that needs numbers while it is built has weights of its own.
@@ -101,7 +105,7 @@ def weightless(build: Callable[[], nn.Module], *, device: torch.device) -> nn.Mo
     for tensor in (*net.parameters(), *net.buffers()):
         largest[tensor.dtype] = max(largest.get(tensor.dtype, 0), tensor.numel())
     zeros = {dtype: torch.zeros(numbers, dtype=dtype, device=device) for dtype, numbers in largest.items()}
-    return net._apply(lambda tensor: zeros[tensor.dtype][: tensor.numel()].view(tensor.shape))
+    return net._apply(lambda tensor: zeros[tensor.dtype][: tensor.numel()].view(tensor.shape))  # type: ignore[no-untyped-call]
 
 
 def _parameters(net: nn.Module) -> int:

@@ -13,6 +13,7 @@ from selfsyn.labels import CLASSES, PALETTE
 from selfsyn.report import facts, pictures
 from selfsyn.report.charts import Chart
 from selfsyn.report.collect import Run
+from selfsyn.report.content import hallucination
 from selfsyn.report.domains import Domain, domain_charts
 from selfsyn.report.figures import charts, domains
 from selfsyn.report.scoreboard import ABSENT, scoreboard
@@ -30,6 +31,7 @@ def render(run: Run) -> str:
             headline=headline(run.scores),
             caveat=caveat(run.scores),
             budget=facts.budget(run),
+            hallucination=hallucination(run),
             stand_in=facts.stand_in(run),
             honesty=facts.honesty(run) if run.scores else None,
             facts=facts.meaning(run),
