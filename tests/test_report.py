@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from PIL import Image
 from jobs.report import command
 from selfsyn import config as configuration
 from selfsyn.calibration import calibration, joint_counts
-from selfsyn.config import Adapter, HeldOut, RunConfig, Source, Train, World
+from selfsyn.config import Adapter, HeldOut, Rounds, RunConfig, Source, Train, World
 from selfsyn.errors import InputError, NotReadyError
 from selfsyn.files import digest_bytes, write_atomic, write_json
 from selfsyn.flow import Phase, phases
@@ -34,7 +34,7 @@ from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
 from selfsyn.report.charts import thinned
 from selfsyn.report.collect import Score, collect, read_curves
 from selfsyn.report.content import content_charts, hallucination
-from selfsyn.report.facts import duration
+from selfsyn.report.facts import budget, duration
 from selfsyn.report.page import render
 from selfsyn.report.verdict import caveat, gap_closed, headline
 from selfsyn.rounds import agreement
@@ -441,6 +441,13 @@ def test_without_held_out_labels_the_page_says_so(tmp_path: Path) -> None:
 
 def test_a_last_round_that_learned_for_longer_says_so(finished: Path, tmp_path: Path) -> None:
     assert "Round 2 has had 420 updates, source-only 300" in page_of(finished).words  # 300 and three times 40 more
+    run = collect(Layout(finished), configuration.load(Layout(finished).configuration))
+    assert "had not come down" not in str(budget(run))
+    going_on = replace(run, config=replace(run.config, rounds=Rounds(start="continue")))
+    assert "its learning rate had not come down, because round 0 continues it" in str(budget(going_on))
+
+
+def test_without_rounds_there_is_no_longer_training_to_warn_of(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
     for phase in phases(run.config, rounds=0):
         if phase.folder.startswith("source-only"):

@@ -53,9 +53,15 @@ def budget(run: Run) -> str | None:
     last, source = _total(run, rounds[-1], counts), _total(run, SOURCE_ONLY, counts)
     if last <= source:
         return None
+    unfinished = (
+        ", and its learning rate had not come down, because round 0 continues it"
+        if run.config.rounds.start_of(0) == "continue"
+        else ""
+    )
     return (
-        f"{stage_title(rounds[-1]).capitalize()} has had {last:,} updates, source-only {source:,}: what so many more updates on"
-        " the plain synthetic images would have gained is part of the difference, and this run does not say how much."
+        f"{stage_title(rounds[-1]).capitalize()} has had {last:,} updates, source-only {source:,}{unfinished}: what so many more"
+        " updates on the plain synthetic images would have gained is part of the difference, and this page does not say how much."
+        " `selfsyn compare` trains every method for as long."
     )
 
 
