@@ -242,6 +242,8 @@ class Rounds:
     rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
     robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
     2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
+    mask: share of the blocks of `mask_block` pixels that are hidden in another copy of each pseudo-labelled image, whose
+    labels the net shall find all the same (Hoyer et al. 2023: 0.7, 64 pixels at 1024 x 512); 0 makes no copy.
     rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
     confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
@@ -259,6 +261,8 @@ class Rounds:
     rare: float = 0.0
     robust: str = ""
     soft: float = 0.0
+    mask: float = 0.0
+    mask_block: int = 64
     rectify: bool = False
     confidence: bool = False
     memory: float = 0.0
@@ -272,6 +276,8 @@ class Rounds:
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
         for name, share in {"class_mix": self.class_mix, "soft": self.soft, "statistics": self.statistics}.items():
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
+        _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
+        _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")
         starts = set(self.start) if isinstance(self.start, tuple) else {self.start}
         _require(starts <= {"warm", "fresh"}, f"rounds.start is {self.start!r}; expected 'warm' or 'fresh', or a list of them")
         known = ("", "symmetric", "generalised")

@@ -159,6 +159,9 @@ def test_a_label_that_is_ignored_everywhere_costs_nothing() -> None:
         ({"robust": "huber"}, "rounds.robust is 'huber'; expected '', 'symmetric' or 'generalised'"),
         ({"robust": "symmetric", "soft": 0.5}, "rounds.robust and rounds.soft are both set"),
         ({"soft": 1.5}, r"rounds.soft is 1.5; expected a share in \[0, 1\]"),
+        ({"mask": 1.0}, r"rounds.mask is 1.0; expected a share in \[0, 1\)"),
+        ({"mask_block": 0}, "rounds.mask_block is 0; expected at least 1 pixel"),
+        ({"start": "cold"}, "rounds.start is 'cold'; expected 'warm' or 'fresh'"),
         ({"memory": -0.1}, "rounds.memory is -0.1; expected at least 0"),
     ],
 )

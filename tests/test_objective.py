@@ -10,11 +10,13 @@ import pytest
 import torch
 from tiny_training import Shown, TinyNet, tiny_config, tiny_fit, tiny_mixture
 
-from selfsyn.config import Align
+from selfsyn.config import Align, Augment
 from selfsyn.labels import IGNORE
 from selfsyn.task.alignment import Alignment
-from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC
+from selfsyn.task.mixture import BARE, MASKED, PSEUDO, SYNTHETIC, Mask
 from selfsyn.task.objective import losses_of, seen_by, total_of
+
+STILL = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
 
 
 def test_each_part_has_its_terms_and_bare_images_have_no_labels() -> None:
@@ -83,3 +85,22 @@ def test_each_term_reaches_exactly_its_parameters() -> None:
     net.zero_grad(set_to_none=True)
     alignment.learn(seen[SYNTHETIC].scores, seen[BARE].scores, progress=0.0)
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_masked_copies_are_of_the_same_images_and_keep_their_labels() -> None:
+    config = tiny_config(augment=STILL, class_mix=1.0)
+    mixture = tiny_mixture(config, mask=Mask(share=0.5, block=8, colour=(3, 4, 5)), class_mix=1.0)
+    batch = mixture.read_batch(1)
+    assert batch.parts == {SYNTHETIC: 2, PSEUDO: 2, MASKED: 2}
+    assert batch.names[2:4] == batch.names[4:]
+    hidden = (batch.images[4:] == torch.tensor([3, 4, 5], dtype=torch.uint8)).all(dim=-1)
+    assert 0.2 < float(hidden.float().mean()) < 0.8
+    for copy, label, name in zip(batch.images[4:], batch.labels[4:], batch.names[4:], strict=True):
+        image, whole = Shown(int(name.removesuffix(".png"))).read()
+        assert np.array_equal(label, whole)  # of hidden pixels too, and nothing laid over them
+        shown = (copy != torch.tensor([3, 4, 5], dtype=torch.uint8)).any(dim=-1).numpy()
+        assert np.array_equal(copy.numpy()[shown], image[shown])
+    losses = losses_of(seen_by(TinyNet(), batch, config, weights_K=torch.ones(19)), config)
+    assert set(losses) == {"loss_synthetic", "loss_pseudo", "loss_masked"}
+    ones = {name: torch.tensor(value) for name, value in zip(losses, (1.0, 10.0, 100.0), strict=True)}
+    assert float(total_of(ones, batch, config)) == pytest.approx(0.5 * 1 + 0.5 * 10 + 0.5 * 100)

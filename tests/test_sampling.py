@@ -19,9 +19,10 @@ from selfsyn.task.examples import class_counts
 
 # GTA5's shares in percent of all pixels, by train id, as counted by m-birke/automotive-segmentation-datasets.
 GTA5 = np.array(
-    "32.1046 8.2764 16.9 1.8435 0.6331 1.06 0.1342 0.0807 7.6 2.2"
-    " 13.5 0.362 0.031 2.5154 1.129 0.368 0.0648 0.0315 0.0054".split(),
-    dtype=float,
+    [
+        *(32.1046, 8.2764, 16.9, 1.8435, 0.6331, 1.06, 0.1342, 0.0807, 7.6, 2.2),
+        *(13.5, 0.362, 0.031, 2.5154, 1.129, 0.368, 0.0648, 0.0315, 0.0054),
+    ]
 )
 GTA5_CHANCES = {
     "bicycle": 0.120,

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from official_files import cityscapes_frame, gta5_frame
+from torch import nn
 
 from selfsyn.config import Adapter, Align, Rounds, RunConfig, Source, Train
 from selfsyn.files import write_atomic
 from selfsyn.images import encode_png
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
-from selfsyn.task.stages import mixture_of
+from selfsyn.task import stages
+from selfsyn.task.stages import first_net, mixture_of
 
 RNG = np.random.default_rng(0)
 
@@ -56,3 +58,27 @@ def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(conf
 def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_path: Path) -> None:
     mixture, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
     assert mixture.parts == {"synthetic": 4} and inputs == {}
+
+
+@pytest.mark.parametrize(
+    ("start", "stage", "before"),
+    [
+        ("warm", "round-0", "source-only"),
+        ("warm", "round-1", "round-0"),
+        ("warm", "round-2", "round-1"),
+        ("fresh", "round-0", "source-only"),
+        ("fresh", "round-1", None),
+        ("fresh", "round-2", None),
+        ("fresh", SOURCE_ONLY, None),
+        ("warm", ORACLE, None),
+    ],
+)
+def test_where_a_stages_net_comes_from(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, stage: str, before: str | None
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(stages, "load_weights", lambda net, path: loaded.append(path.parent.parent.name))
+    built: list[bool] = []
+    monkeypatch.setattr(stages, "build", lambda task, *, pretrained: built.append(pretrained) or nn.Identity())
+    first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=stage)
+    assert (loaded, built) == ([before] if before else [], [before is None])

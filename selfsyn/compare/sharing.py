@@ -29,7 +29,16 @@ READ = {
     "pseudo-label": ("teacher.",),
     "evaluate": ("teacher.", "rounds.portion"),  # the portion is what its calibration reports on
 }
-OF_PSEUDO_LABELS = ("class_mix", "rare", "robust", "soft", "rectify", "confidence")  # what acts on them alone
+OF_PSEUDO_LABELS = (
+    "class_mix",
+    "rare",
+    "robust",
+    "soft",
+    "rectify",
+    "confidence",
+    "mask",
+    "mask_block",
+)  # what acts on them alone
 
 
 def fingerprint(entry: Entry, phase: Phase) -> str:

@@ -58,6 +58,15 @@ def class_mixed(
     return np.where(cut[..., None], image, below_image), np.where(cut, label, below_label), cut
 
 
+def masked(image: Picture, *, share: float, block: int, colour: Picture, rng: np.random.Generator) -> Picture:
+    """(H, W, 3) RGB with each block of `block` x `block` pixels hidden by `colour` (3,) with the chance `share` (MIC, Hoyer et
+    al. 2023, eq. 4 and 5)."""
+    height, width = image.shape[:2]
+    hidden = rng.random((-(-height // block), -(-width // block))) < share
+    hidden = hidden.repeat(block, axis=0).repeat(block, axis=1)[:height, :width]
+    return np.where(hidden[..., None], colour, image)
+
+
 def _box(label: Picture, *, most: float, wanted: int | None, rng: np.random.Generator) -> Box:
     """A random box; if a class is wanted, the first of ten that shows it, or else the one that shows most of it."""
     if wanted is None:

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from selfsyn.ahead import ahead
 from selfsyn.config import Augment
-from selfsyn.data.augment import augmented, class_mixed
+from selfsyn.data.augment import augmented, class_mixed, masked
 from selfsyn.data.mixing import NOTHING, Mix
 from selfsyn.data.sampling import RareClasses
 from selfsyn.errors import InputError
 from selfsyn.randomness import generator
-from selfsyn.task.examples import Example, Item, Picture
+from selfsyn.task.examples import Example, Item
 
 READ_AHEAD = 4  # batches
-SYNTHETIC, PSEUDO, BARE = "synthetic", "pseudo", "bare"
+SYNTHETIC, PSEUDO, MASKED, BARE = "synthetic", "pseudo", "masked", "bare"
 
 
 class Batch(NamedTuple):
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     confidences (B, H, W) uint8: the teacher's, 255 where the label is not the teacher's.
     true (B, H, W) bool: where the label is no pseudo-label.
     parts: how many images of each kind there are, one kind after another: synthetic, pseudo (real with pseudo-labels),
-    bare (real without a label).
+    masked (the same real ones, changed in another way and partly hidden), bare (real without a label).
     """
 
     images: Tensor
@@ -45,6 +45,15 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Mask:
+    """What the masked copies of pseudo-labelled images hide; see config.Rounds. colour: of the hidden blocks, RGB."""
+
+    share: float
+    block: int
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
 class Mixture:
     """What a training learns from, and how a batch is made of it.
 
@@ -53,6 +62,7 @@ class Mixture:
     labelled_mix, pseudo_mix, bare_mix: which of them stands at which position.
     labelled_rare, pseudo_rare: how they are drawn instead, by class, where rare classes shall come more often.
     class_mix: the share of the pseudo-labelled over which half the classes of a labelled frame are laid.
+    mask: how the masked copies of the pseudo-labelled look, if there are such.
     """
 
     labelled: Sequence[Example]
@@ -66,6 +76,7 @@ class Mixture:
     pseudo_mix: Mix = NOTHING
     real: int = 0
     class_mix: float = 0.0
+    mask: Mask | None = None
     bare: Sequence[Example] = ()
     bare_mix: Mix = NOTHING
     labelled_rare: RareClasses | None = None
@@ -79,7 +90,8 @@ class Mixture:
     def parts(self) -> dict[str, int]:
         """How many images of each kind a batch has; see Batch."""
         synthetic = self.batch - self.real
-        sizes = {SYNTHETIC: synthetic, PSEUDO: self.real, BARE: synthetic if self.bare else 0}
+        copies, bare = self.real if self.mask else 0, synthetic if self.bare else 0
+        sizes = {SYNTHETIC: synthetic, PSEUDO: self.real, MASKED: copies, BARE: bare}
         return {part: size for part, size in sizes.items() if size}
 
     def item(self, step: int, slot: int) -> Item:
@@ -88,38 +100,44 @@ class Mixture:
         inside = slot
         for part, size in self.parts.items():
             if inside < size:
-                make = {SYNTHETIC: self._synthetic, PSEUDO: self._pseudo, BARE: self._bare}[part]
+                make = {SYNTHETIC: self._synthetic, PSEUDO: self._mixed, MASKED: self._masked, BARE: self._bare}[part]
                 return make(step * size + inside, rng)
             inside -= size
         raise IndexError(slot)
 
     def _synthetic(self, position: int, rng: np.random.Generator) -> Item:
         number, wanted = self._drawn(position, mix=self.labelled_mix, rare=self.labelled_rare, kind="synthetic")
-        chosen = self.labelled[number]
-        image, label, confidence = self._augmented(chosen, rng, wanted=wanted)
-        return Item(image, label, confidence, np.ones(label.shape, dtype=bool), chosen.name)
+        return self._augmented(self.labelled[number], rng, wanted=wanted, true=True)
 
-    def _pseudo(self, position: int, rng: np.random.Generator) -> Item:
+    def _real(self, position: int, rng: np.random.Generator) -> Item:
         number, wanted = self._drawn(position, mix=self.pseudo_mix, rare=self.pseudo_rare, kind="real")
-        chosen = self.pseudo[number]
-        image, label, confidence = self._augmented(chosen, rng, wanted=wanted)
-        if rng.random() >= self.class_mix:
-            return Item(image, label, confidence, np.zeros(label.shape, dtype=bool), chosen.name)
-        above, its_label, certain = self._above(rng)
-        image, label, cut = class_mixed(above, its_label, onto=(image, label), rng=rng)
-        return Item(image, label, np.where(cut, certain, confidence), cut, chosen.name)
-
-    def _above(self, rng: np.random.Generator) -> tuple[Picture, Picture, Picture]:
-        """What is laid over a pseudo-labelled image."""
-        if self.labelled_rare is None:
-            return self._augmented(self.labelled[int(rng.integers(len(self.labelled)))], rng)
-        number, wanted = self.labelled_rare.draw(rng)
-        return self._augmented(self.labelled[number], rng, wanted=wanted)
+        return self._augmented(self.pseudo[number], rng, wanted=wanted, true=False)
 
     def _bare(self, position: int, rng: np.random.Generator) -> Item:
-        chosen = self.bare[self._drawn(position, mix=self.bare_mix, rare=None, kind="bare")[0]]
-        image, label, confidence = self._augmented(chosen, rng)
-        return Item(image, label, confidence, np.zeros(label.shape, dtype=bool), chosen.name)
+        number, _ = self._drawn(position, mix=self.bare_mix, rare=None, kind="bare")
+        return self._augmented(self.bare[number], rng, wanted=None, true=False)
+
+    def _masked(self, position: int, rng: np.random.Generator) -> Item:
+        item, mask = self._real(position, rng), self.mask
+        assert mask is not None
+        colour = np.array(mask.colour, dtype=np.uint8)
+        return item._replace(image=masked(item.image, share=mask.share, block=mask.block, colour=colour, rng=rng))
+
+    def _mixed(self, position: int, rng: np.random.Generator) -> Item:
+        item = self._real(position, rng)
+        if rng.random() >= self.class_mix:
+            return item
+        above = self._above(rng)
+        image, label, cut = class_mixed(above.image, above.label, onto=(item.image, item.label), rng=rng)
+        return Item(image, label, np.where(cut, above.confidence, item.confidence), cut, item.name)
+
+    def _above(self, rng: np.random.Generator) -> Item:
+        """What is laid over a pseudo-labelled image."""
+        if self.labelled_rare is None:
+            number, wanted = int(rng.integers(len(self.labelled))), None
+        else:
+            number, wanted = self.labelled_rare.draw(rng)
+        return self._augmented(self.labelled[number], rng, wanted=wanted, true=True)
 
     def _drawn(self, position: int, *, mix: Mix, rare: RareClasses | None, kind: str) -> tuple[int, int | None]:
         """-> the number of the example at a position, and the class that its crop should show."""
@@ -127,14 +145,10 @@ class Mixture:
             return mix.item(position, seed=self.seed, purpose=f"{self.purpose} {kind}"), None
         return rare.draw(generator(self.seed, f"{self.purpose} {kind} rare", position))
 
-    def _augmented(
-        self, example: Example, rng: np.random.Generator, *, wanted: int | None = None
-    ) -> tuple[Picture, Picture, Picture]:
-        """-> image, train ids, confidences: all 255 where the label is no teacher's."""
+    def _augmented(self, example: Example, rng: np.random.Generator, *, wanted: int | None, true: bool) -> Item:
         image, target = augmented(*example.read(), size=self.size, augment=self.augment, rng=rng, wanted=wanted)
-        if target.ndim == 3:
-            return image, target[..., 0], target[..., 1]
-        return image, target, np.full_like(target, 255)
+        label, confidence = (target[..., 0], target[..., 1]) if target.ndim == 3 else (target, np.full_like(target, 255))
+        return Item(image, label, confidence, np.full(label.shape, true), example.name)
 
     def read_batch(self, step: int) -> Batch:
         """The batch of `step`."""

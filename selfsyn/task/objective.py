@@ -60,10 +60,13 @@ def _loss_of(name: str, part: Seen, config: RunConfig) -> Tensor:
 
 
 def total_of(losses: Mapping[str, Tensor], batch: Batch, config: RunConfig) -> Tensor:
-    """The weighted sum. Labelled parts weigh by their share of the batch, pseudo-labels by `train.pseudo_label` on top."""
+    """The weighted sum. Labelled parts weigh by their share of the batch, pseudo-labels by `train.pseudo_label` on top.
+
+    Masked copies weigh as much as what they are copies of (MIC: lambda 1).
+    """
     synthetic, pseudo = batch.parts.get(SYNTHETIC, 0), batch.parts.get(PSEUDO, 0)
     share = synthetic / (synthetic + pseudo)
-    weights = {"loss_synthetic": share, "loss_pseudo": (1 - share) * config.train.pseudo_label}
-    weights |= {"loss_memory": config.rounds.memory}
+    of_pseudo = (1 - share) * config.train.pseudo_label
+    weights = {"loss_synthetic": share, "loss_pseudo": of_pseudo, "loss_masked": of_pseudo, "loss_memory": config.rounds.memory}
     weights |= {f"align_{name}": weight for name, weight in config.rounds.align.weights.items()}
     return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()

@@ -19,12 +19,13 @@ from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
 from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample, class_counts
-from selfsyn.task.mixture import Mixture
+from selfsyn.task.mixture import Mask, Mixture
 from selfsyn.task.train import WEIGHTS, Schedule
 
 
 def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
-    """The net that a stage starts with: the stage before, or else the pretrained backbone and new layers from (seed, stage).
+    """The net that a stage starts with: the stage before's (rounds.start), or the pretrained backbone and new layers from
+    (seed, stage).
 
     A checkpoint of the stage's own goes before both; `fit` looks for it. InputError when the weights cannot be had.
     """
@@ -73,7 +74,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
     pseudo = [PseudoLabelledExample(frame, store, config.rounds.portion_of(round_)) for frame in real_frames]
-    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real)
+    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config))
     return _with_bare(mixture, config, real_frames), {**digests, "real": digest}
 
 
@@ -107,6 +108,11 @@ def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, work
         often = mixture.pseudo_mix.frequencies()
         mixture = replace(mixture, pseudo_rare=rare_classes(counts, temperature=config.rounds.rare, frequencies=often))
     return mixture
+
+
+def _mask(config: RunConfig) -> Mask | None:
+    red, green, blue = (round(255 * share) for share in config.task.mean)  # what the net sees as zeros
+    return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
 
 
 def _with_bare(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
