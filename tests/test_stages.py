@@ -82,3 +82,35 @@ def test_where_a_stages_net_comes_from(
     monkeypatch.setattr(stages, "build", lambda task, *, pretrained: built.append(pretrained) or nn.Identity())
     first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=stage)
     assert (loaded, built) == ([before] if before else [], [before is None])
+
+
+def pseudo_labelled(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A label store that has every real frame."""
+
+    class Store:
+        skipped: frozenset[str] = frozenset()
+
+        def __init__(self, path: Path) -> None:
+            assert path == folder / "round-1/labels"
+
+        def entry(self, name: str) -> None:
+            assert name.startswith("ulm")
+
+    monkeypatch.setattr(stages, "LabelStore", Store)
+
+
+def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pseudo_labelled(config, tmp_path, monkeypatch)
+    whole = replace(config, rounds=replace(config.rounds, real_share=(0.0, 1.0)))
+    assert mixture_of(Layout(tmp_path), whole, stage="round-1")[0].parts == {"pseudo": 4}
+    half = replace(config, rounds=replace(config.rounds, real_share=(0.0, 0.5)))
+    assert mixture_of(Layout(tmp_path), half, stage="round-1")[0].parts == {"synthetic": 2, "pseudo": 2, "bare": 2}
+
+
+def test_rounds_may_learn_from_synthetic_images_as_they_are(config: RunConfig, tmp_path: Path) -> None:
+    adapted, _ = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
+    plain, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds(adapted=False)), stage="round-0")
+    assert [Path(example.name).parts[-3] for example in (adapted.labelled[0], plain.labelled[0])] == ["adapted", "gta"]
+    assert list(inputs) == ["synthetic"]
