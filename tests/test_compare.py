@@ -18,7 +18,7 @@ from selfsyn.compare.page import headline
 from selfsyn.compare.plan import Entry, chosen, entry, with_net
 from selfsyn.compare.results import change, collect, gap_share, mean, spread
 from selfsyn.compare.rows import ROWS, ablations
-from selfsyn.compare.sharing import fingerprint
+from selfsyn.compare.sharing import fingerprints
 from selfsyn.config import RunConfig, Task, load
 from selfsyn.data.frames import dataset
 from selfsyn.errors import InputError
@@ -162,8 +162,7 @@ def test_a_flow_is_cut_to_what_a_folder_needs() -> None:
 
 def test_rows_share_what_would_be_the_same_and_nothing_else(run: Path) -> None:
     def print_of(name: str, folder: str, seed: int = 0) -> str:
-        one = entry_of(run, name, seed=seed)
-        return fingerprint(one, next(phase for phase in one.phases if phase.folder == folder))
+        return fingerprints(entry_of(run, name, seed=seed))[folder]
 
     assert len({print_of(name, "world") for name in NAMES}) == 1
     assert print_of("ours", "world") != print_of("ours", "world", seed=1)
@@ -260,14 +259,15 @@ def table(run: Path) -> dict[str, dict[str, object]]:
 
 
 def test_the_whole_table(run: Path, work: Work, capsys: pytest.CaptureFixture[str]) -> None:
-    compare(run, "--seeds", "0,1", "--ablate")
+    compare(run, "--seeds", "0,1")
+    compare(run, "--rows", "without-class-mix,without-adapter")
     rows = table(run)
     assert list(rows)[: len(NAMES)] == NAMES
     assert rows["ours"]["miou"] == pytest.approx(0.39)
     assert rows["ours"]["miou_spread"] == pytest.approx(0.02 / 2**0.5)
     assert rows["ours"]["gap_closed"] == pytest.approx((0.39 - 0.32) / (0.42 - 0.32))
     page = (run / "compare/index.html").read_text()
-    titles = [row.title for row in (*ROWS, *ablations(load(run / "run.toml")))]
+    titles = [*(row.title for row in ROWS), "without ClassMix", "without the adapter"]
     assert [title for title in titles if f">{title}<" not in page] == []
     assert "0.390 ± 0.014" in page and "70 %" in page and "38 images" in page
     assert page.count('<img class="photo"') == 3 and page.count('<img class="label"') == 3 * (1 + len(ROWS))
