@@ -82,18 +82,15 @@ RIVAL = {
     "rounds.steps": 19,
     "rounds.learning_rate": 5e-4,  # the rate at which source-only begins
     "rounds.start": ("fresh",),
-    "rounds.real_share": (0.0, 0.25, 0.5),
-    "rounds.portion": (0.5, 0.65),
+    "rounds.real_share": (0.0,),
     "rounds.class_mix": 0.0,
 }
 MULTI_LEVEL = {"rounds.align.main": 0.001, "rounds.align.auxiliary": 0.0002}
 CHANGES: dict[str, dict[str, object]] = {
     "source-only": {"train.steps": 19},
     "adabn": {
-        **{key: RIVAL[key] for key in ("rounds.real_share", "rounds.portion", "rounds.class_mix")},
         "train.steps": 19,
         "rounds.steps": 0,
-        "rounds.learning_rate": 5e-4,
         "rounds.adapted": False,
         "rounds.statistics": 1.0,
     },
