@@ -20,7 +20,7 @@ from export.contract import Golden, Metadata
 from selfsyn.config import Task
 from selfsyn.config import Teacher as TeacherConfig
 from selfsyn.progress import say
-from selfsyn.task.scores import Scores, fused, normalised
+from selfsyn.task.scores import TaskNet, normalised
 from selfsyn.world import render
 
 EXAMPLE_BATCH = 2  # the exporter takes a size of 0 or 1 for a constant
@@ -32,7 +32,7 @@ PLAIN = TeacherConfig()  # neither mirrored nor at other scales
 class Segmenter(nn.Module):
     """The net between the contract's input and outputs: uint8 in, label and confidence out."""
 
-    def __init__(self, net: nn.Module, *, task: Task, teacher: TeacherConfig = PLAIN) -> None:
+    def __init__(self, net: TaskNet, *, task: Task, teacher: TeacherConfig = PLAIN) -> None:
         """net: what selfsyn.task.build makes for `task`; its weights are used as they are.  teacher: its flip and scales."""
         super().__init__()
         self.net = net
@@ -51,15 +51,9 @@ class Segmenter(nn.Module):
     def _view(self, image_BCHW: Tensor, *, scale: float, mirrored: bool) -> Tensor:
         """Scores of the image at another scale or mirrored, put back where the image has its pixels."""
         seen = resized(image_BCHW, size=_scaled(image_BCHW, scale)) if scale != 1 else image_BCHW
-        scores_BKHW = self._fused(seen.flip(3) if mirrored else seen)
+        scores_BKHW = self.net.fused(seen.flip(3) if mirrored else seen, auxiliary=self.task.auxiliary_at_inference)
         scores_BKHW = scores_BKHW.flip(3) if mirrored else scores_BKHW
         return resized(scores_BKHW, size=image_BCHW.shape[-2:]) if scale != 1 else scores_BKHW
-
-    def _fused(self, image_BCHW: Tensor) -> Tensor:
-        """Main plus the configured share of the auxiliary logits."""
-        scores = Scores(*self.net(image_BCHW))
-        share = self.task.auxiliary_at_inference
-        return fused(scores, auxiliary=share) if share else scores.main
 
     def forward(self, image_BHWC: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) uint8 -> label and confidence, each (B, H, W) uint8; see export.contract."""

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import click
 
-from jobs.options import bounds_option, device_option, dry_run_option, run_option, workers_option
+from jobs.options import bounds_option, device_option, dry_run_option, processes_option, run_option, workers_option
 from jobs.running import run_phase
+from selfsyn.config import RunConfig
 from selfsyn.data import sources
-from selfsyn.flow import phases
+from selfsyn.flow import Phase, phases
+from selfsyn.layout import Layout
 from selfsyn.phase import is_current, open_run
 from selfsyn.progress import say
+from selfsyn.pseudo_labels import LabelStore
+from selfsyn.rounds import change, settled
 
 REPORT = "report"
 
@@ -22,13 +26,19 @@ REPORT = "report"
 @bounds_option
 @device_option
 @workers_option
+@processes_option
 @dry_run_option
-def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, dry_run: bool) -> None:
-    """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption."""
-    run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, dry_run=dry_run)
+def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool) -> None:
+    """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption.
+
+    With rounds.stop_agreement it ends with an earlier round, when a teacher's labels are all but those of the one before.
+    """
+    run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, count=count, dry_run=dry_run)
 
 
-def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, dry_run: bool = False) -> None:
+def run_phases(
+    root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int = 1, dry_run: bool = False
+) -> None:
     """Run each unfinished phase as its own process; leave with the exit code of the first that fails."""
     layout, config = open_run(root)
     flow = phases(config, rounds=rounds, with_bounds=with_bounds)
@@ -40,7 +50,27 @@ def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, worke
         return
     sources.check(layout, config)
     for number, phase in enumerate(todo, start=1):
+        if not dry_run and _settled(layout, config, phase):
+            run_phases(root, rounds=_round_of(phase) - 1, with_bounds=with_bounds, device=device, workers=workers, count=count)
+            return
         say(f"phase {number} of {len(todo)}: {phase.name}")
         if not dry_run:
-            run_phase(root, phase, device=device, workers=workers)
+            run_phase(root, phase, device=device, workers=workers, count=count)
     say(f"{root}: done; the report is {layout.report / 'index.html'}")
+
+
+def _round_of(phase: Phase) -> int:
+    """The round that a training is about; 0 for every other phase."""
+    return int(phase.arguments[1]) if phase.verb == "train" and phase.arguments[0] == "--round" else 0
+
+
+def _settled(layout: Layout, config: RunConfig, phase: Phase) -> bool:
+    """Whether the rounds end before this training, because its labels are those of the round before (rounds.stop_agreement)."""
+    round_ = _round_of(phase)
+    if round_ < 2 or not config.rounds.stop_agreement:
+        return False
+    found = change(LabelStore(layout.labels(round_ - 1)), LabelStore(layout.labels(round_)))
+    over = settled(found, stop_agreement=config.rounds.stop_agreement)
+    said = f"stop before round {round_}" if over else "go on"
+    say(f"labels of round {round_} against round {round_ - 1}: {found}; {said} (stop at {config.rounds.stop_agreement:.1%})")
+    return over

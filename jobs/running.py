@@ -13,21 +13,20 @@ from selfsyn.flow import Phase
 from selfsyn.progress import say
 
 
-def run_phase(root: Path, phase: Phase, *, device: str, workers: int | None) -> None:
+def run_phase(root: Path, phase: Phase, *, device: str, workers: int | None, count: int = 1) -> None:
     """Run one phase of the run at `root` to its end; leave with its exit code when it fails. SIGTERM is handed on to it."""
-    code = _call(
-        [sys.executable, "-m", "jobs", phase.verb, "--run", str(root), *phase.arguments, *_where(phase, device, workers)]
-    )
+    where = _where(phase, device, workers, count)
+    code = _call([sys.executable, "-m", "jobs", phase.verb, "--run", str(root), *phase.arguments, *where])
     if code:
         say(f"{phase.name}: exit code {code}; the same command goes on from here")
         raise SystemExit(code if code > 0 else 128 - code)
 
 
-def _where(phase: Phase, device: str, workers: int | None) -> list[str]:
+def _where(phase: Phase, device: str, workers: int | None, count: int) -> list[str]:
     reads = phase.verb in ("world", "train", "adapt", "pseudo-label", "evaluate")
-    return (["--device", device] if phase.computes else []) + (
-        ["--workers", str(workers)] if reads and workers is not None else []
-    )
+    found = ["--device", device] if phase.computes else []
+    found += ["--workers", str(workers)] if reads and workers is not None else []
+    return [*found, "--processes", str(count)] if phase.verb == "train" and count > 1 else found
 
 
 def _call(command_line: Sequence[str]) -> int:

@@ -179,6 +179,11 @@ class Train:
     head_factor: float = 5.0  # new layers learn this many times faster than the pretrained backbone
     weight_decay: float = 0.01
     warmup_steps: int = 500
+    decay: str = "poly"
+    clip_norm: float = 0.0
+    precision: str = "auto"
+    compile: bool = False
+    tensorboard: bool = False
     ema: float = 0.999
     auxiliary: float = 0.4
     class_weight_power: float = 0.5  # weight of a class ~ share ** -power, at most 10; 0 weighs all alike
@@ -189,6 +194,10 @@ class Train:
 
     def __post_init__(self) -> None:
         _require(self.rare >= 0, f"train.rare is {self.rare}; expected a temperature above 0, or 0 for none")
+        _require(self.decay in ("poly", "cosine"), f"train.decay is {self.decay!r}; expected poly or cosine")
+        _require(self.clip_norm >= 0, f"train.clip_norm is {self.clip_norm}; expected at least 0; 0 is no limit")
+        known = ("auto", "fp32", "bf16")
+        _require(self.precision in known, f"train.precision is {self.precision!r}; expected one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -233,7 +242,7 @@ class Rounds:
 
     steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
     start: 'warm': a round goes on from the net of the round before; 'fresh': rounds 1, 2, ... begin with the pretrained backbone
-    again; a list says it by round, of round 0 too, which otherwise goes on from source-only.
+    again (Zhang et al. 2021); a list says it by round, of round 0 too, which otherwise goes on from source-only.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
@@ -247,6 +256,8 @@ class Rounds:
     rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
     confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
+    stop_agreement: share of pixels whose class two rounds' teachers agree upon from which `selfsyn round` ends: the later
+    labels teach nothing new. 0 never ends before the last round.
     align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
 
@@ -266,6 +277,7 @@ class Rounds:
     rectify: bool = False
     confidence: bool = False
     memory: float = 0.0
+    stop_agreement: float = 0.0
     align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
@@ -274,7 +286,8 @@ class Rounds:
         )
         _require(all(0 <= s <= 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1]")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
-        for name, share in {"class_mix": self.class_mix, "soft": self.soft, "statistics": self.statistics}.items():
+        shares = {name: getattr(self, name) for name in ("class_mix", "soft", "statistics", "stop_agreement")}
+        for name, share in shares.items():
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
         _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
         _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")

@@ -33,7 +33,7 @@ from selfsyn.errors import FaultError, InputError
 from selfsyn.files import digest_file
 from selfsyn.images import encode_png
 from selfsyn.labels import CLASS_COUNT, CLASSES
-from selfsyn.task.scores import Scores
+from selfsyn.task.scores import Scores, TaskNet
 
 torch.set_num_threads(1)
 SIZE = (64, 48)
@@ -41,7 +41,7 @@ TASK = Task(architecture="fcn", backbone="none", weights="scratch")
 METADATA = Metadata(CLASSES, TASK.mean, TASK.std, SIZE, checkpoint="sha256:0", stage="round-0", program="0.0.0")
 
 
-class TinyNet(nn.Module):
+class TinyNet(TaskNet):
     """Two heads on strided features, enlarged: the operators of the real nets, and answers that depend on the picture."""
 
     def __init__(self) -> None:
@@ -52,10 +52,9 @@ class TinyNet(nn.Module):
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=draw)
 
-    def forward(self, image_BCHW: Tensor) -> Scores:
+    def heads(self, image_BCHW: Tensor) -> Scores:
         features = F.relu(self.features(image_BCHW))
-        size = image_BCHW.shape[-2:]
-        return Scores(*(F.interpolate(head(features), size=size, mode="bilinear") for head in (self.main, self.auxiliary)))
+        return Scores(self.main(features), self.auxiliary(F.max_pool2d(features, 2, ceil_mode=True)))
 
 
 def tiny_model() -> bytes:
@@ -123,10 +122,13 @@ def test_segmenter_normalises_and_adds_the_auxiliary_scores() -> None:
     net = TinyNet()
     image = torch.from_numpy(pictures(1, 6, 8))
     mean, std = torch.tensor(TASK.mean).view(3, 1, 1), torch.tensor(TASK.std).view(3, 1, 1)
-    main, auxiliary = net((image.permute(0, 3, 1, 2) / 255 - mean) / std)
+    main, auxiliary = net.heads((image.permute(0, 3, 1, 2) / 255 - mean) / std)
+    assert (main.shape[-2:], auxiliary.shape[-2:]) == ((3, 4), (2, 2))
+    auxiliary = F.interpolate(auxiliary, size=(3, 4), mode="bilinear")
     for share in (0.0, 0.5):
         task = Task(architecture="fcn", auxiliary_at_inference=share)
-        assert torch.allclose(Segmenter(net, task=task).scores(image), main + share * auxiliary, atol=1e-4)
+        wanted = F.interpolate(main + share * auxiliary, size=(6, 8), mode="bilinear")
+        assert torch.allclose(Segmenter(net, task=task).scores(image), wanted, atol=1e-4)
 
 
 def test_model_is_one_file_with_named_dimensions_and_our_opset(model: bytes) -> None:

@@ -8,13 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from official_files import cityscapes_frame, gta5_frame
+from tiny_store import write_shard
 from torch import nn
 
-from selfsyn.config import Adapter, Align, Rounds, RunConfig, Source, Train
+from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Train
+from selfsyn.data.frames import Frame
+from selfsyn.data.mixing import Mix
 from selfsyn.files import write_atomic
 from selfsyn.images import encode_png
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.pseudo_labels import LabelStore
 from selfsyn.task import stages
+from selfsyn.task.examples import PseudoLabelledExample, class_counts
+from selfsyn.task.mixture import Mixture
 from selfsyn.task.stages import first_net, mixture_of
 
 RNG = np.random.default_rng(0)
@@ -84,25 +90,10 @@ def test_where_a_stages_net_comes_from(
     assert (loaded, built) == ([before] if before else [], [before is None])
 
 
-def pseudo_labelled(config: RunConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A label store that has every real frame."""
-
-    class Store:
-        skipped: frozenset[str] = frozenset()
-
-        def __init__(self, path: Path) -> None:
-            assert path == folder / "round-1/labels"
-
-        def entry(self, name: str) -> None:
-            assert name.startswith("ulm")
-
-    monkeypatch.setattr(stages, "LabelStore", Store)
-
-
-def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(
-    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pseudo_labelled(config, tmp_path, monkeypatch)
+def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(config: RunConfig, tmp_path: Path) -> None:
+    names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
+    maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
+    write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
     whole = replace(config, rounds=replace(config.rounds, real_share=(0.0, 1.0)))
     assert mixture_of(Layout(tmp_path), whole, stage="round-1")[0].parts == {"pseudo": 4}
     half = replace(config, rounds=replace(config.rounds, real_share=(0.0, 0.5)))
@@ -114,3 +105,30 @@ def test_rounds_may_learn_from_synthetic_images_as_they_are(config: RunConfig, t
     plain, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds(adapted=False)), stage="round-0")
     assert [Path(example.name).parts[-3] for example in (adapted.labelled[0], plain.labelled[0])] == ["adapted", "gta"]
     assert list(inputs) == ["synthetic"]
+
+
+def test_a_pseudo_label_comes_with_the_teachers_confidence_through_every_change(tmp_path: Path) -> None:
+    label = np.kron([[0, 5], [5, 0]], np.ones((16, 24))).astype(np.uint8)
+    confidence = np.where(label == 0, 240, 120).astype(np.uint8)
+    write_shard(tmp_path / "shard-00000-of-00001", {"a": (label, confidence)})
+    write_atomic(tmp_path / "a.png", encode_png(np.repeat(label[..., None] * 20, 3, axis=2)))
+    example = PseudoLabelledExample(Frame("a", tmp_path / "a.png"), LabelStore(tmp_path), 1.0)
+    _, target = example.read()
+    assert np.array_equal(target[..., 0], label) and np.array_equal(target[..., 1], confidence)
+    mixture = Mixture([example], Mix((1,)), 1, (48, 32), Augment(zoom=2.0, cutout=0.0), 0, "t", [example], Mix((1,)), real=1)
+    for step in range(4):
+        batch = mixture.read_batch(step)
+        assert np.array_equal(batch.confidences, np.where(batch.labels == 0, 240, 120))
+        assert not bool(batch.true.any())
+
+
+def test_only_the_portion_that_counts_is_learned_and_counted(tmp_path: Path) -> None:
+    confidence = np.arange(100, 200, dtype=np.uint8).reshape(10, 10)
+    write_shard(tmp_path / "shard-00000-of-00001", {"a": (np.zeros((10, 10), np.uint8), confidence)})
+    write_atomic(tmp_path / "a.png", encode_png(np.zeros((10, 10, 3), np.uint8)))
+    example = PseudoLabelledExample(Frame("a", tmp_path / "a.png"), LabelStore(tmp_path), 0.25)
+    label = example.read()[1][..., 0]
+    assert (label == 0).sum() == 25 and (label[confidence >= 175] == 0).all() and (label[confidence < 175] == 255).all()
+    assert np.array_equal(label, example.read_label())
+    counts = class_counts([example], file=tmp_path / "counts.npy", workers=1)
+    assert (counts[0, 0], counts[0, 19]) == (25, 75)

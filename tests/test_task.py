@@ -19,7 +19,8 @@ from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
 from selfsyn.task.dilated import DilatedDepthwise, with_fast_dilation
 from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_entropy
-from selfsyn.task.train import Schedule, _refuse_non_finite, learning_rate
+from selfsyn.task.schedule import Schedule, learning_rate
+from selfsyn.task.train import _refuse_non_finite
 
 NETS = {
     "deeplabv3plus": Task(architecture="deeplabv3plus", backbone="efficientnet_lite0", weights="scratch", decoder_channels=16),

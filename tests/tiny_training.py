@@ -15,8 +15,9 @@ from selfsyn.data.mixing import Mix
 from selfsyn.labels import IGNORE
 from selfsyn.task import train
 from selfsyn.task.mixture import Mixture
-from selfsyn.task.scores import Scores, TaskNet, upsampled
-from selfsyn.task.train import Schedule, TrainState, fit
+from selfsyn.task.schedule import Schedule
+from selfsyn.task.scores import Scores, TaskNet
+from selfsyn.task.train import TrainState, fit
 
 SIZE = (48, 32)
 SCHEDULE = Schedule(steps=6, learning_rate=1e-3, warmup_steps=1)
@@ -30,9 +31,9 @@ class TinyNet(TaskNet):
         self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
         self.main, self.auxiliary = nn.Conv2d(8, 19, 1), nn.Conv2d(8, 19, 1)
 
-    def forward(self, image: torch.Tensor) -> Scores:
+    def heads(self, image: torch.Tensor) -> Scores:
         features = self.backbone(image)
-        return upsampled(self.main(features), self.auxiliary(features), like=image)
+        return Scores(self.main(features), self.auxiliary(features))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from selfsyn.config import DataFolder, HeldOut, Source
 from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.frames import LabelledFrame, dataset
 from selfsyn.data.mixing import prefix
+from selfsyn.data.sample import sample_of
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.layout import Layout
 from selfsyn.report.collect import Run
@@ -129,12 +130,6 @@ def confidence(grey: NDArray[np.uint8]) -> Picture:
     """(H, W) confidence 0..255, dark blue to yellow."""
     small = resize_label(grey, size=_size_within(grey, LARGEST))
     return _picture(encode_palette_png(small, palette=CONFIDENCE_COLOURS), small, media="image/png", what="label")
-
-
-def sample_of(items: Sequence[T], *, count: int) -> list[T]:
-    """At most `count` of the items, evenly spread: the same ones every time."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
-    return [items[place] for place in places]
 
 
 def _spread(names: Iterable[str]) -> list[str]:

@@ -11,10 +11,10 @@ from selfsyn.errors import InputError
 from selfsyn.task.backbones import load_pretrained
 from selfsyn.task.deeplabv3plus import DeepLabV3Plus
 from selfsyn.task.fcn import FCN
-from selfsyn.task.scores import Scores, TaskNet, fused, normalised
+from selfsyn.task.scores import Scores, TaskNet, normalised
 from selfsyn.task.segnet import SegNet
 
-__all__ = ["Scores", "TaskNet", "build", "fused", "load_weights", "normalised"]
+__all__ = ["Scores", "TaskNet", "build", "load_weights", "normalised"]
 
 
 def build(task: Task, *, pretrained: bool) -> TaskNet:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsyn import processes
 from selfsyn.config import Align
 from selfsyn.task.scores import Scores
 
@@ -101,10 +102,11 @@ class Alignment:
         losses, accuracies = self._told_apart(adapted, real)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
+        processes.average_gradients(self.critics.parameters())
         self.optimizer.step()
         self.critics.requires_grad_(False)
         for name, value in accuracies.items():
-            self.accuracies[name] = [*self.accuracies[name], float(value)][-WINDOW:]
+            self.accuracies[name] = [*self.accuracies[name], float(processes.mean(value))][-WINDOW:]
         terms = {f"critic_{name}": float(loss.detach()) for name, loss in losses.items()}
         return terms | {f"accuracy_{name}": float(value) for name, value in accuracies.items()}
 

@@ -11,7 +11,7 @@ from torchvision.models.segmentation.fcn import FCNHead
 from selfsyn.config import Task
 from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.backbones import channels, features
-from selfsyn.task.scores import Scores, TaskNet, upsampled
+from selfsyn.task.scores import Scores, TaskNet
 
 LOW_LEVEL_CHANNELS = 48
 RATES = (6, 12, 18)  # at output stride 16; the same reach in pixels at another (Chen et al., section 4)
@@ -34,12 +34,12 @@ class DeepLabV3Plus(TaskNet):
         self.classifier = nn.Conv2d(width, CLASS_COUNT, 1)
         self.auxiliary = FCNHead(middle, CLASS_COUNT)
 
-    def forward(self, image_BCHW: Tensor) -> Scores:
-        """(B, 3, H, W) normalised -> main and auxiliary logits (B, 19, H, W)."""
+    def heads(self, image_BCHW: Tensor) -> Scores:
+        """(B, 3, H, W) normalised -> see TaskNet."""
         low, middle, high = self.backbone(image_BCHW)
         context = F.interpolate(self.pyramid(high), size=low.shape[-2:], mode="bilinear", align_corners=False)
         decoded = self.decoder(torch.cat([self.low_level(low), context], dim=1))
-        return upsampled(self.classifier(decoded), self.auxiliary(middle), like=image_BCHW)
+        return Scores(self.classifier(decoded), self.auxiliary(middle))
 
 
 def _conv_bn_relu(inputs: int, outputs: int, *, kernel: int) -> nn.Sequential:

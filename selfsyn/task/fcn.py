@@ -8,7 +8,7 @@ from torchvision.models.segmentation.fcn import FCNHead
 from selfsyn.config import Task
 from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.backbones import channels, features
-from selfsyn.task.scores import Scores, TaskNet, upsampled
+from selfsyn.task.scores import Scores, TaskNet
 
 
 class FCN(TaskNet):
@@ -22,7 +22,7 @@ class FCN(TaskNet):
         self.classifier = FCNHead(high, CLASS_COUNT)
         self.auxiliary = FCNHead(middle, CLASS_COUNT)
 
-    def forward(self, image_BCHW: Tensor) -> Scores:
-        """(B, 3, H, W) normalised -> main and auxiliary logits (B, 19, H, W)."""
+    def heads(self, image_BCHW: Tensor) -> Scores:
+        """(B, 3, H, W) normalised -> see TaskNet."""
         middle, high = self.backbone(image_BCHW)
-        return upsampled(self.classifier(high), self.auxiliary(middle), like=image_BCHW)
+        return Scores(self.classifier(high), self.auxiliary(middle))

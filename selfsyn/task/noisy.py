@@ -10,7 +10,8 @@ from torch import Tensor
 
 from selfsyn.config import Rounds
 from selfsyn.labels import IGNORE
-from selfsyn.task.scores import Scores, fused
+from selfsyn.task.losses import labelled_pixels
+from selfsyn.task.scores import Scores
 
 REVERSE = -math.log(1e-4)  # what reverse cross-entropy takes for -log 0 (Zhang et al. 2021)
 FORWARD_SHARE = 0.1  # of cross-entropy beside the reverse one (Zhang et al. 2021)
@@ -50,7 +51,7 @@ def memory_loss(scores: Scores, *, auxiliary: float) -> Tensor:
 
     `both` are the fused scores (Zheng & Yang 2020, memory regularization). Gradients flow through all three.
     """
-    both_PK = rows(fused(scores, auxiliary=auxiliary))
+    both_PK = rows(scores.main + auxiliary * scores.auxiliary)
     return (divergence(both_PK, rows(scores.main)) + divergence(both_PK, rows(scores.auxiliary))).mean()
 
 
@@ -95,7 +96,7 @@ def _treated(ce_P: Tensor, logits_PK: Tensor, *, belief_P: Tensor, how: Rounds) 
 
 def _over_pixels(loss_P: Tensor, label_P: Tensor, *, doubt_P: Tensor | None) -> Tensor:
     """Mean over labelled pixels; rectified, exp(-D) of it plus the mean of D over all pixels (Zheng & Yang 2021, eq. 12)."""
-    labelled = (label_P != IGNORE).sum().clamp(min=1)
+    labelled = labelled_pixels(label_P)
     if doubt_P is None:
         return loss_P.sum() / labelled
     return (torch.exp(-doubt_P) * loss_P).sum() / labelled + doubt_P.mean()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from selfsyn.config import RunConfig
 from selfsyn.task.losses import pixel_weights, segmentation_loss
 from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch
 from selfsyn.task.noisy import memory_loss, pseudo_label_loss
-from selfsyn.task.scores import Scores, TaskNet, normalised
+from selfsyn.task.scores import Scores, normalised
 
 
 class Seen(NamedTuple):
@@ -29,13 +29,13 @@ class Seen(NamedTuple):
     confidence_BHW: Tensor
 
 
-def seen_by(net: TaskNet, batch: Batch, config: RunConfig, *, weights_K: Tensor) -> dict[str, Seen]:
+def seen_by(net: Callable[[Tensor], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor) -> dict[str, Seen]:
     """The batch's parts as the net sees them: one forward for all, so that they share their batch statistics."""
     device = weights_K.device
     images = normalised(batch.images.to(device), mean=config.task.mean, std=config.task.std)
     labels, true = batch.labels.to(device).long(), batch.true.to(device)
     weights = pixel_weights(labels, true, weights_K=weights_K)
-    scores: Scores = net(images)
+    scores = net(images)
     of_pixels = (*scores, labels, weights, true, batch.confidences.to(device) / 255)
     parts = zip(*(tensor.split(list(batch.parts.values())) for tensor in of_pixels), strict=True)
     return {name: Seen(Scores(main, auxiliary), *rest) for name, (main, auxiliary, *rest) in zip(batch.parts, parts, strict=True)}

@@ -11,7 +11,7 @@ from torchvision.models.segmentation.fcn import FCNHead
 from selfsyn.config import Task
 from selfsyn.errors import InputError
 from selfsyn.labels import CLASS_COUNT
-from selfsyn.task.scores import Scores, TaskNet, upsampled
+from selfsyn.task.scores import Scores, TaskNet
 
 WIDTHS = (64, 128, 256, 512, 512)
 DEPTHS = (2, 2, 3, 3, 3)
@@ -55,8 +55,8 @@ class SegNet(TaskNet):
         self.classifier = nn.Conv2d(WIDTHS[0], CLASS_COUNT, 3, padding=1)
         self.auxiliary = FCNHead(outputs[AUXILIARY_LEVEL], CLASS_COUNT)
 
-    def forward(self, image_BCHW: Tensor) -> Scores:
-        """(B, 3, H, W) normalised, H and W at least 32 -> main and auxiliary logits (B, 19, H, W)."""
+    def heads(self, image_BCHW: Tensor) -> Scores:
+        """(B, 3, H, W) normalised, H and W at least 32 -> see TaskNet."""
         value, pooled = image_BCHW, []
         for stage in self.backbone.stages():
             full = stage(value)
@@ -67,7 +67,7 @@ class SegNet(TaskNet):
             value = self.decoders[level](_unpool(value, *pooled[level]))
             if level == AUXILIARY_LEVEL:
                 auxiliary = self.auxiliary(value)
-        return upsampled(self.classifier(value), auxiliary, like=image_BCHW)
+        return Scores(self.classifier(value), auxiliary)
 
 
 def _unpool(value_BCHW: Tensor, indices_BCHW: Tensor, full_BCHW: Tensor) -> Tensor:

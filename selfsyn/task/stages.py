@@ -20,7 +20,8 @@ from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
 from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mask, Mixture
-from selfsyn.task.train import WEIGHTS, Schedule
+from selfsyn.task.schedule import Schedule
+from selfsyn.task.train import WEIGHTS
 
 
 def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
