@@ -123,7 +123,9 @@ def _write_page(layout: Layout, config: RunConfig, *, rounds: int) -> str:
     from selfsyn.compare.results import collect
     from selfsyn.files import write_atomic, write_json
 
-    lines = collect(present(layout, config, rounds=rounds))
+    entries, others = present(layout, config, rounds=rounds)
+    lines = collect(entries)
     write_json(layout.root / FOLDER / TABLE, as_json(lines))
     write_atomic(layout.root / FOLDER / PAGE, render(config, lines, rounds=rounds).encode())
-    return "\n\n".join(f"{net}\n\n{text(found)}" for net, found in lines.items())
+    left_out = [f"{folder}: made with other settings or another --rounds, and left out" for folder in others]
+    return "\n\n".join([*(f"{net}\n\n{text(found)}" for net, found in lines.items()), *left_out])

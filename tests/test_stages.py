@@ -92,6 +92,23 @@ def test_where_a_stages_net_comes_from(
     assert (loaded, built) == ([before] if before else [], [before is None])
 
 
+def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(config: RunConfig, tmp_path: Path) -> None:
+    names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
+    maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
+    write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
+    whole = replace(config, rounds=replace(config.rounds, real_share=(0.0, 1.0)))
+    assert mixture_of(Layout(tmp_path), whole, stage="round-1")[0].parts == {"pseudo": 4}
+    half = replace(config, rounds=replace(config.rounds, real_share=(0.0, 0.5)))
+    assert mixture_of(Layout(tmp_path), half, stage="round-1")[0].parts == {"synthetic": 2, "pseudo": 2, "bare": 2}
+
+
+def test_rounds_may_learn_from_synthetic_images_as_they_are(config: RunConfig, tmp_path: Path) -> None:
+    adapted, _ = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
+    plain, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds(adapted=False)), stage="round-0")
+    assert [Path(example.name).parts[-3] for example in (adapted.labelled[0], plain.labelled[0])] == ["adapted", "gta"]
+    assert list(inputs) == ["synthetic"]
+
+
 def test_a_pseudo_label_comes_with_the_teachers_confidence_through_every_change(tmp_path: Path) -> None:
     label = np.kron([[0, 5], [5, 0]], np.ones((16, 24))).astype(np.uint8)
     confidence = np.where(label == 0, 240, 120).astype(np.uint8)

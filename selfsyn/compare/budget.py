@@ -46,10 +46,11 @@ def cost(config: RunConfig, flow: Sequence[Phase], *, stage: str) -> Cost:
     chain = needed(flow, goal=f"{stage}/task", beyond=ADAPTER)
     own = [phase.folder.split("/")[0] for phase in chain if phase.verb == "train"]
     all_ = [phase.folder.split("/")[0] for phase in flow if phase.verb == "train"]
-    pseudo = sum(steps_of(config, one) * _real_in_batch(config, one) for one in own)
     updates = sum(steps_of(config, one) for one in own)
+    pseudo = sum(steps_of(config, one) * _real_in_batch(config, one) for one in own)
     labelled = steps_of(config, ORACLE) * config.train.batch if ORACLE in own else 0
     synthetic = updates * config.train.batch - pseudo - labelled
+    pseudo *= 2 if config.rounds.mask else 1  # each with a masked copy
     bare = sum(steps_of(config, one) * _bare_in_batch(config, one) for one in own)
     return Cost(updates, synthetic, pseudo, bare, labelled, sum(steps_of(config, one) for one in all_ if one not in own))
 

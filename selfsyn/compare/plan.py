@@ -16,7 +16,6 @@ from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.flow import Phase, phases, world_phase
 from selfsyn.layout import Layout
-from selfsyn.progress import say
 
 NETS = ("fcn", "deeplabv3plus", "segnet")
 FOLDER = "compare"
@@ -83,26 +82,25 @@ def entry(layout: Layout, config: RunConfig, *, row: Row, net: str, seed: int, r
     return Entry(net, row, seed, root, own, stage, needed(flow, goal=f"{stage}/evaluation"))
 
 
-def present(layout: Layout, config: RunConfig, *, rounds: int) -> list[Entry]:
-    """Every entry that has a folder, in the order of nets, rows and seeds. One made with other settings is left out, and said."""
-    found = []
+def present(layout: Layout, config: RunConfig, *, rounds: int) -> tuple[list[Entry], list[Path]]:
+    """(every entry that has a folder, in the order of nets, rows and seeds; folders that were made with other settings)."""
+    found, others = [], []
     for net, row in ((net, row) for net in NETS for row in (*ROWS, *ablations(config))):
-        folders = (layout.root / FOLDER / net / row.name).glob("seed-*")
-        for seed in sorted(int(folder.name.removeprefix("seed-")) for folder in folders):
+        folders = (layout.root / FOLDER / net / row.name).glob("seed-*/run.toml")
+        for seed in sorted(int(path.parent.name.removeprefix("seed-")) for path in folders):
             one = entry(layout, config, row=row, net=net, seed=seed, rounds=rounds)
-            path = one.layout.configuration
-            if path.exists() and not configuration.difference(configuration.load(path), one.config):
-                found.append(one)
+            if _changes(one):
+                others.append(one.root)
             else:
-                say(f"{one.root}: left out: made with other settings or another --rounds")
-    return found
+                found.append(one)
+    return found, others
 
 
 def donors(layout: Layout, config: RunConfig, *, rounds: int) -> list[Entry]:
     """The entries that may have finished what another one needs: those present, and the run itself, which is ours."""
     ours = next(row for row in ROWS if row.name == OURS)
     run = entry(layout, config, row=ours, net=config.task.architecture, seed=config.seed, rounds=rounds)
-    return [*present(layout, config, rounds=rounds), replace(run, root=layout.root)]
+    return [*present(layout, config, rounds=rounds)[0], replace(run, root=layout.root)]
 
 
 def based(layout: Layout, config: RunConfig, *, net: str, seed: int, root: Path) -> RunConfig:
@@ -141,12 +139,16 @@ def lay_out(entry: Entry) -> None:
     if not path.exists():
         write_atomic(path, configuration.to_toml(entry.config).encode())
         return
-    changes = configuration.difference(configuration.load(path), entry.config)
+    changes = _changes(entry)
     if changes:
         raise InputError(
             f"{path}: there already, and differs ({'; '.join(changes)});"
             " give the same --rounds and run.toml as before, or delete the folder to compute it anew"
         )
+
+
+def _changes(entry: Entry) -> list[str]:
+    return configuration.difference(configuration.load(entry.layout.configuration), entry.config)
 
 
 def _moved(path: str, layout: Layout, root: Path, *, rendered: bool) -> str:

@@ -45,13 +45,15 @@ def _source_only(config: RunConfig, rounds: int) -> RunConfig:
 
 
 def _adabn(config: RunConfig, rounds: int) -> RunConfig:
-    # Round 0 has no update of its own: it is the source-only net with other statistics.
-    return replace(_source_only(config, rounds), rounds=Rounds(steps=0, adapted=False, statistics=1.0))
+    # Round 0 has no update of its own, so that nothing else of the rounds acts: it is the source-only net with other statistics.
+    only = replace(config.rounds, steps=0, start="warm", adapted=False, statistics=1.0)
+    return replace(_source_only(config, rounds), rounds=only)
 
 
 def _rival(config: RunConfig, rounds: int, plan: Rounds) -> RunConfig:
     """One training from the pretrained backbone with the whole budget, at the rate at which source-only begins."""
-    one = replace(plan, steps=budget(config, rounds=rounds), learning_rate=config.train.learning_rate, start=("fresh",))
+    steps, rate = budget(config, rounds=rounds), config.train.learning_rate
+    one = replace(plan, steps=steps, learning_rate=rate, start=("fresh",), real_share=(0.0,), portion=config.rounds.portion)
     return replace(config, rounds=one)
 
 

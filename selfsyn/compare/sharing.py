@@ -30,18 +30,30 @@ READ = {
     "pseudo-label": ("teacher.",),
     "evaluate": ("teacher.", "rounds.portion"),  # the portion is what its calibration reports on
 }
-OF_PSEUDO_LABELS = ("class_mix", "rare", "robust", "soft", "rectify", "confidence")  # what acts on them alone
+OF_PSEUDO_LABELS = (
+    "class_mix",
+    "rare",
+    "robust",
+    "soft",
+    "rectify",
+    "confidence",
+    "mask",
+    "mask_block",
+)  # what acts on them alone
 
 
-def fingerprint(entry: Entry, phase: Phase) -> str:
-    """A digest of everything that decides what `phase` writes: its verb, what it reads of the configuration, what it needs."""
-    read = READ[phase.verb]
-    leaves = configuration.flat(_seen_by(entry.config, phase)).items()
-    lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
-    if phase.verb == "train":
-        lines.append(str(schedule_of(entry.config, stage=phase.folder.split("/")[0])))
-    before = [other for other in entry.phases if any(_fills(other, need) for need in phase.needs)]
-    return digest_lines([phase.name, *lines, *(fingerprint(entry, other) for other in before)])
+def fingerprints(entry: Entry) -> dict[str, str]:
+    """{folder of a phase: a digest of everything that decides what it writes}: its verb, what it reads, and what it needs."""
+    prints: dict[str, str] = {}
+    for phase in entry.phases:
+        read = READ[phase.verb]
+        leaves = configuration.flat(_seen_by(entry.config, phase)).items()
+        lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
+        if phase.verb == "train":
+            lines.append(str(schedule_of(entry.config, stage=phase.folder.split("/")[0])))
+        before = [prints[folder] for folder in prints if any(_fills(folder, need) for need in phase.needs)]
+        prints[phase.folder] = digest_lines([phase.name, *lines, *before])
+    return prints
 
 
 def shared(entry: Entry, phase: Phase, others: Iterable[Entry]) -> Path | None:
@@ -49,11 +61,12 @@ def shared(entry: Entry, phase: Phase, others: Iterable[Entry]) -> Path | None:
     folder = entry.root / phase.folder
     if folder.exists():  # an attempt of its own, which goes on
         return None
-    wanted = fingerprint(entry, phase)
+    wanted = fingerprints(entry)[phase.folder]
     for other in others:
-        theirs = next((one for one in other.phases if one.folder == phase.folder), None)
-        manifest = read_manifest(other.root / phase.folder) if theirs else None
-        if theirs and manifest and fingerprint(other, theirs) == wanted and made_from(entry.layout, phase, manifest):
+        manifest = read_manifest(other.root / phase.folder)
+        if manifest is None or fingerprints(other).get(phase.folder) != wanted:
+            continue
+        if made_from(entry.layout, phase, manifest):
             _link(other.root / phase.folder, folder)
             return other.root / phase.folder
     return None
@@ -79,8 +92,8 @@ def _of_round(rounds: Rounds, round_: int) -> Rounds:
     return replace(one, real_share=(0.0, rounds.real_share_of(round_)), portion=(rounds.portion_of(round_),))
 
 
-def _fills(phase: Phase, need: str) -> bool:
-    return phase.folder == need or phase.folder.startswith(f"{need}/")
+def _fills(folder: str, need: str) -> bool:
+    return folder == need or folder.startswith(f"{need}/")
 
 
 def _link(source: Path, target: Path) -> None:
