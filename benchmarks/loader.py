@@ -29,7 +29,8 @@ from selfsyn.data.frames import LabelledFrame, labelled
 from selfsyn.data.mixing import Mix
 from selfsyn.images import encode_palette_png, encode_png
 from selfsyn.labels import LABEL_ID_OF_TRAIN_ID, PALETTE
-from selfsyn.task.examples import LabelledExample, Mixture, batches
+from selfsyn.task.examples import LabelledExample
+from selfsyn.task.mixture import Mixture, batches
 from selfsyn.task.scores import normalised
 from selfsyn.world import render
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from jobs.options import bounds_option, device_option, dry_run_option, processes_option, run_option, workers_option
+from jobs.running import run_phase
+from selfsyn.config import RunConfig
 from selfsyn.data import sources
 from selfsyn.flow import Phase, phases
+from selfsyn.layout import Layout
 from selfsyn.phase import is_current, open_run
 from selfsyn.progress import say
+from selfsyn.pseudo_labels import LabelStore
+from selfsyn.rounds import change, settled
 
 REPORT = "report"
 
@@ -29,7 +29,10 @@ REPORT = "report"
 @processes_option
 @dry_run_option
 def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool) -> None:
-    """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption."""
+    """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption.
+
+    With rounds.stop_agreement it ends with an earlier round, when a teacher's labels are all but those of the one before.
+    """
     run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, count=count, dry_run=dry_run)
 
 
@@ -47,35 +50,27 @@ def run_phases(
         return
     sources.check(layout, config)
     for number, phase in enumerate(todo, start=1):
+        if not dry_run and _settled(layout, config, phase):
+            run_phases(root, rounds=_round_of(phase) - 1, with_bounds=with_bounds, device=device, workers=workers, count=count)
+            return
         say(f"phase {number} of {len(todo)}: {phase.name}")
         if not dry_run:
-            _run(root, phase, where=_where(phase, device, workers, count))
+            run_phase(root, phase, device=device, workers=workers, count=count)
     say(f"{root}: done; the report is {layout.report / 'index.html'}")
 
 
-def _run(root: Path, phase: Phase, *, where: Sequence[str]) -> None:
-    code = _call([sys.executable, "-m", "jobs", phase.verb, "--run", str(root), *phase.arguments, *where])
-    if code:
-        say(f"{phase.name}: exit code {code}; the same command goes on from here")
-        raise SystemExit(code if code > 0 else 128 - code)
+def _round_of(phase: Phase) -> int:
+    """The round that a training is about; 0 for every other phase."""
+    return int(phase.arguments[1]) if phase.verb == "train" and phase.arguments[0] == "--round" else 0
 
 
-def _where(phase: Phase, device: str, workers: int | None, count: int) -> list[str]:
-    reads = phase.verb in ("world", "train", "adapt", "pseudo-label", "evaluate")
-    found = ["--device", device] if phase.computes else []
-    found += ["--workers", str(workers)] if reads and workers is not None else []
-    return [*found, "--processes", str(count)] if phase.verb == "train" and count > 1 else found
-
-
-def _call(command_line: Sequence[str]) -> int:
-    """Run a phase and hand SIGTERM on to it, so that it can write its checkpoint."""
-    with subprocess.Popen(command_line) as process:
-
-        def hand_on(number: int, frame: FrameType | None) -> None:
-            process.send_signal(number)
-
-        before = signal.signal(signal.SIGTERM, hand_on)
-        try:
-            return process.wait()
-        finally:
-            signal.signal(signal.SIGTERM, before)
+def _settled(layout: Layout, config: RunConfig, phase: Phase) -> bool:
+    """Whether the rounds end before this training, because its labels are those of the round before (rounds.stop_agreement)."""
+    round_ = _round_of(phase)
+    if round_ < 2 or not config.rounds.stop_agreement:
+        return False
+    found = change(LabelStore(layout.labels(round_ - 1)), LabelStore(layout.labels(round_)))
+    over = settled(found, stop_agreement=config.rounds.stop_agreement)
+    said = f"stop before round {round_}" if over else "go on"
+    say(f"labels of round {round_} against round {round_ - 1}: {found}; {said} (stop at {config.rounds.stop_agreement:.1%})")
+    return over

@@ -54,8 +54,9 @@ def command(
     from selfsyn.flow import train_phase
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
-    from selfsyn.task.stages import first_net, mixture_of, schedule_of
-    from selfsyn.task.train import HISTORY, WEIGHTS, fit
+    from selfsyn.task.batch_norm import re_estimate, real_batches
+    from selfsyn.task.stages import first_net, mixture_of, schedule_of, statistics_images, with_rare_classes
+    from selfsyn.task.train import HISTORY, WEIGHTS, fit, write_weights
 
     layout, config = open_run(root)
     stage = stage_of(round_, bound)
@@ -71,14 +72,17 @@ def command(
         raise SystemExit(launched(sys.argv[1:], count=count))
     with processes.joined():
         mixture, sources = mixture_of(layout, config, stage=stage)
+        real, digests = statistics_images(layout, config, stage=stage)
         net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
         with processes.first_before_others():
-            started = begin(layout, config, phase, sources=sources, force=force and processes.rank() == 0)
+            started = begin(layout, config, phase, sources={**sources, **digests}, force=force and processes.rank() == 0)
         if started is None:
             if processes.rank() == 0:
                 say(f"{phase.name}: already done")
             return
-        fit(
+        with processes.first_before_others():
+            mixture = with_rare_classes(mixture, config, folder=started.folder, workers=devices.worker_count(workers))
+        state = fit(
             net,
             mixture,
             schedule=schedule,
@@ -89,6 +93,11 @@ def command(
         )
         if processes.rank() > 0:
             return
+        if real:
+            say(f"{phase.name}: batch-norm statistics on {len(real)} real images")
+            images = real_batches(real, config, device=target, workers=devices.worker_count(workers))
+            re_estimate(state.average.module, images, share=config.rounds.statistics)
+            write_weights(state, folder=started.folder)
         outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
         counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
         examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}

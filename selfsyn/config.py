@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfsyn.errors import InputError
 from selfsyn.labels import TRAIN_ID_OF_LABEL_ID, overlaid, protocol
+
+V = TypeVar("V", int, float, str)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -166,6 +168,8 @@ class Train:
 
     steps: of the source-only training, where everything starts.  oracle_steps: of the oracle bound; as many as the last
     round has had in total make a fair bound.  The rounds' own steps are in Rounds.
+    rare: temperature at which labelled frames are drawn by the rarity of a class that they show, cropped so that they show
+    it (Hoyer et al. 2022: 0.01); 0 draws every frame alike.
     """
 
     steps: int = 40_000
@@ -184,10 +188,12 @@ class Train:
     auxiliary: float = 0.4
     class_weight_power: float = 0.5  # weight of a class ~ share ** -power, at most 10; 0 weighs all alike
     pseudo_label: float = 1.0  # weight of the loss on pseudo-labelled pixels
+    rare: float = 0.0
     checkpoint_every: int = 500
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
+        _require(self.rare >= 0, f"train.rare is {self.rare}; expected a temperature above 0, or 0 for none")
         _require(self.decay in ("poly", "cosine"), f"train.decay is {self.decay!r}; expected poly or cosine")
         _require(self.clip_norm >= 0, f"train.clip_norm is {self.clip_norm}; expected at least 0; 0 is no limit")
         known = ("auto", "fp32", "bf16")
@@ -195,36 +201,135 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """The schedule by round; a round beyond the list takes the last value. A round goes on from the net of the round before.
+class Align:
+    """Adversarial alignment of the task net's answers on real images with those on adapted ones. All three zero: none.
 
-    steps: updates in each round.  learning_rate: at the start of each round, for the backbone.
-    real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0.
-    portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
-    class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
+    main, auxiliary: weights of the terms on each head's class probabilities (Tsai et al. 2018: 0.001 and 0.0002; with
+    least squares 0.01 on the main head alone).  features: on the main head's scores pixel by pixel (Hoffman et al. 2018: 0.1).
+    gate: a term counts only while its discriminator was right more often than that in its last 100 updates (Hoffman et al.
+    2018: 0.6); 0 is always.  learning_rate, channels: of the discriminators.
     """
 
-    steps: int = 10_000
-    learning_rate: float = 5e-4
+    main: float = 0.0
+    auxiliary: float = 0.0
+    features: float = 0.0
+    gate: float = 0.0
+    least_squares: bool = False
+    learning_rate: float = 1e-4
+    channels: int = 64
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            _require(weight >= 0, f"rounds.align.{name} is {weight}; expected at least 0")
+        _require(0 <= self.gate < 1, f"rounds.align.gate is {self.gate}; expected a share in [0, 1)")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term, by name."""
+        return {"main": self.main, "auxiliary": self.auxiliary, "features": self.features}
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The terms that count."""
+        return tuple(name for name, weight in self.weights.items() if weight)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The schedule by round; a round beyond the list takes the last value.
+
+    All that it says concerns the rounds alone: the bounds (source-only, oracle) never see a real image without its label.
+
+    steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
+    start: 'warm': a round goes on from the net of the round before; 'fresh': rounds 1, 2, ... begin with the pretrained backbone
+    again (Zhang et al. 2021); a list says it by round, of round 0 too, which otherwise goes on from source-only.
+    adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
+    real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
+    portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
+    class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
+    statistics: share of batch-norm statistics re-estimated on the real images that a round's net ends with; 0 keeps its own.
+    rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
+    robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
+    2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
+    mask: share of the blocks of `mask_block` pixels that are hidden in another copy of each pseudo-labelled image, whose
+    labels the net shall find all the same (Hoyer et al. 2023: 0.7, 64 pixels at 1024 x 512); 0 makes no copy.
+    rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
+    confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
+    memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
+    stop_agreement: share of pixels whose class two rounds' teachers agree upon from which `selfsyn round` ends: the later
+    labels teach nothing new. 0 never ends before the last round.
+    align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
+    """
+
+    steps: int | tuple[int, ...] = 10_000
+    learning_rate: float | tuple[float, ...] = 5e-4
+    start: str | tuple[str, ...] = "warm"
+    adapted: bool = True
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
+    statistics: float = 0.0
+    rare: float = 0.0
+    robust: str = ""
+    soft: float = 0.0
+    mask: float = 0.0
+    mask_block: int = 64
+    rectify: bool = False
+    confidence: bool = False
+    memory: float = 0.0
+    stop_agreement: float = 0.0
+    align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
         _require(
             self.real_share[0] == 0, f"rounds.real_share starts with {self.real_share[0]}; expected 0: round 0 has no teacher"
         )
-        _require(all(0 <= s < 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1)")
+        _require(all(0 <= s <= 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1]")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
-        _require(0 <= self.class_mix <= 1, f"rounds.class_mix is {self.class_mix}; expected a share in [0, 1]")
+        shares = {name: getattr(self, name) for name in ("class_mix", "soft", "statistics", "stop_agreement")}
+        for name, share in shares.items():
+            _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
+        _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
+        _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")
+        starts = set(self.start) if isinstance(self.start, tuple) else {self.start}
+        _require(starts <= {"warm", "fresh"}, f"rounds.start is {self.start!r}; expected 'warm' or 'fresh', or a list of them")
+        known = ("", "symmetric", "generalised")
+        _require(self.robust in known, f"rounds.robust is {self.robust!r}; expected '', 'symmetric' or 'generalised'")
+        _require(not (self.robust and self.soft), "rounds.robust and rounds.soft are both set; expected one of them")
+        for name, value in {"memory": self.memory, "rare": self.rare}.items():
+            _require(value >= 0, f"rounds.{name} is {value}; expected at least 0")
+
+    def steps_of(self, round_: int) -> int:
+        """The updates of round `round_`; 0 leaves the net as it was."""
+        return _by_round(self.steps, round_)
+
+    def learning_rate_of(self, round_: int) -> float:
+        """The backbone's learning rate at the start of round `round_`."""
+        return _by_round(self.learning_rate, round_)
+
+    def start_of(self, round_: int) -> str:
+        """'warm' or 'fresh': where the net of round `round_` comes from. One word is about rounds 1, 2, ... alone."""
+        if round_ == 0 and not isinstance(self.start, tuple):
+            return "warm"
+        return _by_round(self.start, round_)
+
+    @property
+    def looks_at_real(self) -> bool:
+        """Whether a batch also has real images without labels."""
+        return bool(self.align.wanted or self.memory)
 
     def real_share_of(self, round_: int) -> float:
         """The share of real images in a batch of round `round_`."""
-        return self.real_share[min(round_, len(self.real_share) - 1)]
+        return _by_round(self.real_share, round_)
 
     def portion_of(self, round_: int) -> float:
         """The portion of pseudo-labels that count in round `round_` (1, 2, ...)."""
-        return self.portion[min(round_ - 1, len(self.portion) - 1)]
+        return _by_round(self.portion, round_ - 1)
+
+
+def _by_round(value: V | tuple[V, ...], round_: int) -> V:
+    """One value for every round, or the list's; a round beyond the list takes the last."""
+    return value[min(round_, len(value) - 1)] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
@@ -375,7 +480,9 @@ def _build(kind: type, values: Mapping[str, Any], *, prefix: str) -> Any:
 
 def _convert(hint: Any, value: Any, *, name: str) -> Any:
     if isinstance(hint, types.UnionType):
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        lists = [option for option in options if typing.get_origin(option) is tuple and isinstance(value, list | tuple)]
+        hint = (lists or options)[0]
     if dataclasses.is_dataclass(hint):
         _require(isinstance(value, Mapping), f"{name} is {value!r}; expected a table")
         return _build(typing.cast(type, hint), value, prefix=name + ".")

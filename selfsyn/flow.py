@@ -44,24 +44,29 @@ def _data_needs(config: RunConfig) -> tuple[str, ...]:
     return tuple(phase.folder for phase in world_phase(config))
 
 
-def stage_before(stage: str) -> str | None:
-    """The stage whose net this one starts from: source-only for round 0, round K-1 for round K, none for the bounds."""
+def stage_before(config: RunConfig, *, stage: str) -> str | None:
+    """The stage whose net this one goes on from: source-only for round 0, round K-1 for round K; none for a fresh start."""
     if stage in (SOURCE_ONLY, ORACLE):
         return None
     round_ = int(stage.removeprefix("round-"))
+    if config.rounds.start_of(round_) == "fresh":
+        return None
     return round_stage(round_ - 1) if round_ else SOURCE_ONLY
 
 
 def train_phase(config: RunConfig, *, stage: str) -> Phase:
     """Training of one stage: the bounds read data sets, round 0 adapted images, later rounds pseudo-labels too.
 
-    A round goes on from the stage before it.
+    A round goes on from the stage before it, unless `rounds.start` says otherwise. Without `rounds.adapted` the rounds
+    read the synthetic images as they are.
     """
     needs = _data_needs(config)
-    before = stage_before(stage)
+    before = stage_before(config, stage=stage)
     if before is not None:
-        needs += (f"{before}/task", "adapted")
-    if before not in (None, SOURCE_ONLY):
+        needs += (f"{before}/task",)
+    if stage not in (SOURCE_ONLY, ORACLE) and config.rounds.adapted:
+        needs += ("adapted",)
+    if stage not in (SOURCE_ONLY, ORACLE, round_stage(0)):
         needs += (f"{stage}/labels",)
     return Phase("train", f"{stage}/task", _stage_arguments(stage), needs)
 
@@ -110,7 +115,8 @@ def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tupl
     computed only `with_bounds`. Evaluation exists only where the configuration names held-out labels.
     """
     flow = [*world_phase(config), *_stage(config, SOURCE_ONLY)]
-    flow += [fit_adapter_phase(config), adapt_phase(config), *_stage(config, round_stage(0))]
+    flow += [fit_adapter_phase(config), adapt_phase(config)] if config.rounds.adapted else []
+    flow += _stage(config, round_stage(0))
     for round_ in range(1, rounds + 1):
         flow += [pseudo_label_phase(config, round_=round_), *_stage(config, round_stage(round_))]
     if with_bounds:

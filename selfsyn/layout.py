@@ -56,7 +56,7 @@ class Layout:
         return self.root / "report"
 
     def task(self, stage: str) -> Path:
-        """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json."""
+        """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json; counts by class if drawn by them."""
         return self.root / stage / "task"
 
     def teacher(self, stage: str) -> Path:

@@ -124,8 +124,11 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 def is_current(layout: Layout, phase: Phase) -> bool:
     """Whether the phase is finished, and made from what its predecessors hold now. Data sets are not looked at."""
     manifest = read_manifest(layout.root / phase.folder)
-    if manifest is None:
-        return False
+    return manifest is not None and made_from(layout, phase, manifest)
+
+
+def made_from(layout: Layout, phase: Phase, manifest: Mapping[str, Any]) -> bool:
+    """Whether `manifest`, of this phase here or in another run, says it was made from what its predecessors hold here."""
     try:
         return all(manifest["inputs"].get(need) == _digest_of(layout.root / need, phase) for need in phase.needs)
     except NotReadyError:

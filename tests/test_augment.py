@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selfsyn.config import Augment
-from selfsyn.data.augment import augmented, class_mixed
+from selfsyn.data.augment import augmented, class_mixed, masked
 from selfsyn.labels import IGNORE
 
 OFF = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
@@ -121,3 +121,18 @@ def test_class_mix_of_a_frame_without_labels_changes_nothing() -> None:
     mixed, label, cut = class_mixed(below[0] + 5, nothing, onto=below, rng=np.random.default_rng(0))
     assert not mixed.any() and not cut.any()
     assert np.array_equal(label, below[1])
+
+
+def test_masking_hides_whole_blocks_by_the_share() -> None:
+    image = np.full((40, 72, 3), 9, dtype=np.uint8)
+    colour = np.array([1, 2, 3], dtype=np.uint8)
+    hidden = 0.0
+    for seed in range(60):
+        seen = masked(image, share=0.7, block=16, colour=colour, rng=np.random.default_rng(seed))
+        cut = (seen != image).any(axis=2)
+        assert (seen[cut] == colour).all() and seen.shape == image.shape
+        corners = cut[::16, ::16].repeat(16, axis=0).repeat(16, axis=1)[:40, :72]
+        assert np.array_equal(cut, corners)  # blocks, those at the right and lower edge cut off
+        hidden += corners[::16, ::16].mean() / 60
+    assert abs(hidden - 0.7) < 0.03
+    assert (image == 9).all()

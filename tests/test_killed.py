@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -15,6 +16,18 @@ from tiny_run import command_line, make, selfsyn
 from selfsyn.config import load
 from selfsyn.flow import Phase, phases
 
+# Every term of the joint objective and every way of drawing at once, so that what they remember is killed with the rest.
+LEVERS = (
+    "train.rare=0.1",
+    "rounds.real_share=[0.0, 0.5]",
+    "rounds.rare=0.1",
+    "rounds.mask=0.5",
+    "rounds.mask_block=8",
+    "rounds.rectify=true",
+    "rounds.confidence=true",
+    "rounds.memory=0.1",
+    "rounds.align={main=0.001, auxiliary=0.0002, features=0.1, gate=0.3, channels=4}",
+)
 # A checkpoint is a means; a manifest tells wall times, as speed.jsonl does, and the page prints them: compared apart from those.
 NOT_COMPARED = ("checkpoint.pt", "speed.jsonl", "index.html", "manifest.json")
 
@@ -34,7 +47,7 @@ def manifest(folder: Path) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
     """A run that nobody disturbed, and the seconds that each phase took."""
-    root = make(tmp_path_factory.mktemp("whole") / "run")
+    root = make(tmp_path_factory.mktemp("whole") / "run", *LEVERS)
     seconds = {}
     for phase in phases(load(root / "run.toml"), rounds=1):
         began = time.monotonic()
@@ -88,6 +101,19 @@ def test_killed_and_resumed_equals_uninterrupted(whole: tuple[Path, dict[str, fl
             assert (root / phase.folder / "index.html").read_text().rstrip().endswith("</html>")
         else:
             assert manifest(root / phase.folder) == manifest(reference / phase.folder), (phase.name, f"seed {seed}")
+
+
+def test_history_has_every_term_and_the_bound_none_of_the_rounds(whole: tuple[Path, dict[str, float]]) -> None:
+    rows = {
+        stage: json.loads((whole[0] / stage / "task/history.jsonl").read_text().splitlines()[-1])
+        for stage in ("source-only", "round-0", "round-1")
+    }
+    heads = [f"{term}_{head}" for term in ("critic", "accuracy") for head in ("main", "auxiliary", "features")]
+    plain = {"step", "loss_synthetic", "loss", "learning_rate"}
+    assert set(rows["source-only"]) == plain
+    assert set(rows["round-0"]) - {"align_main", "align_auxiliary", "align_features"} == {*plain, "loss_memory", *heads}
+    assert {"loss_pseudo", "loss_masked", "loss_memory", "align_main", *heads} <= set(rows["round-1"])
+    assert all(math.isfinite(value) for row in rows.values() for value in row.values())
 
 
 def test_a_finished_round_is_not_done_again(whole: tuple[Path, dict[str, float]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 from pathlib import Path
@@ -10,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tiny_store import Maps, write_shard
 
 from selfsyn.errors import InputError, NotReadyError
-from selfsyn.images import encode_label_png, encode_png
+from selfsyn.images import encode_png
 from selfsyn.labels import CLASS_COUNT, IGNORE
 from selfsyn.pseudo_labels import (
     NEVER,
@@ -24,8 +24,6 @@ from selfsyn.pseudo_labels import (
     select,
     thresholds,
 )
-
-Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def counts_of(confidences: dict[int, list[int]]) -> NDArray[np.int64]:
@@ -106,20 +104,6 @@ def test_histogram_file_that_is_something_else_is_refused(tmp_path: Path) -> Non
 def maps(*, seed: int) -> Maps:
     draw = np.random.default_rng(seed)
     return draw.integers(0, 4, (6, 8), dtype=np.uint8), draw.integers(13, 256, (6, 8), dtype=np.uint8)
-
-
-def write_shard(folder: Path, frames: dict[str, Maps], *, teacher: str = "sha256:1") -> None:
-    counts, rows = no_counts(), []
-    for name, (label, confidence) in frames.items():
-        paths = {"label": f"labels/{name}.png", "confidence": f"confidence/{name}.png"}
-        for path, data in zip(paths.values(), (encode_label_png(label), encode_png(confidence)), strict=True):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(data)
-        counts += histogram(label, confidence)
-        rows.append(json.dumps({"name": name, **paths}))
-    (folder / "index.jsonl").write_text("\n".join(rows) + "\n")
-    (folder / "histogram.npz").write_bytes(encode_histogram(counts))
-    (folder / "manifest.json").write_text(json.dumps({"counts": {"teacher": teacher}}))
 
 
 def test_store_selects_by_the_histogram_of_all_shards_together(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.metrics import confusion, merged, scores
 from selfsyn.phase import MANIFEST, begin, finish
 from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
-from selfsyn.report.calibration import agreement
 from selfsyn.report.charts import thinned
 from selfsyn.report.collect import Score, read_curves
 from selfsyn.report.facts import duration
 from selfsyn.report.verdict import caveat, gap_closed, headline
+from selfsyn.rounds import agreement
 
 FRAMES = 7
 QUALITY = {SOURCE_ONLY: 0.4, "round-0": 0.55, "round-1": 0.7, "round-2": 0.75, ORACLE: 0.9}

@@ -9,21 +9,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.config import Augment
+from selfsyn.data.sampling import LEAST_SHARE
 from selfsyn.images import resize_image, resize_label
 from selfsyn.labels import IGNORE
 
 Picture = NDArray[np.uint8]
+Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the width and of the height
+TRIES = 10  # crops that are looked at for one that shows the class that is wanted (Hoyer et al. 2022)
 NOISE_VALUES = 2**20  # of the table that noise is read from: drawing a value for each pixel takes five times as long
 
 
 def augmented(
-    image: Picture, label: Picture, *, size: tuple[int, int], augment: Augment, rng: np.random.Generator
+    image: Picture,
+    label: Picture,
+    *,
+    size: tuple[int, int],
+    augment: Augment,
+    rng: np.random.Generator,
+    wanted: int | None = None,
 ) -> tuple[Picture, Picture]:
     """(H, W, 3) RGB and (H, W) train ids, each at its own resolution -> both at `size` (width, height), geometry alike.
 
-    A zoomed crop is cut before anything is resized, so it shows all the detail that the file has.
+    A zoomed crop is cut before anything is resized, so it shows all the detail that the file has. The label may be
+    (H, W, C), train ids first.  wanted: the class that the crop should show.
     """
-    image, label = _zoomed(image, label, size=size, most=augment.zoom, rng=rng)
+    box = _box(label, most=augment.zoom, wanted=wanted, rng=rng)
+    image, label = resize_image(_cropped(image, box), size=size), resize_label(_cropped(label, box), size=size)
     if augment.flip and rng.random() < 0.5:
         image, label = cv2.flip(image, 1), cv2.flip(label, 1)
     image = _recoloured(image, strength=augment.colour, rng=rng)
@@ -47,19 +58,41 @@ def class_mixed(
     return np.where(cut[..., None], image, below_image), np.where(cut, label, below_label), cut
 
 
-def _zoomed(
-    image: Picture, label: Picture, *, size: tuple[int, int], most: float, rng: np.random.Generator
-) -> tuple[Picture, Picture]:
+def masked(image: Picture, *, share: float, block: int, colour: Picture, rng: np.random.Generator) -> Picture:
+    """(H, W, 3) RGB with each block of `block` x `block` pixels hidden by `colour` (3,) with the chance `share` (MIC, Hoyer et
+    al. 2023, eq. 4 and 5)."""
+    height, width = image.shape[:2]
+    hidden = rng.random((-(-height // block), -(-width // block))) < share
+    hidden = hidden.repeat(block, axis=0).repeat(block, axis=1)[:height, :width]
+    return np.where(hidden[..., None], colour, image)
+
+
+def _box(label: Picture, *, most: float, wanted: int | None, rng: np.random.Generator) -> Box:
+    """A random box; if a class is wanted, the first of ten that shows it, or else the one that shows most of it."""
+    if wanted is None:
+        return _zoom(most=most, rng=rng)
+    ids = label if label.ndim == 2 else label[..., 0]
+    best, most_shown = (0.0, 0.0, 1.0, 1.0), -1.0
+    for _ in range(TRIES):
+        box = _zoom(most=most, rng=rng)
+        shown = float((_cropped(ids, box) == wanted).mean())
+        if shown > most_shown:
+            best, most_shown = box, shown
+        if shown > LEAST_SHARE:
+            break
+    return best
+
+
+def _zoom(*, most: float, rng: np.random.Generator) -> Box:
     """Image and label may have different sizes, so the crop is a box in shares, rounded to the pixels of each."""
     factor = np.exp(rng.uniform(0, np.log(most))) if most > 1 else 1.0
     aspect = np.exp(rng.uniform(-0.1, 0.1)) if most > 1 else 1.0
     across, down = min(1.0, aspect / factor), min(1.0, 1 / (aspect * factor))
     left, top = rng.random(2) * (1 - across, 1 - down)
-    box = (left, top, left + across, top + down)
-    return resize_image(_cropped(image, box), size=size), resize_label(_cropped(label, box), size=size)
+    return left, top, left + across, top + down
 
 
-def _cropped(picture: Picture, box: tuple[float, float, float, float]) -> Picture:
+def _cropped(picture: Picture, box: Box) -> Picture:
     height, width = picture.shape[:2]
     left, right = (round(share * width) for share in box[::2])
     top, bottom = (round(share * height) for share in box[1::2])

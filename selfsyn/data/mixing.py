@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from selfsyn.config import Source
 from selfsyn.data.frames import Frame
 from selfsyn.randomness import generator, item_at
@@ -37,6 +40,11 @@ class Mix:
         source = int(generator(seed, f"{purpose} source", position).choice(len(self.sizes), p=self.shares))
         inside = item_at(position, count=self.sizes[source], seed=seed, purpose=f"{purpose} {source}")
         return sum(self.sizes[:source]) + inside
+
+    def frequencies(self) -> NDArray[np.float64]:
+        """How often each item is drawn; they add up to 1."""
+        shares = self.shares or [size / sum(self.sizes) for size in self.sizes]
+        return np.concatenate([np.full(size, share / max(size, 1)) for size, share in zip(self.sizes, shares, strict=True)])
 
 
 NOTHING = Mix(())

@@ -14,16 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from selfsyn.labels import CLASS_COUNT, CLASSES
-from selfsyn.pseudo_labels import LabelStore
+from selfsyn.labels import CLASSES
 from selfsyn.report.charts import WIDTH, Bars, Chart, grouped_bars
 from selfsyn.report.collect import Run, Score
-from selfsyn.report.pictures import sample_of
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, STYLE, round_colour, stage_colour, to_svg
 from selfsyn.report.verdict import stage_title
-
-COMPARED = 200  # images of two rounds' stores whose labels are compared
+from selfsyn.rounds import COMPARED, Change, change
 
 
 def trust(run: Run) -> Iterator[Chart]:
@@ -33,19 +30,9 @@ def trust(run: Run) -> Iterator[Chart]:
         yield _reliability(scores, last_round=run.last_round)
         yield _class_errors(scores, last_round=run.last_round)
         yield _coverage(scores[-1] if scores[-1].stage != "oracle" or len(scores) == 1 else scores[-2])
-    series = list(_agreements(run))
-    if series:
-        yield _agreement(series)
-
-
-def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
-    """(19, 19) pixel counts of two rounds' classes, rows the earlier one, over at most COMPARED images that both labelled."""
-    names = sample_of(sorted(set(before.names) & set(after.names)), count=COMPARED)
-    counts = np.zeros(CLASS_COUNT**2, np.int64)
-    for name in names:
-        old, new = before.maps(name)[0], after.maps(name)[0]
-        counts += np.bincount((old.astype(np.int64) * CLASS_COUNT + new).ravel(), minlength=CLASS_COUNT**2)
-    return counts.reshape(CLASS_COUNT, CLASS_COUNT)
+    changes = {round_: change(run.stores[round_ - 1], store) for round_, store in run.stores.items() if round_ - 1 in run.stores}
+    if changes:
+        yield _agreement(changes, last_round=run.last_round)
 
 
 def _reliability(scores: list[Score], *, last_round: int) -> Chart:
@@ -113,20 +100,19 @@ def _coverage(score: Score) -> Chart:
     return Chart("Coverage by class", svg, caption)
 
 
-def _agreements(run: Run) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
-    for round_, store in run.stores.items():
-        if round_ - 1 in run.stores:
-            colour = round_colour(round_, last_round=run.last_round)
-            yield f"round {round_} with round {round_ - 1}", colour, agreement(run.stores[round_ - 1], store)
-
-
-def _agreement(series: list[tuple[str, str, NDArray[np.int64]]]) -> Chart:
-    bars = [Bars(name, colour, _kept(counts)) for name, colour, counts in series]
+def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
+    bars = [
+        Bars(f"round {round_} with round {round_ - 1}", round_colour(round_, last_round=last_round), _kept(found.counts))
+        for round_, found in changes.items()
+    ]
     svg = grouped_bars(CLASSES, bars, name="round-agreement", unit="share that stays", absent="none")
-    overall = ", ".join(f"{np.trace(counts) / counts.sum():.1%} {name}" for name, _, counts in series)
+    overall = ", ".join(f"{found.agreement:.1%} round {round_} with round {round_ - 1}" for round_, found in changes.items())
+    confidences = ", ".join(f"{found.confidence[1]:.3f} in round {round_}" for round_, found in changes.items())
+    drifts = ", ".join(f"{found.drift:.1%} in round {round_}" for round_, found in changes.items())
     caption = (
         f"Of the pixels that a round's teacher took for a class, the share that the next teacher takes for it too, over at most"
         f" {COMPARED} real images, whatever the confidence. All pixels: {overall}. Agreement is not accuracy: both may be wrong."
+        f" Mean confidence: {confidences}. Drift of the class shares: {drifts}."
     )
     return Chart("Agreement with the previous round's labels", svg, caption)
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.data.dataset import DataSet
+from selfsyn.data.sample import sample_of
 from selfsyn.data.statistics import NO_COLOURS, NO_LABELS, ColourStatistics, LabelStatistics, of_image, of_label, total
 from selfsyn.images import read_image, resize_image, resize_label, to_train_ids
 from selfsyn.labels import CLASSES
 from selfsyn.report.charts import Bars, Chart, Curve, Grid, Panel, class_dots, class_grids, curve_row
-from selfsyn.report.pictures import sample_of
 
 COUNTED = 200  # frames of a data set, evenly spread; GTA5 has 25,000
 LEVELS_A_POINT = 8  # of a colour curve

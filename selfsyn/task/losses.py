@@ -38,14 +38,17 @@ def pixel_weights(label_BHW: Tensor, true_BHW: Tensor, *, weights_K: Tensor) -> 
 def weighted_cross_entropy(logits_BKHW: Tensor, label_BHW: Tensor, *, weight_BHW: Tensor) -> Tensor:
     """Sum of weighted cross-entropies over the number of pixels that are not IGNORE; 0 when there is none.
 
-    Divided by pixels and not by weights, so that a batch of rare classes counts for more; by the mean of the processes' pixels,
-    so that the mean of their losses is that of the whole batch.
+    Divided by pixels and not by weights, so that a batch of rare classes counts for more.
     """
     # Pixels as rows: with channels last in memory this is a view, and the softmax runs along memory, twice as fast.
     logits_PK, label_P = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2), label_BHW.flatten()
     losses_P = F.cross_entropy(logits_PK, label_P, ignore_index=IGNORE, reduction="none")
-    pixels = processes.total((label_P != IGNORE).sum()).clamp(min=1) / processes.count()
-    return (losses_P * weight_BHW.flatten()).sum() / pixels
+    return (losses_P * weight_BHW.flatten()).sum() / labelled_pixels(label_P)
+
+
+def labelled_pixels(label_P: Tensor) -> Tensor:
+    """How many labels are not IGNORE, at least 1, in the mean over the processes, so that the mean of their losses is right."""
+    return processes.total((label_P != IGNORE).sum()).clamp(min=1) / processes.count()
 
 
 def segmentation_loss(scores: Scores, label_BHW: Tensor, *, weight_BHW: Tensor, auxiliary: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -11,23 +12,26 @@ from selfsyn.config import RunConfig
 from selfsyn.data import sources
 from selfsyn.data.frames import Frame, LabelledFrame, labelled
 from selfsyn.data.mixing import Mix, by_source, mix_of
+from selfsyn.data.sampling import rare_classes
 from selfsyn.flow import stage_before
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
-from selfsyn.task.examples import LabelledExample, Mixture, PseudoLabelledExample
+from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample, class_counts
+from selfsyn.task.mixture import Mask, Mixture
 from selfsyn.task.schedule import Schedule
 from selfsyn.task.train import WEIGHTS
 
 
 def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
-    """The net that a stage starts with: the stage before, or else the pretrained backbone and new layers from (seed, stage).
+    """The net that a stage starts with: the stage before's (rounds.start), or the pretrained backbone and new layers from
+    (seed, stage).
 
     A checkpoint of the stage's own goes before both; `fit` looks for it. InputError when the weights cannot be had.
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {stage}"))
-    before = stage_before(stage)
+    before = stage_before(config, stage=stage)
     net = build(config.task, pretrained=before is None)
     if before is not None:
         load_weights(net, layout.task(before) / WEIGHTS)
@@ -41,14 +45,17 @@ def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
         return Schedule(steps=train.steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
     if stage == ORACLE:
         return Schedule(steps=train.oracle_steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
-    return Schedule(steps=rounds.steps, learning_rate=rounds.learning_rate, warmup_steps=train.warmup_steps)
+    round_ = int(stage.removeprefix("round-"))
+    steps, rate = rounds.steps_of(round_), rounds.learning_rate_of(round_)
+    return Schedule(steps=steps, learning_rate=rate, warmup_steps=train.warmup_steps)
 
 
 def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixture, dict[str, str]]:
     """The training mixture of a stage, and the digests of the data sets that it reads.
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
-    round-K: adapted images and the pseudo-labelled real images of label store K.
+    round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
@@ -56,17 +63,63 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
         return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
-    adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
-    mix = mix_of(adapted, config.synthetic)
+    frames, digests = _rounds_synthetic(layout, config)
+    plain = _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic))
     round_ = int(stage.removeprefix("round-"))
     if round_ == 0:
-        return _mixture(config, stage, adapted, mix=mix), {}
+        if not config.rounds.looks_at_real:
+            return plain, digests
+        bare_frames, digest = sources.real(layout, config)
+        return _with_bare(plain, config, bare_frames), {**digests, "real": digest}
     store = LabelStore(layout.labels(round_))
     real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
-    plain = _mixture(config, stage, adapted, mix=mix)
     pseudo = [PseudoLabelledExample(frame, store, config.rounds.portion_of(round_)) for frame in real_frames]
-    return replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real), {"real": digest}
+    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config))
+    return _with_bare(mixture, config, real_frames), {**digests, "real": digest}
+
+
+def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], dict[str, str]]:
+    """The synthetic frames that the rounds learn from, adapted or as they are, and the digests of the data sets read."""
+    if not config.rounds.adapted:
+        frames, digest = sources.synthetic(layout, config)
+        return frames, {"synthetic": digest}
+    return by_source(labelled(layout.adapted, layout="adapted"), config.synthetic), {}
+
+
+def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
+    """The real images on which the stage's net re-estimates its batch-norm statistics, and their digest; none for a bound."""
+    if not config.rounds.statistics or stage in (SOURCE_ONLY, ORACLE):
+        return [], {}
+    frames, digest = sources.real(layout, config)
+    return frames, {"real": digest}
+
+
+def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, workers: int) -> Mixture:
+    """The mixture, its labelled frames and its pseudo-labelled ones drawn by rare classes as far as run.toml asks for it.
+
+    All their labels are counted once, and the counts kept in the stage's `folder`.
+    """
+    if config.train.rare:
+        counts = class_counts(mixture.labelled, file=folder / "class_counts.npy", workers=workers)
+        often = mixture.labelled_mix.frequencies()
+        mixture = replace(mixture, labelled_rare=rare_classes(counts, temperature=config.train.rare, frequencies=often))
+    if config.rounds.rare and mixture.pseudo:
+        counts = class_counts(mixture.pseudo, file=folder / "pseudo_class_counts.npy", workers=workers)
+        often = mixture.pseudo_mix.frequencies()
+        mixture = replace(mixture, pseudo_rare=rare_classes(counts, temperature=config.rounds.rare, frequencies=often))
+    return mixture
+
+
+def _mask(config: RunConfig) -> Mask | None:
+    red, green, blue = (round(255 * share) for share in config.task.mean)  # what the net sees as zeros
+    return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
+
+
+def _with_bare(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
+    if not config.rounds.looks_at_real or mixture.real == mixture.batch:  # without synthetic images there is nothing to align
+        return mixture
+    return replace(mixture, bare=[BareExample(frame) for frame in frames], bare_mix=mix_of(frames, config.real))
 
 
 def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:

@@ -23,11 +23,13 @@ from selfsyn.labels import colourise
 from selfsyn.progress import say, track
 from selfsyn.randomness import torch_seed
 from selfsyn.stopping import EXIT_CODE, Stopping
-from selfsyn.task.examples import Batch, Mixture, batches, label_counts
+from selfsyn.task.alignment import Alignment
+from selfsyn.task.examples import label_counts
 from selfsyn.task.forward import Forward
 from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights
-from selfsyn.task.objective import losses_of, total_of
+from selfsyn.task.mixture import BARE, SYNTHETIC, Batch, Mixture, batches
+from selfsyn.task.objective import losses_of, seen_by, total_of
 from selfsyn.task.schedule import Schedule, learning_rate
 from selfsyn.task.scores import Scores, TaskNet
 
@@ -48,6 +50,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     weights_K: Tensor
+    alignment: Alignment | None = None
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -79,7 +82,10 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     rate = learning_rate(state.step, schedule=state.schedule, decay=config.train.decay)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    losses = losses_of(state.forward, batch, config, weights_K=state.weights_K)
+    seen = seen_by(state.forward, batch, config, weights_K=state.weights_K)
+    losses = losses_of(seen, config)
+    if state.alignment is not None:
+        losses |= state.alignment.fooling(seen[BARE].scores)
     total = total_of(losses, batch, config)
     terms = _numbers({**losses, "loss": total})
     _refuse_non_finite(terms, step=state.step, names=batch.names)
@@ -90,6 +96,9 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
         torch.nn.utils.clip_grad_norm_(state.net.parameters(), config.train.clip_norm)
     state.optimizer.step()
     state.average.update_parameters(state.net)
+    if state.alignment is not None:
+        progress = state.step / state.schedule.steps
+        terms |= state.alignment.learn(seen[SYNTHETIC].scores, seen[BARE].scores, progress=progress)
     state.step += 1
     return {**terms, "learning_rate": rate}
 
@@ -140,8 +149,10 @@ def fit(
             log.save()
             if stop:
                 raise SystemExit(EXIT_CODE)
+    if not schedule.steps:
+        _save(state, config=config, folder=folder)
     if processes.rank() == 0:
-        _write_results(state, folder=folder)
+        write_weights(state, folder=folder)
     return state
 
 
@@ -151,11 +162,16 @@ def _resumed(
     counts = label_counts(mixture.labelled)
     weights_K = class_weights(counts, power=config.train.class_weight_power)
     state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device)
+    if mixture.bare and config.rounds.align.wanted:
+        torch.manual_seed(torch_seed(config.seed, f"{mixture.purpose} discriminators"))
+        state.alignment = Alignment(config.rounds.align, device=device)
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
     if saved is not None:
         state.net.load_state_dict(saved["net"])
         state.average.load_state_dict(saved["average"])
         state.optimizer.load_state_dict(saved["optimizer"])
+        if state.alignment is not None:
+            state.alignment.load_state_dict(saved["alignment"])
         state.step, state.history = saved["step"], saved["history"]
         if processes.rank() == 0:
             say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
@@ -171,11 +187,14 @@ def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
 
 def _write_state(state: TrainState, *, config: RunConfig, folder: Path) -> None:
     parts: dict[str, Any] = {name: getattr(state, name).state_dict() for name in ("net", "average", "optimizer")}
+    if state.alignment is not None:
+        parts["alignment"] = state.alignment.state_dict()
     checkpoint.save(folder / CHECKPOINT, {**parts, "step": state.step, "history": state.history}, configuration=to_toml(config))
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
 
 
-def _write_results(state: TrainState, *, folder: Path) -> None:
+def write_weights(state: TrainState, *, folder: Path) -> None:
+    """Write the averaged net as weights.safetensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.average.module.state_dict().items()}
     write_atomic(folder / WEIGHTS, to_safetensors(tensors))
 

@@ -1,0 +1,69 @@
+"""Has another round anything new to learn? Two rounds' labels say so, and no label of a person is looked at.
+
+Never imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsyn.data.sample import sample_of
+from selfsyn.labels import CLASS_COUNT
+from selfsyn.pseudo_labels import LEVELS, LabelStore
+
+COMPARED = 200  # images of two rounds' stores whose labels are compared
+
+
+def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
+    """(19, 19) pixel counts of two rounds' classes, rows the earlier one, over at most COMPARED images that both labelled."""
+    names = sample_of(sorted(set(before.names) & set(after.names)), count=COMPARED)
+    counts = np.zeros(CLASS_COUNT**2, np.int64)
+    for name in names:
+        old, new = before.maps(name)[0], after.maps(name)[0]
+        counts += np.bincount((old.astype(np.int64) * CLASS_COUNT + new).ravel(), minlength=CLASS_COUNT**2)
+    return counts.reshape(CLASS_COUNT, CLASS_COUNT)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a round changed in the labels.
+
+    counts: see `agreement`.  confidence: the mean before and after, 0..1.  drift: share of the pixels that would have to
+    change their class for the earlier class shares to become the later ones (total variation distance).
+    """
+
+    counts: NDArray[np.int64]
+    confidence: tuple[float, float]
+    drift: float
+
+    @property
+    def agreement(self) -> float:
+        """Share of the compared pixels that keep their class, 0..1."""
+        return float(np.trace(self.counts) / max(int(self.counts.sum()), 1))
+
+    def __str__(self) -> str:
+        before, after = self.confidence
+        return (
+            f"{self.agreement:.1%} of the pixels keep their class, mean confidence {before:.3f} → {after:.3f},"
+            f" class shares drift by {self.drift:.1%}"
+        )
+
+
+def change(before: LabelStore, after: LabelStore) -> Change:
+    """The change from one round's labels to the next one's: agreement over COMPARED images, the rest over all."""
+    shares = [store.counts.sum(axis=1) / max(int(store.counts.sum()), 1) for store in (before, after)]
+    confidence = mean_confidence(before.counts), mean_confidence(after.counts)
+    return Change(agreement(before, after), confidence, drift=float(np.abs(shares[0] - shares[1]).sum() / 2))
+
+
+def mean_confidence(counts: NDArray[np.int64]) -> float:
+    """(19, 256) joint counts of classes and confidences -> the mean confidence, 0..1."""
+    return float(counts.sum(axis=0) @ np.arange(LEVELS) / max(int(counts.sum()), 1) / (LEVELS - 1))
+
+
+def settled(found: Change, *, stop_agreement: float) -> bool:
+    """Whether the rounds end here: labels that hardly differ from those already learned teach nothing new. 0 never ends."""
+    return stop_agreement > 0 and found.agreement >= stop_agreement

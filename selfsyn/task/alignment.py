@@ -1,0 +1,135 @@
+"""Adversarial alignment: discriminators tell the net's answers on adapted images from those on real ones, and the net learns
+to give answers on real images that they cannot tell apart (Tsai et al. 2018; Hoffman et al. 2018, feature level)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfsyn import processes
+from selfsyn.config import Align
+from selfsyn.task.scores import Scores
+
+SLOPE = 0.2  # of the leaky ReLU
+BETAS = (0.9, 0.99)  # Adam's (Tsai et al. 2018)
+DECAY_POWER = 0.9
+WINDOW = 100  # updates whose accuracy the gate looks at (Hoffman et al. 2018)
+STRIDE = 8  # at which scores are looked at pixel by pixel: about what a net's own scores have before they are enlarged
+CLASSES = 19
+ADAPTED, REAL = 0.0, 1.0
+
+
+def patch_critic(*, channels: int) -> nn.Sequential:
+    """Five convolutions of 4 x 4 pixels, each halving: (B, 19, H, W) -> (B, 1, H / 32, W / 32) (Tsai et al. 2018)."""
+    widths = [CLASSES] + [channels * factor for factor in (1, 2, 4, 8)]
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE, inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, stride=2, padding=1))
+
+
+def pixel_critic(*, channels: int) -> nn.Sequential:
+    """Three convolutions of one pixel with dropout: (B, 19, H, W) -> (B, 1, H, W) (Hoffman et al. 2018)."""
+    widths = (CLASSES, 8 * channels, 4 * channels)
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Conv2d(before, after, 1), nn.Dropout2d(), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 1))
+
+
+def view(scores: Scores, name: str) -> Tensor:
+    """What the discriminator `name` looks at: (B, 19, h, w)."""
+    if name == "features":
+        return F.avg_pool2d(scores.main.float(), STRIDE)
+    logits: Tensor = getattr(scores, name)
+    return logits.float().softmax(dim=1)
+
+
+def judgement(verdict: Tensor, domain: float, *, least_squares: bool) -> Tensor:
+    """Loss of calling every place of `verdict` the domain: cross-entropy of a logit, or its squared distance from 0 or 1."""
+    wanted = torch.full_like(verdict, domain)
+    return F.mse_loss(verdict, wanted) if least_squares else F.binary_cross_entropy_with_logits(verdict, wanted)
+
+
+def accuracy(adapted: Tensor, real: Tensor, *, least_squares: bool) -> Tensor:
+    """Share of places that a discriminator calls right, the mean of both domains, 0..1."""
+    middle = (ADAPTED + REAL) / 2 if least_squares else 0.0
+    return ((adapted < middle).float().mean() + (real > middle).float().mean()) / 2
+
+
+class Alignment:
+    """The discriminators of one training, their optimizer, and how often each was right lately."""
+
+    def __init__(self, config: Align, *, device: torch.device) -> None:
+        """Discriminators that know nothing yet, for the terms that count. Their weights follow torch's seed."""
+        self.config = config
+        build = {"main": patch_critic, "auxiliary": patch_critic, "features": pixel_critic}
+        self.critics = nn.ModuleDict({name: build[name](channels=config.channels) for name in config.wanted}).to(device)
+        # Off but for their own update: the net's loss runs through them and leaves them nothing.
+        self.critics.requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.critics.parameters(), lr=config.learning_rate, betas=BETAS)
+        self.accuracies: dict[str, list[float]] = {name: [] for name in config.wanted}
+
+    def pushes(self, name: str) -> bool:
+        """Whether the term counts now: its discriminator was right in more than `gate` of its last 100 updates."""
+        lately = self.accuracies[name]
+        return self.config.gate == 0 or (len(lately) > 0 and sum(lately) / len(lately) > self.config.gate)
+
+    def fooling(self, real: Scores) -> dict[str, Tensor]:
+        """The task net's terms, unweighted: real images shall be taken for adapted ones. None for a gate that is closed.
+
+        real: scores of real images. Gradients reach them, and not the discriminators.
+        """
+        return {
+            f"align_{name}": judgement(critic(view(real, name)), ADAPTED, least_squares=self.config.least_squares)
+            for name, critic in self.critics.items()
+            if self.pushes(name)
+        }
+
+    def learn(self, adapted: Scores, real: Scores, *, progress: float) -> dict[str, float]:
+        """One update of the discriminators -> their losses and accuracies. The scores get no gradient.
+
+        progress: share of the training that is done, 0..1; the rate decays to zero with it.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * (1 - progress) ** DECAY_POWER
+        self.critics.requires_grad_(True)
+        losses, accuracies = self._told_apart(adapted, real)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        processes.average_gradients(self.critics.parameters())
+        self.optimizer.step()
+        self.critics.requires_grad_(False)
+        for name, value in accuracies.items():
+            self.accuracies[name] = [*self.accuracies[name], float(processes.mean(value))][-WINDOW:]
+        terms = {f"critic_{name}": float(loss.detach()) for name, loss in losses.items()}
+        return terms | {f"accuracy_{name}": float(value) for name, value in accuracies.items()}
+
+    def _told_apart(self, adapted: Scores, real: Scores) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses, half of the sum of both domains (Tsai et al. 2018), and accuracies."""
+        losses, accuracies = {}, {}
+        squares = self.config.least_squares
+        for name, critic in self.critics.items():
+            count = len(adapted.main)
+            both = torch.cat([view(adapted, name).detach(), view(real, name).detach()])
+            of_adapted, of_real = critic(both).split([count, len(both) - count])
+            adapted_cost = judgement(of_adapted, ADAPTED, least_squares=squares)
+            losses[name] = (adapted_cost + judgement(of_real, REAL, least_squares=squares)) / 2
+            accuracies[name] = accuracy(of_adapted.detach(), of_real.detach(), least_squares=squares)
+        return losses, accuracies
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a checkpoint must hold."""
+        parts = {"critics": self.critics.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {**parts, "accuracies": self.accuracies}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Put a checkpoint's state_dict back."""
+        self.critics.load_state_dict(saved["critics"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.accuracies = {name: list(values) for name, values in saved["accuracies"].items()}

@@ -1,0 +1,177 @@
+"""Training batches: which image stands where in which batch, read and augmented by worker threads.
+
+Everything about an example follows from its position (step, slot), so a resumed training sees what an unbroken one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfsyn.ahead import ahead
+from selfsyn.config import Augment
+from selfsyn.data.augment import augmented, class_mixed, masked
+from selfsyn.data.mixing import NOTHING, Mix
+from selfsyn.data.sampling import RareClasses
+from selfsyn.errors import InputError
+from selfsyn.randomness import generator
+from selfsyn.task.examples import Example, Item
+
+READ_AHEAD = 4  # batches
+SYNTHETIC, PSEUDO, MASKED, BARE = "synthetic", "pseudo", "masked", "bare"
+
+
+class Batch(NamedTuple):
+    """images (B, H, W, 3) uint8, labels (B, H, W) uint8, names (B).
+
+    confidences (B, H, W) uint8: the teacher's, 255 where the label is not the teacher's.
+    true (B, H, W) bool: where the label is no pseudo-label.
+    parts: how many images of each kind there are, one kind after another: synthetic, pseudo (real with pseudo-labels),
+    masked (the same real ones, changed in another way and partly hidden), bare (real without a label).
+    """
+
+    images: Tensor
+    labels: Tensor
+    confidences: Tensor
+    true: Tensor
+    names: list[str]
+    parts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What the masked copies of pseudo-labelled images hide; see config.Rounds. colour: of the hidden blocks, RGB."""
+
+    share: float
+    block: int
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a training learns from, and how a batch is made of it.
+
+    labelled: frames with their own labels.  pseudo: pseudo-labelled frames; `real` of each batch's images are such.
+    bare: real images alone; where there are any, each batch also has as many of them as of labelled frames.
+    labelled_mix, pseudo_mix, bare_mix: which of them stands at which position.
+    labelled_rare, pseudo_rare: how they are drawn instead, by class, where rare classes shall come more often.
+    class_mix: the share of the pseudo-labelled over which half the classes of a labelled frame are laid.
+    mask: how the masked copies of the pseudo-labelled look, if there are such.
+    rank, ranks: which part of each batch this is, of how many: each `ranks`-th image from the `rank`-th on.
+    """
+
+    labelled: Sequence[Example]
+    labelled_mix: Mix
+    batch: int
+    size: tuple[int, int]
+    augment: Augment
+    seed: int
+    purpose: str
+    pseudo: Sequence[Example] = ()
+    pseudo_mix: Mix = NOTHING
+    real: int = 0
+    class_mix: float = 0.0
+    mask: Mask | None = None
+    bare: Sequence[Example] = ()
+    bare_mix: Mix = NOTHING
+    labelled_rare: RareClasses | None = None
+    pseudo_rare: RareClasses | None = None
+    rank: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        if self.real and not self.pseudo:
+            raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """How many images of each kind a batch has; see Batch."""
+        synthetic = self.batch - self.real
+        copies, bare = self.real if self.mask else 0, synthetic if self.bare else 0
+        sizes = {SYNTHETIC: synthetic, PSEUDO: self.real, MASKED: copies, BARE: bare}
+        return {part: size for part, size in sizes.items() if size}
+
+    def part(self, rank: int, *, of: int) -> Mixture:
+        """The part that process `rank` of so many learns from. InputError when a batch cannot be shared by so many."""
+        if any(size % of for size in self.parts.values()):
+            raise InputError(
+                f"a batch of {self.batch} images, {self.real} of them real, cannot be shared by {of} processes;"
+                " start fewer, or set train.batch and rounds.real_share so that both numbers are multiples of it"
+            )
+        return replace(self, rank=rank, ranks=of)
+
+    def item(self, step: int, slot: int) -> Item:
+        """The augmented example at a slot of a step's batch; slots run through the parts one after another."""
+        rng = generator(self.seed, f"{self.purpose} augment", step, slot)
+        inside = slot
+        for part, size in self.parts.items():
+            if inside < size:
+                make = {SYNTHETIC: self._synthetic, PSEUDO: self._mixed, MASKED: self._masked, BARE: self._bare}[part]
+                return make(step * size + inside, rng)
+            inside -= size
+        raise IndexError(slot)
+
+    def _synthetic(self, position: int, rng: np.random.Generator) -> Item:
+        number, wanted = self._drawn(position, mix=self.labelled_mix, rare=self.labelled_rare, kind="synthetic")
+        return self._augmented(self.labelled[number], rng, wanted=wanted, true=True)
+
+    def _real(self, position: int, rng: np.random.Generator) -> Item:
+        number, wanted = self._drawn(position, mix=self.pseudo_mix, rare=self.pseudo_rare, kind="real")
+        return self._augmented(self.pseudo[number], rng, wanted=wanted, true=False)
+
+    def _bare(self, position: int, rng: np.random.Generator) -> Item:
+        number, _ = self._drawn(position, mix=self.bare_mix, rare=None, kind="bare")
+        return self._augmented(self.bare[number], rng, wanted=None, true=False)
+
+    def _masked(self, position: int, rng: np.random.Generator) -> Item:
+        item, mask = self._real(position, rng), self.mask
+        assert mask is not None
+        colour = np.array(mask.colour, dtype=np.uint8)
+        return item._replace(image=masked(item.image, share=mask.share, block=mask.block, colour=colour, rng=rng))
+
+    def _mixed(self, position: int, rng: np.random.Generator) -> Item:
+        item = self._real(position, rng)
+        if rng.random() >= self.class_mix:
+            return item
+        above = self._above(rng)
+        image, label, cut = class_mixed(above.image, above.label, onto=(item.image, item.label), rng=rng)
+        return Item(image, label, np.where(cut, above.confidence, item.confidence), cut, item.name)
+
+    def _above(self, rng: np.random.Generator) -> Item:
+        """What is laid over a pseudo-labelled image."""
+        if self.labelled_rare is None:
+            number, wanted = int(rng.integers(len(self.labelled))), None
+        else:
+            number, wanted = self.labelled_rare.draw(rng)
+        return self._augmented(self.labelled[number], rng, wanted=wanted, true=True)
+
+    def _drawn(self, position: int, *, mix: Mix, rare: RareClasses | None, kind: str) -> tuple[int, int | None]:
+        """-> the number of the example at a position, and the class that its crop should show."""
+        if rare is None:
+            return mix.item(position, seed=self.seed, purpose=f"{self.purpose} {kind}"), None
+        return rare.draw(generator(self.seed, f"{self.purpose} {kind} rare", position))
+
+    def _augmented(self, example: Example, rng: np.random.Generator, *, wanted: int | None, true: bool) -> Item:
+        image, target = augmented(*example.read(), size=self.size, augment=self.augment, rng=rng, wanted=wanted)
+        label, confidence = (target[..., 0], target[..., 1]) if target.ndim == 3 else (target, np.full_like(target, 255))
+        return Item(image, label, confidence, np.full(label.shape, true), example.name)
+
+    def read_batch(self, step: int) -> Batch:
+        """This part of the batch of `step`."""
+        parts = {name: size // self.ranks for name, size in self.parts.items()}
+        slots = range(self.rank, sum(self.parts.values()), self.ranks)
+        *arrays, names = zip(*(self.item(step, slot) for slot in slots), strict=True)
+        images, labels, confidences, true = (torch.from_numpy(np.stack(array)) for array in arrays)
+        return Batch(images, labels, confidences, true, list(names), parts)
+
+
+def batches(mixture: Mixture, *, first: int, last: int, workers: int) -> Iterator[Batch]:
+    """The batches of steps first..last-1 in order, read ahead by `workers` threads."""
+    with ThreadPoolExecutor(max(1, workers)) as threads:
+        yield from ahead(mixture.read_batch, range(first, last), threads=threads, most=READ_AHEAD)

@@ -1,0 +1,170 @@
+"""Losses on labels that may be wrong: each against numbers worked out by hand, or against numpy pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from selfsyn.config import Rounds
+from selfsyn.errors import InputError
+from selfsyn.labels import IGNORE
+from selfsyn.task.losses import segmentation_loss
+from selfsyn.task.noisy import divergence, generalised, memory_loss, pseudo_label_loss, softened, symmetric
+from selfsyn.task.scores import Scores
+
+NOT = -1e4  # the score of a class that has no share at all
+RNG = np.random.default_rng(0)
+
+
+def logits_of(*shares: dict[int, float]) -> torch.Tensor:
+    """A row a pixel whose softmax has these shares."""
+    made = torch.full((len(shares), 19), NOT, dtype=torch.float64)
+    for row, pixel in zip(made, shares, strict=True):
+        for train_id, share in pixel.items():
+            row[train_id] = math.log(share)
+    return made
+
+
+def some(**wanted: Any) -> tuple[Scores, dict[str, Any]]:
+    """Random scores of 2 images of 3 x 4 pixels and all else that the loss takes; a third of the pixels is ignored."""
+    scores = Scores(*(torch.from_numpy(RNG.normal(0, 2, (2, 19, 3, 4))).requires_grad_() for _ in range(2)))
+    label = RNG.integers(0, 19, (2, 3, 4))
+    label[RNG.random(label.shape) < 0.3] = IGNORE
+    rest = {
+        "weight_BHW": torch.from_numpy(RNG.uniform(0.5, 2, label.shape)),
+        "true_BHW": torch.from_numpy(RNG.random(label.shape) < 0.4),
+        "confidence_BHW": torch.from_numpy(RNG.random(label.shape)),
+    }
+    return scores, {"label_BHW": torch.from_numpy(label), **rest, "auxiliary": 0.4, "how": Rounds(**wanted)}
+
+
+def shares_of(logits_BKHW: torch.Tensor) -> np.ndarray:
+    """(P, 19) probabilities."""
+    rows = logits_BKHW.detach().permute(0, 2, 3, 1).reshape(-1, 19).numpy()
+    raised = np.exp(rows - rows.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def by_hand(scores: Scores, case: dict[str, Any]) -> float:
+    """The loss, one pixel after another."""
+    how, total = case["how"], 0.0
+    flat = {name: case[name].flatten().numpy() for name in ("label_BHW", "weight_BHW", "true_BHW", "confidence_BHW")}
+    heads = [shares_of(head) for head in scores]
+    for head, (own, other) in enumerate((heads, heads[::-1])):
+        losses, doubts = [], []
+        for p, q, label, weight, true, sure in zip(own, other, *flat.values(), strict=True):
+            doubt = 0.0 if true or not how.rectify else float((p * np.log(p / q)).sum())
+            doubts.append(doubt)
+            if label == IGNORE:
+                continue
+            target = np.full(19, 0.0)
+            kept = 1.0 if true else 1 - how.soft * (1 - sure)
+            target[:] = (1 - kept) / 18
+            target[label] = kept
+            loss = -(target * np.log(p)).sum()
+            if not true and how.robust == "symmetric":
+                loss = 0.1 * loss - (p * np.log(np.maximum(np.eye(19)[label], 1e-4))).sum()
+            if not true and how.robust == "generalised":
+                loss = (1 - p[label] ** 0.7) / 0.7
+            losses.append(np.exp(-doubt) * weight * loss * (sure if how.confidence and not true else 1))
+        total += (1.0, case["auxiliary"])[head] * (np.sum(losses) / len(losses) + np.mean(doubts))
+    return float(total)
+
+
+def test_symmetric_and_generalised_by_hand() -> None:
+    ce = torch.tensor([0.0, math.log(4)])  # shares of the label: 1 and 1/4
+    assert symmetric(ce).tolist() == pytest.approx([0.0, 0.1 * math.log(4) + 0.75 * math.log(1e4)])
+    assert generalised(ce).tolist() == pytest.approx([0.0, (1 - 0.25**0.7) / 0.7])
+
+
+def test_a_softened_target_by_hand() -> None:
+    logits = torch.log(torch.tensor([[0.82, *[0.01] * 18]]))
+    ce = torch.tensor([-math.log(0.82)])
+    expected = -0.6 * math.log(0.82) - 0.4 * math.log(0.01)
+    assert float(softened(ce, logits, belief_P=torch.tensor([0.6]))) == pytest.approx(expected, rel=1e-5)
+    assert float(softened(ce, logits, belief_P=torch.tensor([1.0]))) == pytest.approx(-math.log(0.82), rel=1e-5)
+
+
+def test_divergence_by_hand() -> None:
+    ours, theirs = logits_of({0: 0.5, 1: 0.5}, {3: 1.0}), logits_of({0: 0.75, 1: 0.25}, {3: 1.0})
+    expected = [0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25), 0.0]
+    assert divergence(ours, theirs).tolist() == pytest.approx(expected)
+
+
+def test_memory_by_hand() -> None:
+    # main 4 : 1 and auxiliary 1 : 4; with half of the auxiliary scores both say 2 : 1.
+    main, auxiliary = logits_of({0: 0.8, 1: 0.2}), logits_of({0: 0.2, 1: 0.8})
+    picture = Scores(main.T[None, :, :, None], auxiliary.T[None, :, :, None])
+    of_main = 2 / 3 * math.log(2 / 3 / 0.8) + 1 / 3 * math.log(1 / 3 / 0.2)
+    of_auxiliary = 2 / 3 * math.log(2 / 3 / 0.2) + 1 / 3 * math.log(1 / 3 / 0.8)
+    assert float(memory_loss(picture, auxiliary=0.5)) == pytest.approx(of_main + of_auxiliary)
+    assert float(memory_loss(Scores(picture.main, picture.main), auxiliary=0.0)) == pytest.approx(0.0, abs=1e-9)
+
+
+CASES = [
+    {},
+    {"robust": "symmetric"},
+    {"robust": "generalised"},
+    {"soft": 0.7},
+    {"confidence": True},
+    {"rectify": True},
+    {"rectify": True, "confidence": True, "robust": "symmetric"},
+]
+
+
+@pytest.mark.parametrize("wanted", CASES, ids=lambda wanted: "-".join(wanted) or "nothing")
+def test_pseudo_label_loss_pixel_by_pixel(wanted: dict[str, Any]) -> None:
+    scores, case = some(**wanted)
+    loss = pseudo_label_loss(scores, **case)
+    assert float(loss.detach()) == pytest.approx(by_hand(scores, case), rel=1e-9)
+    loss.backward()
+    assert all(head.grad is not None and bool(head.grad.isfinite().all()) and bool(head.grad.any()) for head in scores)
+
+
+def test_rectified_by_hand() -> None:
+    # One pixel: the heads say 4 : 1 and 1 : 1 of class 0, which the label names. Another is ignored: it adds D alone.
+    main, auxiliary = logits_of({0: 0.8, 1: 0.2}, {0: 0.8, 1: 0.2}), logits_of({0: 0.5, 1: 0.5}, {0: 0.5, 1: 0.5})
+    picture = Scores(main.T[None, :, :, None], auxiliary.T[None, :, :, None])
+    doubt = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
+    loss = pseudo_label_loss(
+        picture,
+        torch.tensor([[[0], [IGNORE]]]),
+        weight_BHW=torch.ones(1, 2, 1),
+        true_BHW=torch.zeros(1, 2, 1, dtype=torch.bool),
+        confidence_BHW=torch.ones(1, 2, 1),
+        auxiliary=0.0,
+        how=Rounds(rectify=True),
+    )
+    assert float(loss) == pytest.approx(math.exp(-doubt) * -math.log(0.8) + doubt)
+
+
+def test_with_nothing_asked_for_it_is_the_ordinary_loss_to_the_bit() -> None:
+    scores, case = some()
+    ordinary = segmentation_loss(scores, case["label_BHW"], weight_BHW=case["weight_BHW"], auxiliary=0.4)
+    assert torch.equal(pseudo_label_loss(scores, **case), ordinary)
+
+
+def test_a_label_that_is_ignored_everywhere_costs_nothing() -> None:
+    scores, case = some(robust="symmetric", confidence=True)
+    assert float(pseudo_label_loss(scores, **{**case, "label_BHW": torch.full((2, 3, 4), IGNORE)}).detach()) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"robust": "huber"}, "rounds.robust is 'huber'; expected '', 'symmetric' or 'generalised'"),
+        ({"robust": "symmetric", "soft": 0.5}, "rounds.robust and rounds.soft are both set"),
+        ({"soft": 1.5}, r"rounds.soft is 1.5; expected a share in \[0, 1\]"),
+        ({"mask": 1.0}, r"rounds.mask is 1.0; expected a share in \[0, 1\)"),
+        ({"mask_block": 0}, "rounds.mask_block is 0; expected at least 1 pixel"),
+        ({"start": "cold"}, "rounds.start is 'cold'; expected 'warm' or 'fresh'"),
+        ({"memory": -0.1}, "rounds.memory is -0.1; expected at least 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Rounds(**wanted)

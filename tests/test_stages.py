@@ -1,0 +1,117 @@
+"""What each stage learns from: the bounds never see a real image without its label, the rounds as many as they ask for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from official_files import cityscapes_frame, gta5_frame
+from tiny_store import write_shard
+from torch import nn
+
+from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Train
+from selfsyn.data.frames import Frame
+from selfsyn.data.mixing import Mix
+from selfsyn.files import write_atomic
+from selfsyn.images import encode_png
+from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.pseudo_labels import LabelStore
+from selfsyn.task import stages
+from selfsyn.task.examples import PseudoLabelledExample, class_counts
+from selfsyn.task.mixture import Mixture
+from selfsyn.task.stages import first_net, mixture_of
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    """Three frames in each role, at the size of the nets."""
+    for number in range(1, 4):
+        gta5_frame(tmp_path / "gta", number, np.full((32, 48), 7), rng=RNG)
+        cityscapes_frame(tmp_path / "city", "train", f"ulm_{number:06d}_000019", np.full((32, 48), 7), rng=RNG)
+        for folder, shape in (("images", (32, 48, 3)), ("labels", (32, 48))):
+            write_atomic(tmp_path / f"adapted/{folder}/{number:05d}.png", encode_png(np.zeros(shape, dtype=np.uint8)))
+    return RunConfig(
+        "test",
+        0,
+        (48, 32),
+        synthetic=(Source("gta5", "gta"),),
+        real=(Source("cityscapes", "city"),),
+        adapter=Adapter(crop=32),
+        train=Train(batch=4),
+        rounds=Rounds(align=Align(main=0.001)),
+    )
+
+
+@pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
+def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, stage: str) -> None:
+    mixture, _ = mixture_of(Layout(tmp_path), config, stage=stage)
+    assert mixture.parts == {"synthetic": 4} and not mixture.bare
+
+
+def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(config: RunConfig, tmp_path: Path) -> None:
+    mixture, inputs = mixture_of(Layout(tmp_path), config, stage="round-0")
+    batch = mixture.read_batch(0)
+    assert batch.parts == {"synthetic": 4, "bare": 4}
+    assert list(inputs) == ["real"]
+    assert all("leftImg8bit" in name for name in batch.names[4:])
+    assert bool((batch.labels[4:] == 255).all()) and not bool(batch.true[4:].any())
+
+
+def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_path: Path) -> None:
+    mixture, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
+    assert mixture.parts == {"synthetic": 4} and inputs == {}
+
+
+@pytest.mark.parametrize(
+    ("start", "stage", "before"),
+    [
+        ("warm", "round-0", "source-only"),
+        ("warm", "round-1", "round-0"),
+        ("warm", "round-2", "round-1"),
+        ("fresh", "round-0", "source-only"),
+        ("fresh", "round-1", None),
+        ("fresh", "round-2", None),
+        ("fresh", SOURCE_ONLY, None),
+        ("warm", ORACLE, None),
+    ],
+)
+def test_where_a_stages_net_comes_from(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str, stage: str, before: str | None
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(stages, "load_weights", lambda net, path: loaded.append(path.parent.parent.name))
+    built: list[bool] = []
+    monkeypatch.setattr(stages, "build", lambda task, *, pretrained: built.append(pretrained) or nn.Identity())
+    first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=stage)
+    assert (loaded, built) == ([before] if before else [], [before is None])
+
+
+def test_a_pseudo_label_comes_with_the_teachers_confidence_through_every_change(tmp_path: Path) -> None:
+    label = np.kron([[0, 5], [5, 0]], np.ones((16, 24))).astype(np.uint8)
+    confidence = np.where(label == 0, 240, 120).astype(np.uint8)
+    write_shard(tmp_path / "shard-00000-of-00001", {"a": (label, confidence)})
+    write_atomic(tmp_path / "a.png", encode_png(np.repeat(label[..., None] * 20, 3, axis=2)))
+    example = PseudoLabelledExample(Frame("a", tmp_path / "a.png"), LabelStore(tmp_path), 1.0)
+    _, target = example.read()
+    assert np.array_equal(target[..., 0], label) and np.array_equal(target[..., 1], confidence)
+    mixture = Mixture([example], Mix((1,)), 1, (48, 32), Augment(zoom=2.0, cutout=0.0), 0, "t", [example], Mix((1,)), real=1)
+    for step in range(4):
+        batch = mixture.read_batch(step)
+        assert np.array_equal(batch.confidences, np.where(batch.labels == 0, 240, 120))
+        assert not bool(batch.true.any())
+
+
+def test_only_the_portion_that_counts_is_learned_and_counted(tmp_path: Path) -> None:
+    confidence = np.arange(100, 200, dtype=np.uint8).reshape(10, 10)
+    write_shard(tmp_path / "shard-00000-of-00001", {"a": (np.zeros((10, 10), np.uint8), confidence)})
+    write_atomic(tmp_path / "a.png", encode_png(np.zeros((10, 10, 3), np.uint8)))
+    example = PseudoLabelledExample(Frame("a", tmp_path / "a.png"), LabelStore(tmp_path), 0.25)
+    label = example.read()[1][..., 0]
+    assert (label == 0).sum() == 25 and (label[confidence >= 175] == 0).all() and (label[confidence < 175] == 255).all()
+    assert np.array_equal(label, example.read_label())
+    counts = class_counts([example], file=tmp_path / "counts.npy", workers=1)
+    assert (counts[0, 0], counts[0, 19]) == (25, 75)
