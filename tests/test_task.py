@@ -23,10 +23,10 @@ from selfsyn.recipes import read
 from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
 from selfsyn.task.dilated import DilatedDepthwise, with_fast_dilation
-from selfsyn.task.examples import Batch
 from selfsyn.task.forward import Forward
 from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_entropy
+from selfsyn.task.mixture import SYNTHETIC, Batch
 from selfsyn.task.schedule import Schedule, learning_rate
 from selfsyn.task.train import _refuse_non_finite, new_state, train_step
 
@@ -219,7 +219,8 @@ def norm_of(optimizer: torch.optim.Optimizer) -> float:
 def a_batch() -> Batch:
     shape = (2, 64, 64)
     images, labels = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8), torch.randint(0, 19, shape, dtype=torch.uint8)
-    return Batch(images, labels, torch.ones(shape, dtype=torch.bool), ["a", "b"], 2)
+    sure = torch.full(shape, 255, dtype=torch.uint8)
+    return Batch(images, labels, sure, torch.ones(shape, dtype=torch.bool), ["a", "b"], {SYNTHETIC: 2})
 
 
 def test_compiling_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
