@@ -31,7 +31,7 @@ from selfsyn import devices, recipes
 from selfsyn.config import RunConfig
 from selfsyn.labels import IGNORE
 from selfsyn.task import TaskNet, build
-from selfsyn.task.examples import Batch
+from selfsyn.task.mixture import SYNTHETIC, Batch
 from selfsyn.task.schedule import Schedule
 from selfsyn.task.scores import normalised
 from selfsyn.task.train import new_state, train_step
@@ -80,7 +80,8 @@ def examples(batch: int, size: tuple[int, int]) -> Batch:
     labels = torch.randint(0, 19, shape, dtype=torch.uint8)
     labels[torch.rand(shape) < 0.1] = IGNORE
     images = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8)
-    return Batch(images, labels, torch.ones(shape, dtype=torch.bool), ["random"] * batch, batch)
+    sure, true = torch.full(shape, 255, dtype=torch.uint8), torch.ones(shape, dtype=torch.bool)
+    return Batch(images, labels, sure, true, ["random"] * batch, {SYNTHETIC: batch})
 
 
 def ours(net: TaskNet, data: Batch, config: RunConfig, *, precision: str, device: torch.device) -> Callable[[], None]:

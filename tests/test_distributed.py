@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,16 +15,17 @@ import pytest
 import torch
 from test_killed import contents
 from tiny_run import command_line, make, selfsyn, selfsyn_here
+from tiny_training import tiny_config, tiny_fit, tiny_mixture
 from torch import multiprocessing as mp
 
 from jobs.launch import exit_code
 from selfsyn import processes
-from selfsyn.config import RunConfig, Task, from_mapping
+from selfsyn.config import Align, RunConfig, Task, from_mapping
 from selfsyn.labels import IGNORE
 from selfsyn.recipes import read
 from selfsyn.task import build
 from selfsyn.task.alignment import Alignment
-from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch
+from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch, Mask
 from selfsyn.task.schedule import Schedule
 from selfsyn.task.train import TrainState, new_state, train_step
 
@@ -76,15 +78,26 @@ def learned() -> tuple[TrainState, list[float]]:
     return state, losses
 
 
+def fitted(folder: Path) -> None:
+    """A whole training by `fit`: its own batches, masked copies and bare images, and all that its history tells."""
+    config = tiny_config(mask=0.5, mask_block=8, align=Align(main=0.1, features=0.1, gate=0.4, channels=2))
+    tiny_fit(folder, config, tiny_mixture(config, mask=Mask(0.5, 8, (1, 2, 3)), class_mix=0.5))
+
+
 def worker(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     with processes.joined():
         state, losses = learned()
+        fitted(Path(folder) / "together")
     assert state.alignment is not None
     torch.save(
         (state.net.state_dict(), state.average.state_dict(), losses, state.alignment.critics.state_dict()), f"{folder}/{rank}.pt"
     )
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
 def free_port() -> int:
@@ -105,6 +118,10 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         for key, value in module.state_dict().items():
             close = {"rtol": 1e-6, "atol": 1e-8} if value.dtype != torch.float32 else {"rtol": 1e-4, "atol": 1e-6}
             torch.testing.assert_close(found[key], value, **close, msg=lambda text, key=key: f"{key}: {text}")
+    fitted(tmp_path / "alone")
+    for together, alone in zip(history(tmp_path / "together"), history(tmp_path / "alone"), strict=True):
+        assert {"loss_masked", "align_main", "critic_main", "accuracy_main"} <= set(alone)
+        assert together == pytest.approx(alone, rel=1e-4, abs=1e-5)
 
 
 def test_the_exit_code_of_all_tells_what_to_do() -> None:

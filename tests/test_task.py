@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from selfsyn import devices
 from selfsyn.config import RunConfig, Task, from_mapping
 from selfsyn.errors import FaultError, InputError
 from selfsyn.labels import IGNORE
@@ -20,9 +24,12 @@ from selfsyn.recipes import read
 from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
 from selfsyn.task.dilated import DilatedDepthwise, with_fast_dilation
+from selfsyn.task.forward import Forward
+from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_entropy
+from selfsyn.task.mixture import SYNTHETIC, Batch
 from selfsyn.task.schedule import Schedule, continued, learning_rate, schedule_of
-from selfsyn.task.train import _refuse_non_finite
+from selfsyn.task.train import _refuse_non_finite, new_state, train_step
 
 NETS = {
     "deeplabv3plus": Task(architecture="deeplabv3plus", backbone="efficientnet_lite0", weights="scratch", decoder_channels=16),
@@ -162,6 +169,101 @@ def test_the_rate_warms_up_and_decays_to_zero() -> None:
     assert learning_rate(9, schedule=schedule) == pytest.approx((1 - 0.09) ** 0.9)
     assert learning_rate(50, schedule=schedule) == pytest.approx(0.5**0.9)
     assert learning_rate(99, schedule=schedule) < 0.02
+
+
+def test_a_cosine_decays_to_zero_by_hand() -> None:
+    schedule = Schedule(steps=100, learning_rate=2.0, warmup_steps=1)
+    rates = [learning_rate(step, schedule=schedule, decay="cosine") for step in (0, 25, 50, 99)]
+    assert rates == pytest.approx([2.0, 1 + math.sqrt(0.5), 1.0, 0.00049344], rel=1e-4)
+
+
+def test_auto_precision_is_float_on_a_cpu() -> None:
+    assert [devices.half(word, device=torch.device("cpu")) for word in ("auto", "fp32", "bf16")] == [False, False, True]
+
+
+def test_scores_of_a_net_that_computes_in_half_precision_are_floats() -> None:
+    net = build(NETS["deeplabv3plus"], pretrained=False).eval()
+    seen: dict[str, list[torch.dtype]] = {"dense": [], "depthwise": []}
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            kind = "dense" if layer.groups == 1 else "depthwise"
+            layer.register_forward_hook(lambda _, given, found, kind=kind: seen[kind].append(found.dtype))
+    image = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        exact = Forward(net, device=image.device, half=False)(image)
+        assert set(seen["dense"]) == set(seen["depthwise"]) == {torch.float32}
+        seen["dense"].clear()
+        rough = Forward(net, device=image.device, half=True)(image)
+    assert set(seen["dense"]) == {torch.bfloat16} and set(seen["depthwise"]) == {torch.float32}
+    for ours, theirs in zip(rough, exact, strict=True):
+        assert ours.dtype == torch.float32
+        assert 0 < float((ours - theirs).abs().max()) < 0.1 * float(theirs.abs().max())
+
+
+def test_gradients_are_clipped_by_their_common_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: (norms.append(norm_of(self)), step(self))[1])
+    for limit in (0.0, 0.25):
+        config = from_mapping(read("demo") | {"train": {"clip_norm": limit}})
+        net = build(NETS["deeplabv3plus"], pretrained=False).train()
+        schedule = Schedule(steps=2, learning_rate=1e-3, warmup_steps=1)
+        state = new_state(net, config=config.train, schedule=schedule, weights_K=torch.ones(19), device=torch.device("cpu"))
+        train_step(state, a_batch(), config)
+    assert norms[0] > 0.5 and norms[1] == pytest.approx(0.25, rel=1e-3)
+
+
+def norm_of(optimizer: torch.optim.Optimizer) -> float:
+    return float(sum(p.grad.square().sum() for group in optimizer.param_groups for p in group["params"]) ** 0.5)
+
+
+def a_batch() -> Batch:
+    shape = (2, 64, 64)
+    images, labels = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8), torch.randint(0, 19, shape, dtype=torch.uint8)
+    sure = torch.full(shape, 255, dtype=torch.uint8)
+    return Batch(images, labels, sure, torch.ones(shape, dtype=torch.bool), ["a", "b"], {SYNTHETIC: 2})
+
+
+def test_compiling_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(InputError, match=r"train\.compile: no compiler here \(looked for g\+\+ .*set train\.compile = false"):
+        devices.require_compiler(torch.device("cpu"))
+
+
+def test_the_log_goes_on_where_a_checkpoint_was_and_measures(tmp_path: Path) -> None:
+    def log(first: int) -> Log:
+        return Log(tmp_path, batch=4, first=first, device=torch.device("cpu"), tensorboard=False)
+
+    killed = log(0)
+    assert killed.speed() == ""
+    for step in (10, 20):
+        killed.add({"step": step})
+    killed.save()
+    resumed = log(10)
+    resumed.since -= 2.0  # ten steps of four images in two seconds and the time of this line
+    resumed.add({"step": 20})
+    resumed.save()
+    rows = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20]
+    assert 15 < rows[-1]["images_per_second"] <= 20 and 0.05 < rows[-1]["peak_memory_gib"] < 100
+    assert resumed.speed().endswith("GiB") and "images/s" in resumed.speed()
+
+
+def test_event_files_hold_the_rows(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX", reason="the extra tensorboard")
+    log = Log(tmp_path, batch=4, first=0, device=torch.device("cpu"), tensorboard=True)
+    log.add({"step": 10, "loss": 0.5})
+    log.save()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    text = events.read_bytes()
+    assert b"loss" in text and b"images_per_second" in text and struct.pack("<f", 0.5) in text
+
+
+def test_event_files_without_their_package_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(InputError, match=r"tensorboardX is not installed; pip install 'selfsyn\[tensorboard\]'"):
+        Log(tmp_path, batch=4, first=0, device=torch.device("cpu"), tensorboard=True)
 
 
 def test_a_non_finite_loss_names_itself_the_step_and_the_images() -> None:

@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from selfsyn import processes
 from selfsyn.task.scores import Scores
 
+Changes = dict[Callable[..., Any], Callable[..., Tensor]]
+
 
 class Forward:
     """net(images) as a training calls it: the scores come in the images' precision whatever the net computes in."""
@@ -26,19 +28,27 @@ class Forward:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half), _Changed(self._changes()):
             return self.net(image_BCHW)
 
-    def _changes(self) -> dict[Callable[..., Any], Callable[..., Tensor]]:
-        changes: dict[Callable[..., Any], Callable[..., Tensor]] = {}
-        if self.half and self.device.type == "cpu":
-            changes[F.conv2d] = _depthwise_in_float
-        if processes.count() > 1:
-            changes |= {F.batch_norm: _batch_norm, F.dropout: _dropout}
-        return changes
+    def _changes(self) -> Changes:
+        convolutions: Changes = {F.conv2d: _depthwise_in_float} if self.half and self.device.type == "cpu" else {}
+        return convolutions | _of_all_processes()
+
+
+def one_batch() -> TorchFunctionMode:
+    """Within it, nets normalise and drop as one process with all processes' images would, each process its own rows of those.
+
+    Row j of a process is row j * count + rank of all, as mixture.Mixture.part gives them out.
+    """
+    return _Changed(_of_all_processes())
+
+
+def _of_all_processes() -> Changes:
+    return {F.batch_norm: _batch_norm, F.dropout: _dropout, F.dropout2d: _dropout2d} if processes.count() > 1 else {}
 
 
 class _Changed(TorchFunctionMode):
     """Calls other functions in the place of some: nets, ours and timm's, stay as they are, names of weights included."""
 
-    def __init__(self, changes: dict[Callable[..., Any], Callable[..., Tensor]]) -> None:
+    def __init__(self, changes: Changes) -> None:
         super().__init__()
         self.changes = changes
 
@@ -55,12 +65,18 @@ def _depthwise_in_float(image_BCHW: Tensor, weight: Tensor, *args: Any, **kwargs
 
 
 def _dropout(values: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout that drops what one process with the whole batch would drop: this process's rows of one draw."""
-    if not training:
-        return values
+    return values * _kept(values, p) if training else values
+
+
+def _dropout2d(values: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    return values * _kept(values[:, :, :1, :1], p) if training else values
+
+
+def _kept(values: Tensor, p: float) -> Tensor:
+    """By how much dropout multiplies each value: this process's rows of one draw for all of them."""
     rows = values.shape[0] * processes.count()
     whole = torch.empty_like(values[:1].expand(rows, *values.shape[1:]), memory_format=_layout(values)).bernoulli_(1 - p)
-    return values * (whole[processes.rank() :: processes.count()] / (1 - p))
+    return whole[processes.rank() :: processes.count()] / (1 - p)
 
 
 def _layout(values: Tensor) -> torch.memory_format:
