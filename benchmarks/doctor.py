@@ -77,12 +77,12 @@ def descendants(pid: int) -> list[int]:
 
 
 def memory(pid: int) -> float:
-    """MB that a process holds; pages that it shares are divided by those who share them."""
+    """MB that a process holds, libraries that others hold as well in full: it must not seem smaller beside other programs."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
 def settings(root: Path) -> list[str]:

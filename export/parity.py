@@ -24,7 +24,8 @@ from export.pipeline import evenly_spaced
 from export.teacher import Teacher
 from export.to_onnx import Segmenter, label_and_confidence
 from selfsyn.errors import FaultError
-from selfsyn.images import read_image, resize_image
+from selfsyn.images import UnreadableError, read_image, resize_image
+from selfsyn.progress import say
 
 IMAGES: Final = 4
 SLACK: Final = 1e-5  # of the largest score: float32 sums in another order, here and in the model's own arg-max
@@ -61,15 +62,27 @@ def limits_of(segmenter: Segmenter, *, precision: str) -> Limits:
 def examples(paths: Sequence[Path], *, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
     """Real images for `compare`: two in a batch at the working size, and one each at two odd sizes.
 
-    -> arrays (B, H, W, 3) uint8. Fewer than four images are taken in turn.
+    -> arrays (B, H, W, 3) uint8. Fewer than four images are taken in turn; one that cannot be read is replaced by the next
+    that can. UnreadableError when none can.
     """
     width, height = size
-    chosen = list(itertools.islice(itertools.cycle(evenly_spaced(paths, count=IMAGES)), IMAGES))
-    first, second, third, fourth = [read_image(path) for path in chosen]
+    chosen = itertools.islice(itertools.cycle(evenly_spaced(range(len(paths)), count=IMAGES)), IMAGES)
+    first, second, third, fourth = [_readable(paths, first=position) for position in chosen]
     batch = np.stack([resize_image(first, size=size), resize_image(second, size=size)])
     odd = resize_image(third, size=(width + 1, height + 3))
     large = resize_image(fourth, size=(width * 5 // 4 | 1, height * 4 // 3 | 1))
     return [batch, odd[None], large[None]]
+
+
+def _readable(paths: Sequence[Path], *, first: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8: the first image that can be read, from position `first` on and round."""
+    for path in (*paths[first:], *paths[:first]):
+        try:
+            return read_image(path)
+        except UnreadableError as error:
+            say(f"{error}; the comparison takes the next")
+            last = error
+    raise last
 
 
 def scorer(model: bytes) -> Scorer:

@@ -29,6 +29,7 @@ VERBS = (
     "publish",
     "serve",
     "round",
+    "compare",
     "demo",
     "k8s",
     "coordinate",

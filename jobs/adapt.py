@@ -6,17 +6,32 @@ from pathlib import Path
 
 import click
 
-from jobs.options import device_option, dry_run_option, force_option, run_option, workers_option
+from jobs.options import (
+    check_shard,
+    device_option,
+    dry_run_option,
+    force_option,
+    run_option,
+    shard_option,
+    shards_option,
+    workers_option,
+)
 
 
 @click.command()
 @run_option
+@shard_option
+@shards_option
 @device_option
 @workers_option
 @force_option
 @dry_run_option
-def command(root: Path, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
-    """Translate every synthetic image with the fitted adapter. Labels are kept, as train ids at the same size."""
+def command(root: Path, shard: int, shards: int, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
+    """Translate every synthetic image with the fitted adapter. Labels are kept, as train ids at the same size.
+
+    Stopped at any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in
+    turn, and how many shards there are changes no image.
+    """
     from selfsyn import devices
     from selfsyn.adapter.adapt import adapt, load_generator
     from selfsyn.adapter.fit import WEIGHTS
@@ -27,7 +42,8 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
     from selfsyn.stopping import Stopping
 
     layout, config = open_run(root)
-    phase = adapt_phase(config)
+    check_shard(shard, shards=shards)
+    phase = adapt_phase(config, shard=shard, shards=shards)
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
@@ -35,6 +51,7 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
     require(layout, phase)
     devices.set_deterministic()
     frames, digest = sources.synthetic(layout, config)
+    frames = frames[shard::shards]
     generator = load_generator(layout.adapter / WEIGHTS, adapter=config.adapter, device=target)
     started = begin(layout, config, phase, sources={"synthetic": digest}, force=force)
     if started is None:
@@ -43,7 +60,8 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
     outputs = adapt(
         generator,
         frames,
-        size=config.size,
+        size=config.adapted_size,
+        seed=config.seed,
         folder=started.folder,
         workers=devices.worker_count(workers),
         stopping=Stopping(),

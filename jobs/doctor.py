@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -40,6 +42,11 @@ def command(root: Path, everything: bool) -> None:
     (exit code 2). Begins no phase, and never looks at the labels of real sources. What was found is kept in DIR/doctor,
     with a page of charts, index.html: unchanged data is not looked at again.
     """
+    from selfsyn.phase import open_run
+
+    layout, config = open_run(root)
+    probe = probed(layout.root, config)  # before all else: the process that tries torch takes 0.7 GB, and this one grows
+
     from selfsyn.doctor.cache import FOLDER
     from selfsyn.doctor.data import look
     from selfsyn.doctor.findings import verdict
@@ -47,12 +54,10 @@ def command(root: Path, everything: bool) -> None:
     from selfsyn.doctor.outlook import foreseen
     from selfsyn.doctor.summary import borders
     from selfsyn.files import write_json
-    from selfsyn.phase import open_run
 
-    layout, config = open_run(root)
     listings = [listed(layout, role) for role in roles(config)]
-    data = look(layout, listings, everything=everything)
-    outlook = foreseen(layout, config, listings, probed(layout.root, config))
+    data = look(layout, config, listings, everything=everything)
+    outlook = foreseen(layout, config, listings, probe)
     findings = [*data.findings, *outlook.findings]
     last = verdict(findings, root=root)
     write_json(layout.root / FOLDER / REPORT, _report(data, outlook, findings, verdict=last, everything=everything))
@@ -77,7 +82,7 @@ def _page(root: Path, config: RunConfig, listings: list[Listing], data: Data) ->
 
 
 def probed(root: Path, config: RunConfig) -> Probe:
-    """What other processes find out about onnxruntime and torch, whose libraries take a gigabyte and may break.
+    """What other processes find out about onnxruntime and torch, whose libraries are large and may break.
 
     The nets' speed is measured once for the same configuration, torch and devices; it is kept in DIR/doctor.
     """
@@ -101,7 +106,9 @@ def probed(root: Path, config: RunConfig) -> Probe:
 
 def _in_other_process(work: Callable[[], T]) -> T | None:
     """What `work` returns, or None when it took its process down."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+    context = multiprocessing.get_context("spawn")
+    # It ends without tidying up: CUDA's libraries would read all of themselves for that, 90 MB more.
+    with ProcessPoolExecutor(1, mp_context=context, initializer=atexit.register, initargs=(os._exit, 0)) as process:
         try:
             return process.submit(work).result()
         except BrokenProcessPool:

@@ -76,10 +76,10 @@ def command(
         reads = ", ".join((*phase.needs, "the held-out images and labels"))
         click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
         return
+    if device == "cuda" and (force or not _is_done(layout.root / phase.folder, write_predictions=write_predictions)):
+        usable_device(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     frames, digest = held_out(layout, config)
-    if force or not _is_done(layout.root / phase.folder, write_predictions=write_predictions):
-        device = usable_device(device)
     started = _begun(layout, config, phase, digest=digest, force=force, write_predictions=write_predictions)
     if started is None:
         say(f"{phase.name}: already done")

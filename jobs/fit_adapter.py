@@ -8,6 +8,8 @@ import click
 
 from jobs.options import device_option, dry_run_option, force_option, run_option
 
+UNREADABLE = "unreadable.json"
+
 
 @click.command()
 @run_option
@@ -17,11 +19,13 @@ from jobs.options import device_option, dry_run_option, force_option, run_option
 def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
     """Fit the adapter (CyCADA's pixel level) on synthetic and real images.
 
-    Reads no label of a real image. The source-only net says what must not change; train it before.
+    Reads no label of a real image. The source-only net says what must not change; train it before. Real images that cannot
+    be read are named in unreadable.json and left out; run.toml says how many may be (teacher.unreadable).
     """
     from selfsyn import devices
     from selfsyn.adapter.fit import HISTORY, WEIGHTS, fit
     from selfsyn.data import sources
+    from selfsyn.data.unreadable import readable
     from selfsyn.files import digest_file
     from selfsyn.flow import fit_adapter_phase
     from selfsyn.layout import SOURCE_ONLY
@@ -39,13 +43,15 @@ def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
     require(layout, phase)
     devices.set_deterministic()
     synthetic, synthetic_digest = sources.synthetic(layout, config)
-    real, real_digest = sources.real(layout, config)
+    listed, real_digest = sources.listed_real(layout, config)
     frozen = build(config.task, pretrained=False)
     load_weights(frozen, layout.task(SOURCE_ONLY) / WEIGHTS)
     started = begin(layout, config, phase, sources={"synthetic": synthetic_digest, "real": real_digest}, force=force)
     if started is None:
         say(f"{phase.name}: already done")
         return
+    spoiled = config.teacher.spoiled_of(len(listed))
+    real = readable(listed, record=started.folder / UNREADABLE, spoiled=spoiled)
     state = fit(
         frozen,
         synthetic=synthetic,
@@ -58,4 +64,6 @@ def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
     outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
     agreements = {name: value for name, value in state.history[-1].items() if name.startswith("agreement")}
     counts = {"steps": state.step, "synthetic": len(synthetic), "real": len(real), **agreements}
+    if len(real) < len(listed):
+        counts |= {"skipped": len(listed) - len(real), "skipped_at_most": spoiled}
     finish(started, outputs=outputs, counts=counts, device=devices.describe(target))

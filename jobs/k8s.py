@@ -30,6 +30,7 @@ def command() -> None:
 @click.option(
     "--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="cuda asks for a GPU for each phase."
 )
+@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="Of a training; each has its process.")
 @click.option(
     "--shards", type=click.IntRange(1, 100_000), default=4, show_default=True, help="Into how many to cut the labelling."
 )
@@ -56,6 +57,7 @@ def render(
     registry: str,
     tag: str | None,
     device: str,
+    gpus: int,
     shards: int,
     at_once: int,
     cpu: str,
@@ -76,6 +78,7 @@ def render(
         claim=claim,
         registry=registry,
         device=device,
+        gpus=gpus,
         shards=shards,
         at_once=at_once,
         cpu=cpu,

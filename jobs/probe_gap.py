@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.options import device_option, dry_run_option, force_option, run_option, workers_option
+from selfsyn.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,19 +17,24 @@ if TYPE_CHECKING:
 
     from export.teacher import Teacher
     from selfsyn.data.frames import LabelledFrame
+    from selfsyn.layout import Layout
     from selfsyn.phase import Started
 
 METRICS = "metrics.json"
 FRAMES = 500  # of the synthetic ones, evenly spaced
+TITLES = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
 
 
 @click.command()
 @run_option
+@click.option(
+    "--ablate", is_flag=True, help="Also fit adapters without the semantic, the identity and the cycle loss, and score those."
+)
 @device_option
 @workers_option
 @force_option
 @dry_run_option
-def command(root: Path, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
+def command(root: Path, ablate: bool, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
     """Score the oracle on synthetic images, as they are and adapted.
 
     The classic check of an adapter (Hoffman et al. 2018, section 4.2): a net trained on real labels does the better on
@@ -42,43 +49,102 @@ def command(root: Path, device: str, workers: int | None, force: bool, dry_run: 
     from selfsyn.progress import say
 
     layout, config = open_run(root)
-    phase = probe_phase(config)
+    phase = probe_phase(config, ablate=ablate)
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
+    if device == "cuda" and (force or read_manifest(layout.root / phase.folder) is None):
+        usable_device(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     frames, digest = synthetic(layout, config)
+    asked = device
     if force or read_manifest(layout.root / phase.folder) is None:
         device = usable_device(device)
     started = begin(layout, config, phase, sources={"synthetic": digest}, force=force)
     if started is None:
         say(f"{phase.name}: already done")
         return
-    before, after = _pairs(frames, adapted=layout.adapted)
+    probed = _pairs(frames, adapted=layout.adapted)
+    agreements = {}
+    if ablate:
+        agreements = _fit_ablated(started, layout, frames, device=asked, workers=workers)
+        probed |= {name: _adapted_frames(probed["adapted"], started.folder / name / "adapted") for name in agreements}
     rules = config.held_out.protocol if config.held_out else "cityscapes-19"
     threads = max(1, usable_cores() // lanes(workers=workers))
     teacher = load(layout.teacher(ORACLE), device=device, threads=threads, precision=config.teacher.precision)
-    result = {name: _scored(some, teacher=teacher, rules=rules, workers=workers, name=name) for name, some in (before, after)}
-    _finish(started, result, images=len(before[1]), teacher=teacher)
+    result = {
+        name: _scored(some, teacher=teacher, rules=rules, workers=workers, name=name) | agreements.get(name, {})
+        for name, some in probed.items()
+    }
+    _finish(started, result, images=len(probed["synthetic"]), teacher=teacher)
 
 
-def _pairs(
-    frames: list[LabelledFrame], *, adapted: Path
-) -> tuple[tuple[str, list[LabelledFrame]], tuple[str, list[LabelledFrame]]]:
-    """The same frames as they are and adapted, both with the label at working size: one yardstick."""
-    from dataclasses import replace
-
-    from export.pipeline import evenly_spaced
+def _pairs(frames: list[LabelledFrame], *, adapted: Path) -> dict[str, list[LabelledFrame]]:
+    """The same frames as they are and adapted, both with the label of the adapted one: one yardstick."""
     from selfsyn.data.adapted import ADAPTED
-    from selfsyn.errors import InputError
 
-    images, labels = ADAPTED.find_images(adapted, ""), ADAPTED.find_labels(adapted, "")
-    chosen = evenly_spaced(frames, count=FRAMES)
-    without = [frame.name for frame in chosen if frame.name not in images or frame.name not in labels]
+    labels = ADAPTED.find_labels(adapted, "")
+    chosen = _chosen(frames)
+    without = [frame.name for frame in chosen if frame.name not in labels]
     if without:
-        raise InputError(f"{adapted}: no adapted image of {without[0]}; run `selfsyn adapt --force`")
+        raise _missing(adapted, without[0])
     before = [replace(frame, label=labels[frame.name], dataset=ADAPTED) for frame in chosen]
-    return ("synthetic", before), ("adapted", [replace(frame, image=images[frame.name]) for frame in before])
+    return {"synthetic": before, "adapted": _adapted_frames(before, adapted)}
+
+
+def _chosen(frames: list[LabelledFrame]) -> list[LabelledFrame]:
+    from export.pipeline import evenly_spaced
+
+    return evenly_spaced(frames, count=FRAMES)
+
+
+def _adapted_frames(frames: list[LabelledFrame], adapted: Path) -> list[LabelledFrame]:
+    """The frames with their images from another folder of adapted ones."""
+    from selfsyn.data.adapted import ADAPTED
+
+    images = ADAPTED.find_images(adapted, "")
+    without = [frame.name for frame in frames if frame.name not in images]
+    if without:
+        raise _missing(adapted, without[0])
+    return [replace(frame, image=images[frame.name]) for frame in frames]
+
+
+def _missing(adapted: Path, name: str) -> InputError:
+    return InputError(f"{adapted}: no adapted image of {name}; run `selfsyn adapt --force`")
+
+
+def _fit_ablated(
+    started: Started, layout: Layout, frames: list[LabelledFrame], *, device: str, workers: int | None
+) -> dict[str, dict[str, float]]:
+    """Fit an adapter without each loss in turn and adapt the probed frames; -> its agreements by name."""
+    from selfsyn import devices
+    from selfsyn.adapter.ablation import ABLATIONS, adapt_without
+    from selfsyn.adapter.fit import WEIGHTS
+    from selfsyn.data.sources import real
+    from selfsyn.layout import SOURCE_ONLY
+    from selfsyn.stopping import Stopping
+    from selfsyn.task import build, load_weights
+
+    target, stopping = devices.resolve(device), Stopping()
+    devices.set_deterministic()
+    frozen = build(started.config.task, pretrained=False)
+    load_weights(frozen, layout.task(SOURCE_ONLY) / WEIGHTS)
+    images, _ = real(layout, started.config)
+    return {
+        f"without-{loss}": adapt_without(
+            frozen,
+            loss=loss,
+            synthetic=frames,
+            chosen=_chosen(frames),
+            real=images,
+            config=started.config,
+            folder=started.folder / f"without-{loss}",
+            device=target,
+            workers=devices.worker_count(workers),
+            stopping=stopping,
+        )
+        for loss in ABLATIONS
+    }
 
 
 def _scored(frames: list[LabelledFrame], *, teacher: Teacher, rules: str, workers: int | None, name: str) -> dict[str, Any]:
@@ -102,22 +168,27 @@ def _finish(started: Started, result: dict[str, dict[str, Any]], *, images: int,
     write_json(started.folder / METRICS, result)
     click.echo("\n".join(_table(result)))
     counts = {"images": images, "teacher": teacher.digest}
-    counts |= {f"{name}_{key}": result[name][key] for name in result for key in ("miou", "pixel_accuracy")}
+    kept = (*TITLES.values(), "agreement_source", "agreement_adapted")
+    counts |= {f"{name}_{key}": some[key] for name, some in result.items() for key in kept if key in some}
     finish(started, outputs={METRICS: digest_file(started.folder / METRICS)}, counts=counts, device=teacher.provider)
 
 
 def _table(result: dict[str, dict[str, Any]]) -> list[str]:
-    """A row for each class, then mIoU and pixel accuracy, in percent; a column for each kind of image and the difference."""
-    before, after = result["synthetic"], result["adapted"]
-    rows = [(name, value, after["class_iou"][name]) for name, value in before["class_iou"].items()]
-    rows += [(title, before[key], after[key]) for title, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy"))]
+    """A row for each class, then mIoU and pixel accuracy, in percent; a column for each kind of images, and after the first
+    its difference to the synthetic ones."""
+    before = result["synthetic"]
+    rows = [(name, [some["class_iou"][name] for some in result.values()]) for name in before["class_iou"]]
+    rows += [(title, [some[key] for some in result.values()]) for title, key in TITLES.items()]
     lines = [
-        f"{title:<16}{100 * was:>10.1f}{100 * now:>10.1f}{100 * (now - was):>+8.1f}"
-        for title, was, now in rows
+        f"{title:<16}{100 * was:>10.1f}" + "".join(f"{100 * now:>10.1f}{100 * (now - was):>+8.1f}" for now in others)
+        for title, (was, *others) in rows
         if was is not None
     ]
+    first, *names = (name.removeprefix("without-").rjust(10) for name in result)
+    without = ["columns by the name of a loss: adapted by a net that was fitted without it"] if len(result) > 2 else []
     return [
         f"{before['protocol']}, percent: the oracle on synthetic and on adapted images",
-        f"{'':<16}{'synthetic':>10}{'adapted':>10}",
+        *without,
+        f"{'':<16}{first}" + "".join(f"{name}{'':>8}" for name in names).rstrip(),
         *lines,
     ]

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import device_option, dry_run_option, force_option, run_option, workers_option
-from selfsyn.errors import InputError
+from jobs.options import (
+    check_shard,
+    device_option,
+    dry_run_option,
+    force_option,
+    run_option,
+    shard_option,
+    shards_option,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from export.teacher import Teacher
@@ -21,12 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--round", "round_", type=click.IntRange(1), required=True, help="The round that will learn from the labels: 1, 2, ..."
 )
-@click.option(
-    "--shard", type=click.IntRange(0), default=0, envvar="JOB_COMPLETION_INDEX", show_envvar=True, help="Which shard: 0, 1, ..."
-)
-@click.option(
-    "--shards", type=click.IntRange(1), default=1, envvar="SELFSYN_SHARDS", show_envvar=True, help="How many shards there are."
-)
+@shard_option
+@shards_option
 @device_option
 @workers_option
 @force_option
@@ -49,16 +53,15 @@ def command(
     from selfsyn.progress import say
 
     layout, config = open_run(root)
-    if shard >= shards:
-        raise InputError(f"--shard {shard} of --shards {shards}; expected 0 to {shards - 1}")
+    check_shard(shard, shards=shards)
     phase = pseudo_label_phase(config, round_=round_, shard=shard, shards=shards)
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join((*phase.needs, 'the real images'))}; writes {layout.root / phase.folder}")
         return
+    if device == "cuda" and (force or read_manifest(layout.root / phase.folder) is None):
+        usable_device(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     frames, digest = listed_real(layout, config)
-    if force or read_manifest(layout.root / phase.folder) is None:
-        device = usable_device(device)
     started = begin(layout, config, phase, sources={"real": digest}, force=force)
     if started is None:
         say(f"{phase.name}: already done")

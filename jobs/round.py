@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import click
 
-from jobs.options import bounds_option, device_option, dry_run_option, run_option, workers_option
+from jobs.options import bounds_option, device_option, dry_run_option, processes_option, run_option, workers_option
+from jobs.running import run_phase
 from selfsyn.config import RunConfig
 from selfsyn.data import sources
 from selfsyn.flow import Phase, phases
@@ -30,16 +26,19 @@ REPORT = "report"
 @bounds_option
 @device_option
 @workers_option
+@processes_option
 @dry_run_option
-def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, dry_run: bool) -> None:
+def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool) -> None:
     """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption.
 
     With rounds.stop_agreement it ends with an earlier round, when a teacher's labels are all but those of the one before.
     """
-    run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, dry_run=dry_run)
+    run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, count=count, dry_run=dry_run)
 
 
-def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, dry_run: bool = False) -> None:
+def run_phases(
+    root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int = 1, dry_run: bool = False
+) -> None:
     """Run each unfinished phase as its own process; leave with the exit code of the first that fails."""
     layout, config = open_run(root)
     flow = phases(config, rounds=rounds, with_bounds=with_bounds)
@@ -52,11 +51,11 @@ def run_phases(root: Path, *, rounds: int, with_bounds: bool, device: str, worke
     sources.check(layout, config)
     for number, phase in enumerate(todo, start=1):
         if not dry_run and _settled(layout, config, phase):
-            run_phases(root, rounds=_round_of(phase) - 1, with_bounds=with_bounds, device=device, workers=workers)
+            run_phases(root, rounds=_round_of(phase) - 1, with_bounds=with_bounds, device=device, workers=workers, count=count)
             return
         say(f"phase {number} of {len(todo)}: {phase.name}")
         if not dry_run:
-            _run(root, phase, device=device, workers=workers)
+            run_phase(root, phase, device=device, workers=workers, count=count)
     say(f"{root}: done; the report is {layout.report / 'index.html'}")
 
 
@@ -75,33 +74,3 @@ def _settled(layout: Layout, config: RunConfig, phase: Phase) -> bool:
     said = f"stop before round {round_}" if over else "go on"
     say(f"labels of round {round_} against round {round_ - 1}: {found}; {said} (stop at {config.rounds.stop_agreement:.1%})")
     return over
-
-
-def _run(root: Path, phase: Phase, *, device: str, workers: int | None) -> None:
-    code = _call(
-        [sys.executable, "-m", "jobs", phase.verb, "--run", str(root), *phase.arguments, *_where(phase, device, workers)]
-    )
-    if code:
-        say(f"{phase.name}: exit code {code}; the same command goes on from here")
-        raise SystemExit(code if code > 0 else 128 - code)
-
-
-def _where(phase: Phase, device: str, workers: int | None) -> list[str]:
-    reads = phase.verb in ("world", "train", "adapt", "pseudo-label", "evaluate")
-    return (["--device", device] if phase.computes else []) + (
-        ["--workers", str(workers)] if reads and workers is not None else []
-    )
-
-
-def _call(command_line: Sequence[str]) -> int:
-    """Run a phase and hand SIGTERM on to it, so that it can write its checkpoint."""
-    with subprocess.Popen(command_line) as process:
-
-        def hand_on(number: int, frame: FrameType | None) -> None:
-            process.send_signal(number)
-
-        before = signal.signal(signal.SIGTERM, hand_on)
-        try:
-            return process.wait()
-        finally:
-            signal.signal(signal.SIGTERM, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from jobs.options import (
     device_option,
     dry_run_option,
     force_option,
+    processes_option,
     round_option,
     run_option,
     stage_of,
@@ -24,24 +26,38 @@ from jobs.options import (
 @bound_option
 @device_option
 @workers_option
+@processes_option
 @force_option
 @dry_run_option
 def command(
-    root: Path, round_: int | None, bound: str | None, device: str, workers: int | None, force: bool, dry_run: bool
+    root: Path,
+    round_: int | None,
+    bound: str | None,
+    device: str,
+    workers: int | None,
+    count: int,
+    force: bool,
+    dry_run: bool,
 ) -> None:
     """Train a task model.
 
     --bound source-only learns from the synthetic images as they are: the start of everything. Round 0 goes on with adapted
     images; round K goes on from round K-1, also with label store K, by the share that run.toml gives. --bound oracle
     learns from real labels: a bound, no result.
+
+    --processes N starts N of them with torchrun, one for each GPU: each batch is shared, the result the same as with one.
+    On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT) say which is which.
     """
-    from selfsyn import devices
+    from jobs.launch import launched, nodes
+    from selfsyn import devices, processes
     from selfsyn.files import digest_file
     from selfsyn.flow import train_phase
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
-    from selfsyn.task.stages import first_net, mixture_of, schedule_of, with_rare_classes
-    from selfsyn.task.train import HISTORY, WEIGHTS, fit
+    from selfsyn.task.batch_norm import re_estimate, real_batches
+    from selfsyn.task.schedule import continued, schedule_of
+    from selfsyn.task.stages import first_net, mixture_of, statistics_images, with_rare_classes
+    from selfsyn.task.train import HISTORY, WEIGHTS, fit, write_weights
 
     layout, config = open_run(root)
     stage = stage_of(round_, bound)
@@ -52,23 +68,40 @@ def command(
     target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     devices.set_deterministic()
-    mixture, sources = mixture_of(layout, config, stage=stage)
-    net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
-    started = begin(layout, config, phase, sources=sources, force=force)
-    if started is None:
-        say(f"{phase.name}: already done")
-        return
-    mixture = with_rare_classes(mixture, config, folder=started.folder, workers=devices.worker_count(workers))
-    fit(
-        net,
-        mixture,
-        schedule=schedule,
-        config=config,
-        folder=started.folder,
-        device=target,
-        workers=devices.worker_count(workers),
-    )
-    outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
-    counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
-    examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}
-    finish(started, outputs=outputs, counts={**counts, **examples}, device=devices.describe(target))
+    if count * nodes() > 1 and not processes.started_together():
+        mixture_of(layout, config, stage=stage)[0].part(0, of=count * nodes())  # a mistake is told here, once
+        raise SystemExit(launched(sys.argv[1:], count=count))
+    with processes.joined():
+        mixture, sources = mixture_of(layout, config, stage=stage)
+        real, digests = statistics_images(layout, config, stage=stage)
+        net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
+        before = continued(config, stage=stage)
+        with processes.first_before_others():
+            started = begin(layout, config, phase, sources={**sources, **digests}, force=force and processes.rank() == 0)
+        if started is None:
+            if processes.rank() == 0:
+                say(f"{phase.name}: already done")
+            return
+        with processes.first_before_others():
+            mixture = with_rare_classes(mixture, config, folder=started.folder, workers=devices.worker_count(workers))
+        state = fit(
+            net,
+            mixture,
+            schedule=schedule,
+            config=config,
+            folder=started.folder,
+            device=target,
+            workers=devices.worker_count(workers),
+            before=layout.task(before) if before else None,
+        )
+        if processes.rank() > 0:
+            return
+        if real:
+            say(f"{phase.name}: batch-norm statistics on {len(real)} real images")
+            images = real_batches(real, config, device=target, workers=devices.worker_count(workers))
+            re_estimate(state.average.module, images, share=config.rounds.statistics)
+            write_weights(state, folder=started.folder)
+        outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
+        counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
+        examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}
+        finish(started, outputs=outputs, counts={**counts, **examples}, device=devices.describe(target))

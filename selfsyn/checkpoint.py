@@ -20,15 +20,18 @@ def save(path: Path, state: dict[str, Any], *, configuration: str) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def load(path: Path, *, configuration: str) -> dict[str, Any] | None:
-    """The state saved at `path`, on the CPU; None when there is none. InputError for another configuration's state."""
+def load(path: Path, *, configuration: str | None) -> dict[str, Any] | None:
+    """The state saved at `path`, on the CPU; None when there is none. InputError for another configuration's state.
+
+    configuration None takes any: that of a finished phase, whose manifest says what it was made with.
+    """
     if not path.exists():
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: not a checkpoint ({type(error).__name__}); start this phase over with --force") from error
-    if saved["configuration"] != configuration:
+    if configuration is not None and saved["configuration"] != configuration:
         raise InputError(f"{path}: written under another configuration; put run.toml back or start over with --force")
     state: dict[str, Any] = saved["state"]
     return state

@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfsyn.errors import InputError
 from selfsyn.labels import TRAIN_ID_OF_LABEL_ID, overlaid, protocol
+
+V = TypeVar("V", int, float, str)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -112,6 +114,7 @@ class Adapter:
     gan: float = 1.0
     pool: int = 50  # adapted images that the discriminators see again
     checkpoint_every: int = 500
+    full_resolution: bool = False  # learn from and adapt images at their own sizes; size otherwise
 
     def __post_init__(self) -> None:
         _require(self.identity > 0, f"adapter.identity is {self.identity}; expected above 0 (colours drift without it)")
@@ -181,6 +184,11 @@ class Train:
     head_factor: float = 5.0  # new layers learn this many times faster than the pretrained backbone
     weight_decay: float = 0.01
     warmup_steps: int = 500
+    decay: str = "poly"
+    clip_norm: float = 0.0
+    precision: str = "auto"
+    compile: bool = False
+    tensorboard: bool = False
     ema: float = 0.999
     auxiliary: float = 0.4
     class_weight_power: float = 0.5  # weight of a class ~ share ** -power, at most 10; 0 weighs all alike
@@ -191,6 +199,10 @@ class Train:
 
     def __post_init__(self) -> None:
         _require(self.rare >= 0, f"train.rare is {self.rare}; expected a temperature above 0, or 0 for none")
+        _require(self.decay in ("poly", "cosine"), f"train.decay is {self.decay!r}; expected poly or cosine")
+        _require(self.clip_norm >= 0, f"train.clip_norm is {self.clip_norm}; expected at least 0; 0 is no limit")
+        known = ("auto", "fp32", "bf16")
+        _require(self.precision in known, f"train.precision is {self.precision!r}; expected one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -233,10 +245,16 @@ class Rounds:
 
     All that it says concerns the rounds alone: the bounds (source-only, oracle) never see a real image without its label.
 
-    steps: updates in each round.  learning_rate: at the start of each round, for the backbone.
-    real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0.
+    steps: updates in a round, one number or a list by round.  learning_rate: at a round's start, for the backbone; likewise.
+    start: 'warm': a round goes on from the net of the round before, with a schedule of its own; 'continue': it goes on as if
+    there were no rounds, with the same optimizer and average and one schedule of train.learning_rate to the end of the last
+    round that real_share names (so the source-only net of such a run is not trained to its end); 'fresh': rounds 1, 2, ...
+    begin with the pretrained backbone again (Zhang et al. 2021); a list says it by round, of round 0 too.
+    adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
+    real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
     class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
+    statistics: share of batch-norm statistics re-estimated on the real images that a round's net ends with; 0 keeps its own.
     rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
     robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
     2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
@@ -247,19 +265,20 @@ class Rounds:
     online: from round 0 on, each batch also has as many real images as labelled ones that the training's own average (EMA)
     labels as it goes, as it sees them unchanged, half the classes of an adapted image laid over each; they count by the share
     of pixels of which the average is sure (Tranheden et al. 2021, DACS).
-    start: 'warm': a round goes on from the net of the round before; 'fresh': from round 1 on it starts with the pretrained
-    backbone (Zhang et al. 2021).
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
     stop_agreement: share of pixels whose class two rounds' teachers agree upon from which `selfsyn round` ends: the later
     labels teach nothing new. 0 never ends before the last round.
     align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
 
-    steps: int = 10_000
-    learning_rate: float = 5e-4
+    steps: int | tuple[int, ...] = 10_000
+    learning_rate: float | tuple[float, ...] = 5e-4
+    start: str | tuple[str, ...] = "warm"
+    adapted: bool = True
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
+    statistics: float = 0.0
     rare: float = 0.0
     robust: str = ""
     soft: float = 0.0
@@ -268,7 +287,6 @@ class Rounds:
     rectify: bool = False
     confidence: bool = False
     online: bool = False
-    start: str = "warm"
     memory: float = 0.0
     stop_agreement: float = 0.0
     align: Align = field(default_factory=Align)
@@ -277,18 +295,37 @@ class Rounds:
         _require(
             self.real_share[0] == 0, f"rounds.real_share starts with {self.real_share[0]}; expected 0: round 0 has no teacher"
         )
-        _require(all(0 <= s < 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1)")
+        _require(all(0 <= s <= 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1]")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
-        for name, share in {"class_mix": self.class_mix, "soft": self.soft, "stop_agreement": self.stop_agreement}.items():
+        shares = {name: getattr(self, name) for name in ("class_mix", "soft", "statistics", "stop_agreement")}
+        for name, share in shares.items():
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
         _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
         _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")
-        _require(self.start in ("warm", "fresh"), f"rounds.start is {self.start!r}; expected 'warm' or 'fresh'")
+        starts = set(self.start) if isinstance(self.start, tuple) else {self.start}
+        known_starts = {"warm", "fresh", "continue"}
+        _require(
+            starts <= known_starts, f"rounds.start is {self.start!r}; expected 'warm', 'fresh' or 'continue', or a list of them"
+        )
         known = ("", "symmetric", "generalised")
         _require(self.robust in known, f"rounds.robust is {self.robust!r}; expected '', 'symmetric' or 'generalised'")
         _require(not (self.robust and self.soft), "rounds.robust and rounds.soft are both set; expected one of them")
         for name, value in {"memory": self.memory, "rare": self.rare}.items():
             _require(value >= 0, f"rounds.{name} is {value}; expected at least 0")
+
+    def steps_of(self, round_: int) -> int:
+        """The updates of round `round_`; 0 leaves the net as it was."""
+        return _by_round(self.steps, round_)
+
+    def learning_rate_of(self, round_: int) -> float:
+        """The backbone's learning rate at the start of round `round_`."""
+        return _by_round(self.learning_rate, round_)
+
+    def start_of(self, round_: int) -> str:
+        """'warm', 'continue' or 'fresh': where round `round_` begins. The one word 'fresh' is about rounds 1, 2, ... alone."""
+        if round_ == 0 and self.start == "fresh":
+            return "warm"
+        return _by_round(self.start, round_)
 
     @property
     def looks_at_real(self) -> bool:
@@ -302,11 +339,16 @@ class Rounds:
 
     def real_share_of(self, round_: int) -> float:
         """The share of real images in a batch of round `round_`."""
-        return self.real_share[min(round_, len(self.real_share) - 1)]
+        return _by_round(self.real_share, round_)
 
     def portion_of(self, round_: int) -> float:
         """The portion of pseudo-labels that count in round `round_` (1, 2, ...)."""
-        return self.portion[min(round_ - 1, len(self.portion) - 1)]
+        return _by_round(self.portion, round_ - 1)
+
+
+def _by_round(value: V | tuple[V, ...], round_: int) -> V:
+    """One value for every round, or the list's; a round beyond the list takes the last."""
+    return value[min(round_, len(value) - 1)] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
@@ -364,8 +406,13 @@ class RunConfig:
             _check_border(source, size=self.size)
         bordered = [source.called for source in self.synthetic if any(source.border)]
         _require(not bordered, f"synthetic {', '.join(bordered)} has a border; only real sources do: remove it")
-        fits = self.adapter.crop <= min(self.size)
+        fits = self.adapter.crop <= min(self.size) or self.adapter.full_resolution
         _require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
+
+    @property
+    def adapted_size(self) -> tuple[int, int] | None:
+        """(width, height) of adapted images; None: that of each synthetic frame."""
+        return None if self.adapter.full_resolution else self.size
 
 
 def _check_border(source: Source, *, size: tuple[int, int]) -> None:
@@ -467,7 +514,9 @@ def _build(kind: type, values: Mapping[str, Any], *, prefix: str) -> Any:
 
 def _convert(hint: Any, value: Any, *, name: str) -> Any:
     if isinstance(hint, types.UnionType):
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        lists = [option for option in options if typing.get_origin(option) is tuple and isinstance(value, list | tuple)]
+        hint = (lists or options)[0]
     if dataclasses.is_dataclass(hint):
         _require(isinstance(value, Mapping), f"{name} is {value!r}; expected a table")
         return _build(typing.cast(type, hint), value, prefix=name + ".")

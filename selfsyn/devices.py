@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import torch
 
+from selfsyn import processes
 from selfsyn.errors import InputError
 
 
@@ -18,12 +20,43 @@ def resolve(device: str) -> torch.device:
         )
     if device == "auto":
         device = "cuda" if available else "cpu"
-    return torch.device(device)
+    return _own_gpu() if device == "cuda" else torch.device(device)
+
+
+def _own_gpu() -> torch.device:
+    """The GPU of this process, one of several perhaps. InputError when there are fewer GPUs than processes on this machine."""
+    number, found = processes.local_rank(), torch.cuda.device_count()
+    if number >= found:
+        raise InputError(f"process {number} of this machine has no GPU: torch sees {found}; start as many processes as GPUs")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def describe(device: torch.device) -> str:
-    """What a manifest says about the device: 'cpu', or the GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    """What a manifest says about the device: 'cpu', or the GPU's name; of several processes '2 x cpu'."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{processes.count()} x {name}" if processes.count() > 1 else name
+
+
+def half(precision: str, *, device: torch.device) -> bool:
+    """Whether 'auto', 'fp32' or 'bf16' means bfloat16 on this device: 'auto' does on a GPU that computes in it.
+
+    InputError for 'bf16' on a GPU that does not.
+    """
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and device.type == "cuda" and not native:
+        raise InputError(
+            f"train.precision bf16: {describe(device)} does not compute in it; expected an Ampere or later; use auto or fp32"
+        )
+    return native if precision == "auto" else precision == "bf16"
+
+
+def require_compiler(device: torch.device) -> None:
+    """InputError unless there is the compiler that torch.compile wants: C++ for a CPU, C for a GPU's launchers."""
+    variable, usual = ("CXX", "g++ clang++ c++") if device.type == "cpu" else ("CC", "gcc clang cc")
+    names = os.environ.get(variable) or usual
+    if not any(shutil.which(name) for name in names.split()):
+        raise InputError(f"train.compile: no compiler here (looked for {names}); install one, or set train.compile = false")
 
 
 def set_deterministic() -> None:
@@ -39,5 +72,5 @@ def set_deterministic() -> None:
 
 
 def worker_count(asked: int | None) -> int:
-    """The number of worker threads or processes: as asked, else the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if asked is None else asked
+    """The number of worker threads or processes: as asked, else the cores this process may use, its share of them."""
+    return max(1, len(os.sched_getaffinity(0)) // processes.local_count()) if asked is None else asked

@@ -44,24 +44,29 @@ def _data_needs(config: RunConfig) -> tuple[str, ...]:
     return tuple(phase.folder for phase in world_phase(config))
 
 
-def stage_before(stage: str) -> str | None:
-    """The stage whose net this one starts from: source-only for round 0, round K-1 for round K, none for the bounds."""
+def stage_before(config: RunConfig, *, stage: str) -> str | None:
+    """The stage whose net this one goes on from: source-only for round 0, round K-1 for round K; none for a fresh start."""
     if stage in (SOURCE_ONLY, ORACLE):
         return None
     round_ = int(stage.removeprefix("round-"))
+    if config.rounds.start_of(round_) == "fresh":
+        return None
     return round_stage(round_ - 1) if round_ else SOURCE_ONLY
 
 
 def train_phase(config: RunConfig, *, stage: str) -> Phase:
     """Training of one stage: the bounds read data sets, round 0 adapted images, later rounds pseudo-labels too.
 
-    A round goes on from the stage before it.
+    A round goes on from the stage before it, unless `rounds.start` says otherwise. Without `rounds.adapted` the rounds
+    read the synthetic images as they are.
     """
     needs = _data_needs(config)
-    before = stage_before(stage)
+    before = stage_before(config, stage=stage)
     if before is not None:
-        needs += (f"{before}/task", "adapted")
-    if before not in (None, SOURCE_ONLY):
+        needs += (f"{before}/task",)
+    if stage not in (SOURCE_ONLY, ORACLE) and config.rounds.adapted:
+        needs += ("adapted",)
+    if stage not in (SOURCE_ONLY, ORACLE, round_stage(0)):
         needs += (f"{stage}/labels",)
     return Phase("train", f"{stage}/task", _stage_arguments(stage), needs)
 
@@ -81,9 +86,13 @@ def fit_adapter_phase(config: RunConfig) -> Phase:
     return Phase("fit-adapter", "adapter", (), (*_data_needs(config), f"{SOURCE_ONLY}/task"))
 
 
-def adapt_phase(config: RunConfig) -> Phase:
-    """Translation of every synthetic image."""
-    return Phase("adapt", "adapted", (), (*_data_needs(config), "adapter"))
+def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
+    """Translation of every synthetic image, or of one of several shards of them."""
+    needs = (*_data_needs(config), "adapter")
+    if shards == 1:
+        return Phase("adapt", "adapted", (), needs)
+    folder = PurePosixPath("adapted", shard_name(shard, shards))
+    return Phase("adapt", str(folder), ("--shard", str(shard), "--shards", str(shards)), needs)
 
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
@@ -93,9 +102,15 @@ def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards
     return Phase("pseudo-label", str(folder), arguments, (*_data_needs(config), f"{round_stage(round_ - 1)}/teacher"))
 
 
-def probe_phase(config: RunConfig) -> Phase:
-    """Scoring of the oracle on synthetic images before and after adaptation: a side road, in no run's flow."""
-    return Phase("probe-gap", "probe-gap", (), (*_data_needs(config), "adapted", f"{ORACLE}/teacher"))
+def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
+    """Scoring of the oracle on synthetic images before and after adaptation: a side road, in no run's flow.
+
+    ablate: also after adaptation by adapters that lack one loss each; they are fitted for it.
+    """
+    needs = (*_data_needs(config), "adapted", f"{ORACLE}/teacher")
+    if not ablate:
+        return Phase("probe-gap", "probe-gap", (), needs)
+    return Phase("probe-gap", "ablation", ("--ablate",), (*needs, f"{SOURCE_ONLY}/task"))
 
 
 def report_phase(evaluated: tuple[str, ...]) -> Phase:
@@ -110,7 +125,8 @@ def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tupl
     computed only `with_bounds`. Evaluation exists only where the configuration names held-out labels.
     """
     flow = [*world_phase(config), *_stage(config, SOURCE_ONLY)]
-    flow += [fit_adapter_phase(config), adapt_phase(config), *_stage(config, round_stage(0))]
+    flow += [fit_adapter_phase(config), adapt_phase(config)] if config.rounds.adapted else []
+    flow += _stage(config, round_stage(0))
     for round_ in range(1, rounds + 1):
         flow += [pseudo_label_phase(config, round_=round_), *_stage(config, round_stage(round_))]
     if with_bounds:

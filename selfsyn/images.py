@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -35,7 +37,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
     """Bytes of a PNG or JPEG -> (H, W, 3) uint8 RGB; see read_image."""
-    return np.asarray(ImageOps.exif_transpose(_open(data, name)).convert("RGB"))
+    image = _open(data, name)
+    with _damage_named(name):
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def read_raw(path: Path) -> Image.Image:
@@ -137,14 +141,23 @@ def _read(path: Path) -> bytes:
 
 
 def _open(data: bytes, name: str) -> Image.Image:
-    try:
+    with _damage_named(name):
         image = Image.open(io.BytesIO(data))
         image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    return image
+
+
+@contextlib.contextmanager
+def _damage_named(name: str) -> Iterator[None]:
+    """Whatever a damaged file makes Pillow raise becomes UnreadableError: its readers have no class of their own for that."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
         # Pillow names the object in memory when it knows no format: other words every time.
         why = "no format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UnreadableError(name, reason=f"not a readable image ({why})", remedy="replace or remove the file") from error
-    return image
 
 
 def _encode(image: Image.Image, **options: object) -> bytes:

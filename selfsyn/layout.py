@@ -42,7 +42,7 @@ class Layout:
 
     @property
     def adapter(self) -> Path:
-        """checkpoint.pt, weights.safetensors, samples.png, history.jsonl, manifest.json."""
+        """checkpoint.pt, weights.safetensors, samples.png, history.jsonl, unreadable.json, manifest.json."""
         return self.root / "adapter"
 
     @property

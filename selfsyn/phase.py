@@ -25,6 +25,7 @@ from selfsyn.layout import Layout
 from selfsyn.packages import installed
 
 MANIFEST = "manifest.json"
+ADAPTED = "adapted"  # the folder of adapted images, which may be cut into shards
 STARTED = "started.json"  # the inputs of an attempt that has not finished
 LIBRARIES = (
     "torch",
@@ -123,9 +124,16 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def is_current(layout: Layout, phase: Phase) -> bool:
     """Whether the phase is finished, and made from what its predecessors hold now. Data sets are not looked at."""
-    manifest = read_manifest(layout.root / phase.folder)
-    if manifest is None:
+    folder = layout.root / phase.folder
+    try:
+        manifests = [read_manifest(part) for part in (adapted_parts(folder) if folder.name == ADAPTED else [folder])]
+    except NotReadyError:
         return False
+    return all(manifest is not None and made_from(layout, phase, manifest) for manifest in manifests)
+
+
+def made_from(layout: Layout, phase: Phase, manifest: Mapping[str, Any]) -> bool:
+    """Whether `manifest`, of this phase here or in another run, says it was made from what its predecessors hold here."""
     try:
         return all(manifest["inputs"].get(need) == _digest_of(layout.root / need, phase) for need in phase.needs)
     except NotReadyError:
@@ -134,12 +142,21 @@ def is_current(layout: Layout, phase: Phase) -> bool:
 
 def label_shards(labels: Path) -> Sequence[Path]:
     """The finished shard folders of a label store, all of one partition. NotReadyError when a shard is missing."""
-    found = sorted(path.parent for path in labels.glob(f"shard-*-of-*/{MANIFEST}"))
+    return _finished_shards(labels, verb="pseudo-label")
+
+
+def adapted_parts(adapted: Path) -> Sequence[Path]:
+    """The folders that hold the adapted images: one of them all, or finished shards. NotReadyError when one is missing."""
+    return [adapted] if read_manifest(adapted) is not None else _finished_shards(adapted, verb="adapt")
+
+
+def _finished_shards(folder: Path, *, verb: str) -> Sequence[Path]:
+    found = sorted(path.parent for path in folder.glob(f"shard-*-of-*/{MANIFEST}"))
     if not found:
-        raise NotReadyError(f"{labels}: no finished shard; run `selfsyn pseudo-label` first")
+        raise NotReadyError(f"{folder}: no finished shard; run `selfsyn {verb}` first")
     totals = {int(path.name.rsplit("-", 1)[1]) for path in found}
     if len(totals) > 1 or len(found) != totals.pop():
-        raise NotReadyError(f"{labels}: {len(found)} finished shards {[p.name for p in found]}; finish or delete the rest")
+        raise NotReadyError(f"{folder}: {len(found)} finished shards {[p.name for p in found]}; finish or delete the rest")
     return found
 
 
@@ -147,6 +164,8 @@ def _digest_of(folder: Path, phase: Phase) -> str:
     if folder.name == "labels":
         return digest_lines(_digest_of(shard, phase) for shard in label_shards(folder))
     manifest = read_manifest(folder)
+    if manifest is None and folder.name == ADAPTED and any(folder.glob("shard-*-of-*")):
+        return digest_lines(_digest_of(shard, phase) for shard in adapted_parts(folder))
     if manifest is None:
         raise NotReadyError(f"{folder}: not finished, and `selfsyn {phase.name}` needs it; run that phase first")
     return str(manifest["digest"])

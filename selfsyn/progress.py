@@ -22,18 +22,23 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def counter(*, total: int, label: str, first: int = 0) -> Iterator[Callable[[], None]]:
-    """A function to call when one of `total` is done; `first` were done by an earlier attempt."""
+def counter(*, total: int, label: str, first: int = 0, note: Callable[[], str] = str) -> Iterator[Callable[[], None]]:
+    """A function to call when one of `total` is done; `first` were done by an earlier attempt. note: what else to show."""
     if sys.stderr.isatty():
         with tqdm(total=total, initial=first, desc=label, dynamic_ncols=True) as bar:
-            yield bar.update
+
+            def done() -> None:
+                bar.set_postfix_str(note(), refresh=False)
+                bar.update()
+
+            yield done
     else:
-        yield _Lines(total=total, label=label, first=first).done
+        yield _Lines(total=total, label=label, first=first, note=note).done
 
 
-def track(items: Iterable[T], *, total: int, label: str, first: int = 0) -> Iterator[T]:
-    """Yield `items` while showing how many of `total` are done; `first` were done by an earlier attempt."""
-    with counter(total=total, label=label, first=first) as done:
+def track(items: Iterable[T], *, total: int, label: str, first: int = 0, note: Callable[[], str] = str) -> Iterator[T]:
+    """Yield `items` while showing how many of `total` are done; see `counter`."""
+    with counter(total=total, label=label, first=first, note=note) as done:
         for item in items:
             yield item
             done()
@@ -42,7 +47,8 @@ def track(items: Iterable[T], *, total: int, label: str, first: int = 0) -> Iter
 class _Lines:
     """A line every LINE_SECONDS, and one at the end."""
 
-    def __init__(self, *, total: int, label: str, first: int) -> None:
+    def __init__(self, *, total: int, label: str, first: int, note: Callable[[], str]) -> None:
+        self.note = note
         self.total, self.label, self.first, self.count = total, label, first, first
         self.began = self.last = time.monotonic()
 
@@ -53,7 +59,7 @@ class _Lines:
             return
         rate = (self.count - self.first) / max(now - self.began, 1e-9)
         left = (self.total - self.count) / rate
-        say(
-            f"{self.label}: {self.count}/{self.total}, {rate:.3g}/s" + (f", {left:.0f} s left" if self.count < self.total else "")
-        )
+        parts = [f"{self.label}: {self.count}/{self.total}", f"{rate:.3g}/s", self.note()]
+        parts += [f"{left:.0f} s left"] if self.count < self.total else []
+        say(", ".join(part for part in parts if part))
         self.last = now

@@ -13,29 +13,25 @@ from PIL import Image
 from torch import Tensor, nn
 
 from selfsyn.adapter import fit as fitting
-from selfsyn.adapter.adapt import adapt, load_generator, translate
-from selfsyn.adapter.crops import Batch, Crops, batches
+from selfsyn.adapter.adapt import adapt, load_generator
+from selfsyn.adapter.crops import Batch, Crops, Views, batches
+from selfsyn.adapter.discriminator import Discriminator, Look
 from selfsyn.adapter.fit import CHECKPOINT, HISTORY, SAMPLES, WEIGHTS, fit
-from selfsyn.adapter.losses import fooling, reconstruction, semantic, telling_apart
-from selfsyn.adapter.networks import Discriminator, Generator, Look, Reflect
+from selfsyn.adapter.generator import SPEED, Generator, Reflect
+from selfsyn.adapter.losses import fooling, reconstruction, semantic, softened, telling_apart
+from selfsyn.adapter.objective import critic_terms, generator_terms, translate_batch, weighted
 from selfsyn.adapter.pixels import bytes_of, main_logits, signed
+from selfsyn.adapter.planes import CELL, Window, crop_noise, frame_noise, place
 from selfsyn.adapter.pool import Pool
-from selfsyn.adapter.samples import agreement, read_samples
+from selfsyn.adapter.samples import Content, content, read_samples
 from selfsyn.adapter.state import AdapterState, new_state
-from selfsyn.adapter.step import (
-    average_decay,
-    backward,
-    critic_terms,
-    fit_step,
-    generator_terms,
-    learning_rate,
-    translate_batch,
-    weighted,
-)
+from selfsyn.adapter.step import average_decay, backward, fit_step, learning_rate
+from selfsyn.adapter.tiles import translate
 from selfsyn.config import Adapter, RunConfig, Source, Task
 from selfsyn.data import Frame, LabelledFrame, images, labelled
 from selfsyn.errors import FaultError, InputError
 from selfsyn.images import encode_png, read_ids, read_image
+from selfsyn.labels import CLASSES
 from selfsyn.randomness import generator
 
 SIZE = (48, 32)
@@ -113,8 +109,17 @@ def frames(tmp_path: Path) -> tuple[list[LabelledFrame], list[Frame]]:
 
 def a_batch(*, seed: int = 0, side: int = 32) -> Batch:
     random = torch.Generator().manual_seed(seed)
-    source, target = torch.rand(2, 2, 3, side, side, generator=random) * 1.6 - 0.8
+    images = torch.rand(2, 2, 3, side, side, generator=random) * 1.6 - 0.8
+    noise = torch.randn(2, 2, 3, side, side, generator=random)
+    source, target = (Views(*parts, noises) for parts, noises in zip(map(seen, images), noise, strict=True))
     return Batch(source, target, ["a.png", "b.png", "c.png", "d.png"])
+
+
+def seen(image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole images with their places: what a generator needs."""
+    height, width = image_BCHW.shape[-2:]
+    place_CHW = place(Window(0, 0, height, width), whole=(width, height))
+    return image_BCHW, place_CHW.expand(len(image_BCHW), -1, -1, -1)
 
 
 def a_moved_state(config: RunConfig) -> AdapterState:
@@ -123,6 +128,13 @@ def a_moved_state(config: RunConfig) -> AdapterState:
     for translator in (state.to_target, state.to_source):
         nn.init.normal_(translator.last.weight, 0.0, 0.05)
     return state
+
+
+def a_moved_generator(*, blocks: int = 1) -> Generator:
+    torch.manual_seed(2)
+    translator = Generator(channels=4, blocks=blocks).eval()
+    nn.init.normal_(translator.last.weight, 0.0, 0.05)
+    return translator
 
 
 # Losses
@@ -144,6 +156,13 @@ def test_telling_apart_by_hand(real: list[float], fake: list[float], expected: f
 def test_reconstruction_by_hand() -> None:
     image_BCHW = torch.tensor([[[[0.0, 1.0], [-1.0, 0.5]]]])
     assert reconstruction(image_BCHW + torch.tensor([0.5, -0.25]), image_BCHW).item() == pytest.approx(0.375)
+
+
+def test_softened_by_hand() -> None:
+    image_BCHW = torch.zeros(1, 1, 3, 4)
+    image_BCHW[..., 1, 1] = 16.0
+    assert softened(image_BCHW).tolist() == [[[[4.0, 2.0]]]]
+    assert torch.equal(softened(torch.full((1, 3, 5, 5), 0.25)), torch.full((1, 3, 3, 3), 0.25))
 
 
 def test_semantic_by_hand() -> None:
@@ -171,17 +190,65 @@ def test_the_objective_weighs_each_kind(config: RunConfig) -> None:
 # Nets
 
 
-def test_a_generator_starts_at_the_identity() -> None:
-    image_BCHW = a_batch().source_BCHW
-    assert torch.equal(Generator(channels=4, blocks=2)(image_BCHW), image_BCHW)
+def test_a_generator_starts_at_the_identity_with_a_grey_level_of_grain() -> None:
+    translator, views = Generator(channels=4, blocks=2), a_batch().source
+    made = translator(*views)
+    assert torch.equal(made.clean_BCHW, views.image_BCHW)
+    torch.testing.assert_close(made.grain_BCHW, 0.01 * views.noise_BCHW)
+    assert torch.equal(translator(views.image_BCHW, views.place_BCHW).grainy_BCHW, views.image_BCHW)
 
 
-def test_a_generator_stays_in_range_and_translates_each_image_alone(config: RunConfig) -> None:
-    translator, image_BCHW = a_moved_state(config).to_target, a_batch().source_BCHW
-    together = translator(image_BCHW)
-    assert not torch.equal(together, image_BCHW)
-    assert together.abs().max() <= 1
-    torch.testing.assert_close(together[1:], translator(image_BCHW[1:]))
+def test_a_generator_stays_in_range_and_translates_each_image_alone() -> None:
+    translator, views = a_moved_generator(), a_batch().source
+    together = translator(*views)
+    assert not torch.equal(together.clean_BCHW, views.image_BCHW)
+    assert together.clean_BCHW.abs().max() <= 1 and together.grainy_BCHW.abs().max() <= 1
+    torch.testing.assert_close(together.grainy_BCHW[1:], translator(*(part[1:] for part in views)).grainy_BCHW)
+
+
+def test_gain_and_offset_by_hand() -> None:
+    translator, views = Generator(channels=4, blocks=1), a_batch().source
+    with torch.no_grad():
+        translator.last.bias[:] = torch.tensor([0.1, 0.1, 0.1, -0.5, -0.5, -0.5, 2.0, 2.0, 2.0]) / SPEED
+    made = translator(*views)
+    torch.testing.assert_close(made.clean_BCHW, (0.5 * views.image_BCHW - 0.5 + 0.1).clamp(-1, 1))
+    torch.testing.assert_close(made.grain_BCHW, 0.03 * views.noise_BCHW)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_generator_reaches_as_far_as_it_says(blocks: int) -> None:
+    # From the pixels of one row of tiles of four: where a pixel stands among them decides how far it looks.
+    translator, farthest, side = a_moved_generator(blocks=blocks).double(), 0, 96
+    image_BCHW = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    for pixel in range(side // 2, side // 2 + 4):
+        image_BCHW.grad = None
+        translator(*(part.double() for part in seen(image_BCHW))).clean_BCHW[0, :, pixel, pixel].sum().backward()
+        assert image_BCHW.grad is not None
+        rows = torch.nonzero(image_BCHW.grad.abs().sum(dim=(0, 1, 3)))
+        farthest = max(farthest, pixel - int(rows.min()), int(rows.max()) - pixel)
+    assert farthest == translator.reach
+
+
+def test_places_by_hand() -> None:
+    # The middle two columns of the lower row of an image of 4 x 2.
+    row_HW, distance_HW = place(Window(1, 1, 1, 2), whole=(4, 2))
+    assert row_HW.tolist() == [[0.5, 0.5]]
+    assert distance_HW.tolist() == [[(0.25 + 0.0625) / 2] * 2]
+
+
+def test_noise_is_a_function_of_name_and_place() -> None:
+    whole = frame_noise(Window(0, 0, 2 * CELL, 2 * CELL), seed=3, name="a")
+    window = Window(CELL - 8, 12, 40, CELL + 4)
+    part = frame_noise(window, seed=3, name="a")
+    assert torch.equal(part, whole[:, CELL - 8 : CELL + 32, 12 : CELL + 16])
+    assert not torch.equal(part, frame_noise(window, seed=3, name="b"))
+    assert not torch.equal(part, frame_noise(window, seed=4, name="a"))
+    assert abs(whole.mean()) < 0.01 and abs(whole.std() - 1) < 0.01
+    assert not torch.equal(whole[:, :CELL, :CELL], whole[:, :CELL, CELL:]), "each cell has its own"
+    assert abs(torch.corrcoef(whole[:, :CELL, :CELL].reshape(3, -1))[0, 1]) < 0.05
+    crop = crop_noise(8, seed=3, purpose="p", step=1, slot=0)
+    assert torch.equal(crop, crop_noise(8, seed=3, purpose="p", step=1, slot=0))
+    assert not torch.equal(crop, crop_noise(8, seed=3, purpose="p", step=1, slot=1))
 
 
 @pytest.mark.parametrize("margin", [1, 3])
@@ -265,9 +332,10 @@ def test_a_pool_of_nothing_passes_through() -> None:
 # A step
 
 
-def test_the_learning_rate_is_constant_then_falls_to_zero() -> None:
-    adapter = replace(ADAPTER, steps=8, learning_rate=1.0)
-    assert [learning_rate(step, adapter=adapter) for step in range(9)] == [1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+def test_the_learning_rate_rises_stays_and_falls_to_zero() -> None:
+    adapter = replace(ADAPTER, steps=20, learning_rate=1.0)
+    rates = [learning_rate(step, adapter=adapter) for step in range(21)]
+    assert rates == pytest.approx([0.5, *[1] * 10, *(left / 10 for left in range(9, -1, -1))])
 
 
 def test_the_average_forgets_half_in_a_twentieth_of_the_fit() -> None:
@@ -315,19 +383,41 @@ def test_a_step_changes_four_nets_and_leaves_the_frozen_one(config: RunConfig) -
 KINDS = ("gan", "cycle", "identity", "semantic", "critic")
 
 
-def test_at_the_identity_only_gan_and_semantic_terms_are_left(config: RunConfig) -> None:
+def test_at_the_identity_only_grain_separates_there_and_back(config: RunConfig) -> None:
     terms = fit_step(new_state(frozen_net(), config=config, device=CPU), a_batch(), config)
-    assert all(terms[f"{kind}_{domain}"] == 0 for kind in ("cycle", "identity") for domain in ("source", "target"))
+    assert all(terms[f"identity_{domain}"] == 0 for domain in ("source", "target"))
+    # A grey level of noise through a binomial filter: mean |n| is 0.8 sigma, of which the filter leaves 6/16.
+    assert all(terms[f"cycle_{domain}"] == pytest.approx(0.01 * 0.8 * 6 / 16, rel=0.1) for domain in ("source", "target"))
     assert terms["semantic_target"] > 0 and terms["gan_target"] > 0
 
 
 def test_the_semantic_terms_compare_an_image_with_its_own_translation(config: RunConfig) -> None:
-    # At the identity f_S(G(x)) is f_S(x), so each term is the entropy-like loss of one domain's own scores.
-    state, batch = new_state(frozen_net(), config=config, device=CPU), a_batch()
-    terms = generator_terms(state, batch, translate_batch(state, batch), config=config)
-    for name, image_BCHW in (("semantic_target", batch.source_BCHW), ("semantic_source", batch.target_BCHW)):
+    state, batch = a_moved_state(config), a_batch()
+    made = translate_batch(state, batch)
+    terms = generator_terms(state, batch, made, config=config)
+    before = {"semantic_target": batch.source.image_BCHW, "semantic_source": batch.target.image_BCHW}
+    for name, image_BCHW in (("semantic_target", made.adapted), ("semantic_source", made.unadapted)):
+        target_BHW = main_logits(state.frozen, before[name], task=config.task).argmax(dim=1)
         logits_BKHW = main_logits(state.frozen, image_BCHW, task=config.task)
-        torch.testing.assert_close(terms[name], semantic(logits_BKHW, logits_BKHW.argmax(dim=1)))
+        torch.testing.assert_close(terms[name], semantic(logits_BKHW, target_BHW))
+
+
+def test_no_term_but_the_adversarial_and_semantic_ones_teaches_the_grain(config: RunConfig) -> None:
+    state, batch = a_moved_state(config), a_batch()
+    terms = generator_terms(state, batch, translate_batch(state, batch), config=config)
+    grain = [state.to_target.grain.weight, state.to_source.grain.weight]
+    for name, term in terms.items():
+        reached = torch.autograd.grad(term, grain, retain_graph=True, allow_unused=True)
+        taught = any(gradient is not None and gradient.abs().sum() > 0 for gradient in reached)
+        assert taught == name.startswith(("gan", "semantic")), name
+
+
+def test_the_way_back_starts_from_the_picture_with_grain(config: RunConfig) -> None:
+    state, batch = a_moved_state(config), a_batch()
+    made = translate_batch(state, batch)
+    again = state.to_source(made.adapted, batch.source.place_BCHW).clean_BCHW
+    torch.testing.assert_close(made.back_source, again)
+    torch.testing.assert_close(made.same_target, state.to_target(*batch.target[:2]).clean_BCHW)
 
 
 def test_without_a_semantic_weight_the_frozen_net_is_not_asked(config: RunConfig) -> None:
@@ -338,7 +428,7 @@ def test_without_a_semantic_weight_the_frozen_net_is_not_asked(config: RunConfig
 
 def test_a_loss_that_is_not_finite_stops_before_the_update(config: RunConfig) -> None:
     state, batch = a_moved_state(config), a_batch()
-    batch.source_BCHW[0, 0, 0, 0] = float("nan")
+    batch.source.image_BCHW[0, 0, 0, 0] = float("nan")
     before = [p.clone() for p in state.generator_parameters]
     with pytest.raises(FaultError, match=r"gan_target is nan at adapter step 0 on a\.png, b\.png"):
         fit_step(state, batch, config)
@@ -353,14 +443,37 @@ def test_steps_bring_the_look_of_the_other_domain(config: RunConfig) -> None:
     for step in range(60):
         fit_step(state, colourful_and_grey(step), config)
     batch = colourful_and_grey(99)
-    assert colour_of(state.to_target(batch.source_BCHW)) < 0.95 * colour_of(batch.source_BCHW)
-    assert colour_of(state.to_source(batch.target_BCHW)) > 1.3 * colour_of(batch.target_BCHW)
+    assert colour_of(state.to_target(*batch.source).clean_BCHW) < 0.95 * colour_of(batch.source.image_BCHW)
+    assert colour_of(state.to_source(*batch.target).clean_BCHW) > 1.3 * colour_of(batch.target.image_BCHW)
+
+
+def test_steps_bring_the_noise_of_the_other_domain(config: RunConfig) -> None:
+    # The same flat greys, noisy on one side: the noise must be learned in one direction, and not in the other.
+    adapter = replace(ADAPTER, steps=200, discriminator_channels=16, learning_rate=2e-3, gan=4.0, semantic=0.0)
+    config = replace(config, adapter=adapter)
+    state = new_state(frozen_net(), config=config, device=CPU)
+    for step in range(80):
+        fit_step(state, flat_and_noisy(step), config)
+    batch = flat_and_noisy(99)
+    assert state.to_target(*batch.source).grain_BCHW.std() > 0.03
+    assert state.to_source(*batch.target).grain_BCHW.std() < 0.02
+
+
+def flat_and_noisy(seed: int, *, sigma: float = 0.06) -> Batch:
+    batch = a_batch(seed=seed)
+    random = torch.Generator().manual_seed(10_000 + seed)
+    flat_BCHW = torch.rand(4, 1, 1, 1, generator=random).sub(0.5).expand(4, 3, 32, 32)
+    noisy_BCHW = flat_BCHW[2:] + sigma * torch.randn(2, 3, 32, 32, generator=random)
+    return batch._replace(
+        source=batch.source._replace(image_BCHW=flat_BCHW[:2]), target=batch.target._replace(image_BCHW=noisy_BCHW)
+    )
 
 
 def colourful_and_grey(seed: int) -> Batch:
     batch = a_batch(seed=seed)
-    grey_BCHW = batch.target_BCHW.mean(dim=1, keepdim=True)
-    return batch._replace(target_BCHW=grey_BCHW + 0.2 * (batch.target_BCHW - grey_BCHW))
+    image_BCHW = batch.target.image_BCHW
+    grey_BCHW = image_BCHW.mean(dim=1, keepdim=True)
+    return batch._replace(target=batch.target._replace(image_BCHW=grey_BCHW + 0.2 * (image_BCHW - grey_BCHW)))
 
 
 def colour_of(image_BCHW: Tensor) -> float:
@@ -377,8 +490,10 @@ def test_crops_follow_from_their_position(config: RunConfig, frames: tuple[list[
 
     whole, rest = walk(0), walk(4)
     assert [batch.names for batch in whole[4:]] == [batch.names for batch in rest]
-    assert all(torch.equal(a.source_BCHW, b.source_BCHW) for a, b in zip(whole[4:], rest, strict=True))
-    assert whole[0].source_BCHW.shape == (2, 3, 32, 32)
+    for ours, theirs in zip(whole[4:], rest, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip((*ours.source, *ours.target), (*theirs.source, *theirs.target), strict=True))
+    assert [part.shape[1:] for part in whole[0].source] == [(3, 32, 32), (2, 32, 32), (3, 32, 32)]
+    assert not torch.equal(whole[0].source.noise_BCHW, whole[0].target.noise_BCHW)
     first_epoch = [name for batch in whole for name in batch.names[:2]][:5]
     assert len(set(first_epoch)) == 5, "each frame once an epoch"
 
@@ -433,6 +548,27 @@ def test_fit_killed_and_resumed_ends_with_the_same_bytes(
     assert_same_state(killed, whole)
 
 
+def test_at_full_resolution_crops_come_from_whole_images(
+    tmp_path: Path, config: RunConfig, frames: tuple[list[LabelledFrame], list[Frame]]
+) -> None:
+    small = replace(config, size=(36, 32))
+    full = replace(small, adapter=replace(ADAPTER, full_resolution=True))
+    for some, most in ((small, 2), (full, 8)):
+        crops = Crops(frames[0], config=some, domain="synthetic")
+        # Crops and images are of one height: the largest distance from the middle says how far from it a crop was cut.
+        views = [crops.at(step, slot)[0] for step in range(20) for slot in range(2)]
+        farthest = {round(view.place_BCHW[1].max().item(), 4) for view in views}
+        assert most // 2 + 1 < len(farthest) <= most + 1
+    run_fit(tmp_path / "fit", frames, full)
+    assert Image.open(tmp_path / "fit" / SAMPLES).size == (4 * SIZE[0], 4 * SIZE[1])
+
+
+def test_an_image_smaller_than_the_crop_is_named(config: RunConfig, frames: tuple[list[LabelledFrame], list[Frame]]) -> None:
+    large = replace(config, adapter=replace(ADAPTER, crop=36, full_resolution=True))
+    with pytest.raises(InputError, match=r"0000\d\.png: 48x32; expected at least adapter\.crop 36"):
+        Crops(frames[0], config=large, domain="synthetic").at(0, 0)
+
+
 def test_history_has_every_term_and_the_agreement_at_checkpoints(
     tmp_path: Path, config: RunConfig, frames: tuple[list[LabelledFrame], list[Frame]]
 ) -> None:
@@ -441,7 +577,9 @@ def test_history_has_every_term_and_the_agreement_at_checkpoints(
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert ["agreement_adapted" in row for row in rows] == [False, True] * 3
     assert rows == state.history
-    assert Image.open(tmp_path / "fit" / SAMPLES).size == (3 * SIZE[0], 4 * SIZE[1])
+    assert rows[-1]["shares_source"].keys() == rows[-1]["shares_adapted"].keys() == set(CLASSES)
+    assert sum(rows[-1]["shares_adapted"].values()) == pytest.approx(1, abs=1e-3)
+    assert Image.open(tmp_path / "fit" / SAMPLES).size == (4 * SIZE[0], 4 * SIZE[1])
 
 
 def test_a_history_row_is_the_mean_since_the_last(
@@ -463,27 +601,53 @@ def test_fit_refuses_another_configurations_checkpoint(
         run_fit(tmp_path / "fit", frames, replace(config, adapter=replace(ADAPTER, cycle=5.0)))
 
 
-def test_agreement_counts_labelled_pixels(config: RunConfig, frames: tuple[list[LabelledFrame], list[Frame]]) -> None:
-    class SkyEverywhere(FakeTaskNet):
+def test_content_counts_labelled_pixels_and_predicted_classes(
+    config: RunConfig, frames: tuple[list[LabelledFrame], list[Frame]]
+) -> None:
+    class SkyOnBright(FakeTaskNet):
         def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
             scores = torch.zeros(len(image_BCHW), 19, *image_BCHW.shape[-2:])
-            scores[:, 10] = 1
+            scores[:, 10] = (image_BCHW.mean(dim=(1, 2, 3), keepdim=True) > 2)[:, 0] * 2.0 - 1
             return scores, scores
 
     samples = read_samples(*frames, config=config)
-    assert agreement(SkyEverywhere(), samples, task=config.task) == pytest.approx(0.5)
+    shades = [np.full_like(example.image, 255 * (number % 2)) for number, example in enumerate(samples.synthetic)]
+    samples = replace(
+        samples, synthetic=[e._replace(image=image_HWC) for e, image_HWC in zip(samples.synthetic, shades, strict=True)]
+    )
+    sky = content(SkyOnBright(), samples, config=config)
+    assert sky.shares[10] == pytest.approx(2 / 5) and sky.shares[0] == pytest.approx(3 / 5)
+    assert sky.agreement == pytest.approx(0.5), "sky above road: half of either is right"
     samples.synthetic[0].label[:] = 255
-    assert agreement(SkyEverywhere(), samples, task=config.task, generator=Generator(channels=4, blocks=1)) == pytest.approx(0.5)
+    translator = Generator(channels=4, blocks=1)
+    with torch.no_grad():
+        translator.grain.weight.zero_()
+        translator.last.bias[:3] = 2.0  # all white
+    white = content(SkyOnBright(), samples, config=config, generator=translator)
+    assert white.agreement == pytest.approx(0.5) and white.shares[10] == 1
+    assert white.moved(sky) == pytest.approx(3 / 5)
+
+
+def test_moved_by_hand() -> None:
+    one, other = np.zeros(19), np.zeros(19)
+    one[[0, 1]], other[[0, 2]] = (0.75, 0.25), (0.5, 0.5)
+    assert Content(1.0, one).moved(Content(1.0, other)) == 0.5
 
 
 # Adapting
 
 
 def run_adapt(
-    folder: Path, frames: list[LabelledFrame], weights: Path, *, polls: int = 10**9, workers: int = 2
+    folder: Path,
+    frames: list[LabelledFrame],
+    weights: Path,
+    *,
+    polls: int = 10**9,
+    workers: int = 2,
+    size: tuple[int, int] | None = (24, 16),
 ) -> dict[str, str]:
     translator = load_generator(weights, adapter=ADAPTER, device=CPU)
-    return adapt(translator, frames, size=(24, 16), folder=folder, workers=workers, stopping=Signal(polls))
+    return adapt(translator, frames, size=size, seed=7, folder=folder, workers=workers, stopping=Signal(polls))
 
 
 @pytest.fixture
@@ -522,9 +686,37 @@ def test_adapt_stopped_damaged_and_resumed_ends_with_the_same_bytes(
         assert (stopped / path.relative_to(whole)).read_bytes() == path.read_bytes()
 
 
-def test_the_identity_adapts_to_the_same_bytes(frames: tuple[list[LabelledFrame], list[Frame]]) -> None:
-    image_HWC = read_image(frames[0][0].image)
-    assert np.array_equal(translate(Generator(channels=4, blocks=1).eval(), image_HWC), image_HWC)
+def test_at_full_resolution_images_and_labels_keep_their_size(
+    tmp_path: Path, frames: tuple[list[LabelledFrame], list[Frame]], weights: Path
+) -> None:
+    run_adapt(tmp_path / "adapted", frames[0], weights, size=None)
+    image, label = (tmp_path / "adapted" / part / "00003.png" for part in ("images", "labels"))
+    assert read_image(image).shape == (32, 48, 3)
+    assert np.array_equal(read_ids(label), frames[0][2].read_label())
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (61, 99), (18, 130)])
+def test_tiles_have_no_seams(shape: tuple[int, int]) -> None:
+    translator = a_moved_generator()
+    image_HWC = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    whole = translate(translator, image_HWC, seed=1, name="a", tile=512)
+    tiled = translate(translator, image_HWC, seed=1, name="a", tile=16)
+    assert not np.array_equal(whole, image_HWC)
+    difference = np.abs(whole.astype(int) - tiled)
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3, "sums of another order may round one level the other way"
+
+
+def test_without_grain_the_identity_adapts_to_the_same_bytes(frames: tuple[list[LabelledFrame], list[Frame]]) -> None:
+    image_HWC, translator = read_image(frames[0][0].image), Generator(channels=4, blocks=1).eval()
+    nn.init.zeros_(translator.grain.weight)
+    assert np.array_equal(translate(translator, image_HWC, seed=0, name="a"), image_HWC)
+
+
+def test_the_same_frame_has_the_same_grain_and_another_has_its_own() -> None:
+    translator, grey_HWC = Generator(channels=4, blocks=1).eval(), np.full((32, 32, 3), 128, np.uint8)
+    first, again, other = (translate(translator, grey_HWC, seed=0, name=name) for name in ("a", "a", "b"))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert 0.7 < first.astype(float).std() < 2
 
 
 def test_load_generator_refuses_other_weights(weights: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_run import make, selfsyn, selfsyn_here
 
 from jobs.__main__ import VERBS, cli
+from selfsyn.flow import COMPUTING
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,16 +34,6 @@ def test_the_readme_names_every_verb_and_only_targets_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert {"demo", "test", "check"} <= targets
     assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.M)] == []
-
-
-def test_the_readmes_options_exist() -> None:
-    readme = (ROOT / "README.md").read_text()
-    for verb, options in re.findall(r"selfsyn ([a-z-]+)((?: [^\n`|]+)?)", readme):
-        if verb not in VERBS:
-            continue
-        known = CliRunner().invoke(cli, [verb, "--help"]).output
-        for option in re.findall(r"--[a-z-]+", options):
-            assert option in known, (verb, option)
 
 
 def files_of(folder: Path) -> list[str]:
@@ -133,13 +124,32 @@ def test_a_run_folder_without_configuration(tmp_path: Path) -> None:
     assert "run.toml: not found; make it with `selfsyn init" in refused(tmp_path, "adapt", "--run", tmp_path)
 
 
-def test_cuda_that_is_not_there(tmp_path: Path) -> None:
-    import torch
+ON_A_DEVICE = {
+    "train": ["--bound", "source-only"],
+    "fit-adapter": [],
+    "adapt": [],
+    "pseudo-label": ["--round", "1"],
+    "evaluate": ["--round", "0"],
+    "probe-gap": [],
+}
 
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA device")
-    run = users_run(tmp_path)
-    assert "sees no CUDA device" in refused(run, "train", "--run", run, "--bound", "source-only", "--device", "cuda")
+
+@pytest.mark.parametrize("verb", ON_A_DEVICE)
+def test_cuda_that_is_not_there_is_said_before_all_else_that_is_missing(
+    tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("export.teacher.why_no_cuda", lambda: "no driver")
+    run = make(tmp_path / "run")  # nothing is finished: without --device cuda each of them ends with 3
+    said = refused(run, verb, "--run", run, *ON_A_DEVICE[verb], "--device", "cuda")
+    assert said.startswith("selfsyn: --device cuda: ") and "use --device cpu" in said
+    refused(run, verb, "--run", run, *ON_A_DEVICE[verb], "--device", "cpu", code=3)
+
+
+def test_every_verb_with_a_device_is_tried_without_one() -> None:
+    with_device = [verb for verb in VERBS if "--device" in CliRunner().invoke(cli, [verb, "--help"]).output]
+    whole_runs = ["serve", "round", "demo"]  # serve: tests/test_service.py; the others run these verbs
+    assert sorted(with_device) == sorted([*ON_A_DEVICE, *whole_runs]) and set(COMPUTING) < set(ON_A_DEVICE)
 
 
 def test_init_keeps_an_existing_run(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"task": {"architecture": "unet"}}, "'unet'; expected one of deeplabv3plus, fcn, segnet"),
         ({"held_out": {"layout": "camvid", "root": "x", "protocol": "voc"}}, "protocol 'voc' is not known"),
         ({"train": 3}, "train is 3; expected a table"),
+        ({"train": {"decay": "linear"}}, "train.decay is 'linear'; expected poly or cosine"),
+        ({"train": {"precision": "fp16"}}, "train.precision is 'fp16'; expected one of auto, fp32, bf16"),
+        ({"train": {"clip_norm": -1}}, "train.clip_norm is -1.0; expected at least 0"),
     ],
 )
 def test_wrong_values_are_refused(changes: dict[str, object], message: str) -> None:

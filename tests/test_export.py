@@ -31,7 +31,7 @@ from selfsyn.config import Task
 from selfsyn.config import Teacher as TeacherConfig
 from selfsyn.errors import FaultError, InputError
 from selfsyn.files import digest_file
-from selfsyn.images import encode_png
+from selfsyn.images import UnreadableError, encode_png
 from selfsyn.labels import CLASS_COUNT, CLASSES
 from selfsyn.task.scores import Scores, TaskNet
 
@@ -162,6 +162,21 @@ def test_examples_are_a_batch_and_two_odd_sizes(tmp_path: Path) -> None:
             path.write_bytes(encode_png(pictures(40, 40)))
         shapes = [images.shape for images in parity.examples(paths, size=SIZE)]
         assert shapes == [(2, 48, 64, 3), (1, 51, 65, 3), (1, 65, 81, 3)]
+
+
+def test_an_example_that_cannot_be_read_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, path in enumerate(paths):
+        path.write_bytes(encode_png(np.full((30, 40, 3), 10 * i, np.uint8)))
+    paths[2].write_bytes(paths[2].read_bytes()[:60])
+    examples = parity.examples(paths, size=SIZE)
+    assert [int(one[0, 0, 0, 0]) for one in examples] == [0, 0, 0]  # images 0, 1, 2 and 0: the third gives way to the first
+    assert int(examples[0][1, 0, 0, 0]) == 10
+    assert "2.png: not a readable image" in capsys.readouterr().err
+    for path in paths:
+        path.write_bytes(b"")
+    with pytest.raises(UnreadableError, match="not a readable image"):
+        parity.examples(paths, size=SIZE)
 
 
 def compared(segmenter: Segmenter, model: bytes, *shapes: tuple[int, int, int], precision: str = "fp32") -> dict[str, Any]:

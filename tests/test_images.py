@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -15,6 +18,8 @@ import click
 import numpy as np
 import pytest
 import yaml
+from serving import put, server
+from tiny_teacher import tiny_onnx
 
 from jobs.__main__ import VERBS, cli
 from jobs.cluster.pods import NEEDS_TORCH, NOBODY
@@ -128,6 +133,25 @@ def test_the_compose_file_runs_commands_that_exist_in_images_that_have_them() ->
             command.make_context(verb, list(arguments))
     for service in COMPOSE["services"].values():
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
+
+
+def health(process: int, *, port: int) -> int:
+    """The exit code of the image's HEALTHCHECK, in whose place process 1 and port 8000 are others."""
+    (command,) = re.findall(r"^HEALTHCHECK .*\\\n  CMD (.+)$", DOCKERFILE, re.M)
+    python, dash_c, code = json.loads(command)
+    assert (python, dash_c) == ("python", "-c") and "/proc/1/" in code and ":8000/" in code
+    code = code.replace("/proc/1/", f"/proc/{process}/").replace(":8000/", f":{port}/")
+    return subprocess.run([sys.executable, dash_c, code], capture_output=True, check=False).returncode
+
+
+def test_the_health_check_asks_a_service_and_nothing_else(tmp_path: Path) -> None:
+    put(tmp_path, tiny_onnx(), version=1)
+    with socket.create_server(("127.0.0.1", 0)) as nobody, server(tmp_path) as running:
+        assert health(running.process.pid, port=running.port) == 0
+        silent = nobody.getsockname()[1]
+        nobody.close()
+        assert health(running.process.pid, port=silent) == 1  # it does not listen yet, or no longer
+        assert health(os.getpid(), port=silent) == 0  # a container that labels has no health to speak of
 
 
 def test_a_label_store_has_the_same_bytes_under_the_images_python_as_under_ours() -> None:

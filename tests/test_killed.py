@@ -16,7 +16,6 @@ from tiny_run import command_line, make, selfsyn
 from selfsyn.config import load
 from selfsyn.flow import Phase, phases
 
-# A checkpoint is a means; a manifest tells wall times and the page prints them: compared apart from those.
 # Every term of the joint objective and every way of drawing at once, so that what they remember is killed with the rest.
 LEVERS = (
     "train.rare=0.1",
@@ -30,7 +29,8 @@ LEVERS = (
     "rounds.online=true",
     "rounds.align={main=0.001, auxiliary=0.0002, features=0.1, gate=0.3, channels=4}",
 )
-NOT_COMPARED = ("checkpoint.pt", "index.html", "manifest.json")
+# A checkpoint is a means; a manifest tells wall times, as speed.jsonl does, and the page prints them: compared apart from those.
+NOT_COMPARED = ("checkpoint.pt", "speed.jsonl", "index.html", "manifest.json")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

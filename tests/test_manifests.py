@@ -27,10 +27,10 @@ from selfsyn.flow import phases
 
 ROOT = Path(__file__).parent.parent
 K8S = ROOT / "k8s"
-FILES = ("storage.yaml", "round.yaml", "service.yaml", "examples/publish.yaml", "examples/shell.yaml")
+FILES = ("storage.yaml", "round.yaml", "service.yaml", "examples/publish.yaml", "examples/shell.yaml", "examples/jobset.yaml")
 OVERLAYS = ("cpu", "single-node", "spot", "kueue")
 VERSIONS = ("1.31", "1.33", kubernetes_validate.latest_version().rsplit(".", 1)[0])
-NOT_KUBERNETES = ("LocalQueue",)  # no package carries Kueue's schemas, nor Argo's
+NOT_KUBERNETES = ("LocalQueue", "JobSet")  # no package carries Kueue's schemas, nor Argo's, nor JobSet's
 DEMO = config.from_mapping(recipes.read("demo"))
 Document = dict[str, Any]
 
@@ -65,8 +65,22 @@ def phase_jobs(found: list[Document]) -> dict[str, Document]:
     return {job["metadata"]["labels"]["selfsyn/phase"]: job for job in jobs if "selfsyn/phase" in job["metadata"]["labels"]}
 
 
+def inner_jobs(found: list[Document]) -> list[Document]:
+    """The Jobs that JobSets make."""
+    return [
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": jobset["metadata"] | {"name": f"{jobset['metadata']['name']}-{one['name']}-0"},
+            "spec": one["template"]["spec"],
+        }
+        for jobset in of_kind(found, "JobSet")
+        for one in jobset["spec"]["replicatedJobs"]
+    ]
+
+
 def pods(found: list[Document]) -> Iterator[tuple[str, Document]]:
-    for document in found:
+    for document in [*found, *inner_jobs(found)]:
         if document["kind"] == "Pod":
             yield document["metadata"]["name"], document["spec"]
         elif "template" in document.get("spec", {}):
@@ -90,7 +104,7 @@ def test_the_committed_round_is_what_render_prints() -> None:
 def test_every_object_is_valid_under_the_strict_schemas(version: str) -> None:
     checked = 0
     for name, found in everything().items():
-        for document in found:
+        for document in [*found, *inner_jobs(found)]:
             if document["kind"] not in NOT_KUBERNETES:
                 assert kubernetes_validate.validate(document, version, strict=True) == version, (name, document["metadata"])
                 checked += 1
@@ -302,6 +316,38 @@ def test_gpus_are_limits_and_quoted() -> None:
         assert ("nvidia.com/gpu" in container["resources"]["limits"]) == computes, phase
         assert ("tolerations" in job["spec"]["template"]["spec"]) == computes, phase
         assert job["metadata"]["labels"].get("selfsyn/device") == ("cuda" if computes else None), phase
+
+
+def test_a_training_of_many_gpus_has_a_process_for_each() -> None:
+    many = phase_jobs(list(yaml.safe_load_all(rendered("--gpus", 4))))
+    for phase, job in phase_jobs(documents("round.yaml")).items():
+        (one,), (container,) = (found["spec"]["template"]["spec"]["containers"] for found in (job, many[phase]))
+        if phase.startswith("train-"):
+            assert container["args"] == [*one["args"], "--processes", "4"]
+            assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
+        else:
+            assert container == one
+    code, said = selfsyn_here("k8s", "render", "--device", "cpu", "--gpus", 2)
+    assert code == 2 and "--gpus 2 with --device cpu" in said
+
+
+def test_the_nodes_of_a_training_find_and_may_reach_each_other() -> None:
+    jobset, policy = documents("examples/jobset.yaml")
+    (job,) = inner_jobs([jobset])
+    name, spec = jobset["metadata"]["name"], job["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    values = {one["name"]: one.get("value", one.get("valueFrom")) for one in container["env"]}
+    assert values["PET_NNODES"] == str(spec["completions"]) == str(spec["parallelism"])
+    # JobSet names a pod's host SET-JOB-REPLICA-INDEX, in a service that has the set's name.
+    assert values["PET_MASTER_ADDR"] == f"{name}-{jobset['spec']['replicatedJobs'][0]['name']}-0-0.{name}"
+    index = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    assert values["PET_NODE_RANK"] == {"fieldRef": {"fieldPath": index}}
+    count = container["args"][container["args"].index("--processes") + 1]
+    assert count == container["resources"]["limits"]["nvidia.com/gpu"]
+    labels = policy["spec"]["podSelector"]["matchLabels"]
+    assert labels.items() <= spec["template"]["metadata"]["labels"].items()
+    peers = [*policy["spec"]["ingress"][0]["from"], *policy["spec"]["egress"][0]["to"]]
+    assert [peer["podSelector"]["matchLabels"] for peer in peers] == [labels, labels]
 
 
 def test_the_cpu_overlay_is_the_round_rendered_for_a_cpu() -> None:

@@ -161,7 +161,7 @@ def test_a_label_that_is_ignored_everywhere_costs_nothing() -> None:
         ({"soft": 1.5}, r"rounds.soft is 1.5; expected a share in \[0, 1\]"),
         ({"mask": 1.0}, r"rounds.mask is 1.0; expected a share in \[0, 1\)"),
         ({"mask_block": 0}, "rounds.mask_block is 0; expected at least 1 pixel"),
-        ({"start": "cold"}, "rounds.start is 'cold'; expected 'warm' or 'fresh'"),
+        ({"start": "cold"}, "rounds.start is 'cold'; expected 'warm', 'fresh' or 'continue'"),
         ({"memory": -0.1}, "rounds.memory is -0.1; expected at least 0"),
     ],
 )

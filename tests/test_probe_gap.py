@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from official_files import gta5_frame
+from safetensors.torch import save_file
 from tiny_run import make, selfsyn_here
 from tiny_teacher import constant_onnx, tiny_onnx, write_teacher
 
 from export.teacher import Teacher
+from selfsyn import config as configuration
+from selfsyn.adapter.ablation import ABLATIONS, without
 from selfsyn.files import digest_bytes, write_json
 from selfsyn.images import encode_label_png, encode_png, read_ids, read_image
 from selfsyn.labels import PROTOCOLS
 from selfsyn.metrics import confusion, scores
+from selfsyn.task import build
 
 SIZE = (64, 48)
 NO_WORLD = ("world.engine=0", "world.camera=0", "world.held_out=0")
@@ -91,3 +95,45 @@ def test_another_oracle_is_refused_without_force(run: Path) -> None:
     assert code == 2 and "oracle/teacher" in said and "--force" in said
     assert probe(run, "--force")[0] == 0
     assert json.loads((run / "probe-gap/metrics.json").read_text())["synthetic"]["class_iou"]["car"] == 0
+
+
+def test_ablations_are_fitted_adapted_and_scored_in_one_table(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    town = tmp_path / "city/leftImg8bit/train/town"
+    town.mkdir(parents=True)
+    for number in range(3):
+        image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        (town / f"town_{number}_leftImg8bit.png").write_bytes(encode_png(image))
+    text = (run / "run.toml").read_text().replace('root = "none"', f'root = "{tmp_path}/city"', 1)
+    (run / "run.toml").write_text(text)
+    config = configuration.load(run / "run.toml")
+    assert config.real[0].root == f"{tmp_path}/city"
+    (run / "source-only/task").mkdir(parents=True)
+    save_file(build(config.task, pretrained=False).state_dict(), run / "source-only/task/weights.safetensors")
+    write_json(run / "source-only/task/manifest.json", {"digest": digest_bytes(b"task"), "inputs": {}, "outputs": {}})
+    assert probe(run)[0] == 0
+    plain = json.loads((run / "probe-gap/metrics.json").read_text())
+    capsys.readouterr()
+    code, said = probe(run, "--ablate")
+    assert code == 0, said
+    table = capsys.readouterr().out
+    found = json.loads((run / "ablation/metrics.json").read_text())
+    assert list(found) == ["synthetic", "adapted", "without-semantic", "without-identity", "without-cycle"]
+    assert [found[name] for name in plain] == list(plain.values())
+    (header,) = [line for line in table.splitlines() if "semantic" in line]
+    assert header.split() == ["synthetic", "adapted", "semantic", "identity", "cycle"]
+    (row,) = [line for line in table.splitlines() if line.startswith("mIoU")]
+    assert len(row.split()) == 1 + 1 + 2 * 4
+    fits = {name: (run / "ablation" / name / "adapter/weights.safetensors").read_bytes() for name in list(found)[2:]}
+    assert len(set(fits.values())) == 3, "each lacks another loss"
+    assert "agreement_adapted" in found["without-cycle"]
+    assert "already done" in probe(run, "--ablate")[1]
+
+
+@pytest.mark.parametrize("loss", ABLATIONS)
+def test_without_a_loss_only_its_weight_changes(run: Path, loss: str) -> None:
+    config = configuration.load(run / "run.toml")
+    (change,) = configuration.difference(config, without(config, loss=loss))
+    assert change.startswith(f"adapter.{loss}:") and getattr(without(config, loss=loss).adapter, loss) < 1e-8

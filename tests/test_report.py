@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,24 +21,33 @@ from PIL import Image
 from jobs.report import command
 from selfsyn import config as configuration
 from selfsyn.calibration import calibration, joint_counts
-from selfsyn.config import Adapter, HeldOut, RunConfig, Source, Train, World
+from selfsyn.config import Adapter, HeldOut, Rounds, RunConfig, Source, Train, World
 from selfsyn.errors import InputError, NotReadyError
 from selfsyn.files import digest_bytes, write_atomic, write_json
 from selfsyn.flow import Phase, phases
 from selfsyn.images import encode_label_png, encode_png
-from selfsyn.labels import IGNORE, LABEL_ID_OF_TRAIN_ID, PALETTE, protocol
+from selfsyn.labels import CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, PALETTE, protocol
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.metrics import confusion, merged, scores
 from selfsyn.phase import MANIFEST, begin, finish
 from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
 from selfsyn.report.charts import thinned
-from selfsyn.report.collect import Score, read_curves
-from selfsyn.report.facts import duration
+from selfsyn.report.collect import Score, collect, read_curves
+from selfsyn.report.content import content_charts, hallucination
+from selfsyn.report.facts import budget, duration
+from selfsyn.report.page import render
 from selfsyn.report.verdict import caveat, gap_closed, headline
 from selfsyn.rounds import agreement
 
 FRAMES = 7
 QUALITY = {SOURCE_ONLY: 0.4, "round-0": 0.55, "round-1": 0.7, "round-2": 0.75, ORACLE: 0.9}
+CONTENT = {
+    "agreement_source": 0.8,
+    "agreement_adapted": 0.725,
+    "moved": 0.04,
+    "shares_source": dict.fromkeys(CLASSES, 1 / 19),
+    "shares_adapted": {name: 1 / 19 + 0.04 * (name == "vegetation") - 0.04 * (name == "sky") for name in CLASSES},
+}
 
 
 # ---- a fake run: what the phases leave on disk, without their work ----
@@ -151,7 +161,7 @@ class FakeRun:
     def _fit_adapter(self, phase: Phase) -> dict[str, Any]:
         rows = [
             {"step": s, "gan_target": 0.25 + 0.01 * (s % 5), "gan_source": 0.2, "cycle_target": 1 / (1 + s), "generators": 2.0}
-            | ({"agreement_source": 0.8, "agreement_adapted": 0.7} if s % 10 == 0 else {})
+            | (CONTENT if s % 10 == 0 else {})
             for s in range(40)
         ]
         _write_lines(self.layout.adapter / "history.jsonl", rows)
@@ -351,7 +361,7 @@ def test_the_charts_have_a_line_for_each_stage(finished: Path) -> None:
         "Colours",
     ):
         assert title in page.words
-    assert page.source.count("<svg") == 14
+    assert page.source.count("<svg") == 15
     assert "color-mix(in oklab, var(--late)" in page.source and "#0a0b" not in page.source
 
 
@@ -431,6 +441,13 @@ def test_without_held_out_labels_the_page_says_so(tmp_path: Path) -> None:
 
 def test_a_last_round_that_learned_for_longer_says_so(finished: Path, tmp_path: Path) -> None:
     assert "Round 2 has had 420 updates, source-only 300" in page_of(finished).words  # 300 and three times 40 more
+    run = collect(Layout(finished), configuration.load(Layout(finished).configuration))
+    assert "had not come down" not in str(budget(run))
+    going_on = replace(run, config=replace(run.config, rounds=Rounds(start="continue")))
+    assert "its learning rate had not come down, because round 0 continues it" in str(budget(going_on))
+
+
+def test_without_rounds_there_is_no_longer_training_to_warn_of(tmp_path: Path) -> None:
     run = FakeRun(tmp_path)
     for phase in phases(run.config, rounds=0):
         if phase.folder.startswith("source-only"):
@@ -549,3 +566,17 @@ def test_the_report_needs_no_torch() -> None:
 
     code = "import sys, jobs.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_content_has_its_charts_and_too_little_of_it_a_warning(tmp_path: Path) -> None:
+    root = FakeRun(tmp_path / "run").complete(rounds=0).root
+    layout, config = Layout(root), configuration.load(root / "run.toml")
+    run, history = collect(layout, config), layout.adapter / "history.jsonl"
+    assert [chart.title.split()[0] for chart in content_charts(run)] == ["Does", "What"]
+    assert hallucination(run) is None, "0.725 of 0.8 is more than 0.9: enough"
+    history.write_text(history.read_text() + json.dumps({"step": 41} | CONTENT | {"agreement_adapted": 0.7199}) + "\n")
+    said = hallucination(run)
+    assert said is not None and "80 %" in said and "72 %" in said and "adapter.semantic" in said
+    assert said in html.unescape(render(run))
+    history.write_text('{"step": 1, "cycle_target": 0.1}\n')
+    assert content_charts(run) == [] and hallucination(run) is None

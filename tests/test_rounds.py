@@ -74,7 +74,7 @@ def test_round_ends_where_the_labels_are_settled(
 
     monkeypatch.setattr(rounding, "is_current", finished)
     named = lambda phase: " ".join((phase.verb, *phase.arguments[1:2]))  # noqa: E731
-    monkeypatch.setattr(rounding, "_run", lambda root, phase, **_: done.append(named(phase)))
+    monkeypatch.setattr(rounding, "run_phase", lambda root, phase, **_: done.append(named(phase)))
     code, said = selfsyn_here("round", "--run", root, "--rounds", 2)
     assert code == 0, said
     assert done == expected

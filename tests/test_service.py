@@ -339,7 +339,14 @@ def test_the_page_needs_nothing_from_elsewhere(running: Server) -> None:
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     assert [link for link in links.found if not link.startswith(("data:", "#"))] == []
     assert re.findall(r"url\((?!data:)|@import|https?://(?!www\.w3\.org)", text) == []
-    assert PREDICT[1:] in text
+
+
+def test_whatever_the_page_asks_for_is_answered(running: Server) -> None:
+    asked = set(re.findall(r'"(v2/[^"]+)"', running.get("/").body.decode()))
+    assert {path.split("?")[0] for path in asked} == {PREDICT[1:], "v2/models/segmenter"}
+    for path in asked:
+        reply = running.post(f"/{path}", encode_png(pictures(8, 8))) if "predict" in path else running.get(f"/{path}")
+        assert reply.status == 200, (path, reply.body)
 
 
 def test_metrics_count_what_was_answered(running: Server) -> None:

@@ -10,12 +10,13 @@ import pytest
 import torch
 from official_files import cityscapes_frame, gta5_frame
 from tiny_store import write_shard
-from tiny_training import TinyNet
+from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
 from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Train
 from selfsyn.data.frames import Frame
 from selfsyn.data.mixing import Mix
+from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.images import encode_png
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
@@ -94,6 +95,23 @@ def test_where_a_stages_net_comes_from(
     assert (loaded, built) == ([before] if before else [], [before is None])
 
 
+def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(config: RunConfig, tmp_path: Path) -> None:
+    names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
+    maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
+    write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
+    whole = replace(config, rounds=replace(config.rounds, real_share=(0.0, 1.0)))
+    assert mixture_of(Layout(tmp_path), whole, stage="round-1")[0].parts == {"pseudo": 4}
+    half = replace(config, rounds=replace(config.rounds, real_share=(0.0, 0.5)))
+    assert mixture_of(Layout(tmp_path), half, stage="round-1")[0].parts == {"synthetic": 2, "pseudo": 2, "bare": 2}
+
+
+def test_rounds_may_learn_from_synthetic_images_as_they_are(config: RunConfig, tmp_path: Path) -> None:
+    adapted, _ = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
+    plain, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds(adapted=False)), stage="round-0")
+    assert [Path(example.name).parts[-3] for example in (adapted.labelled[0], plain.labelled[0])] == ["adapted", "gta"]
+    assert list(inputs) == ["synthetic"]
+
+
 def test_a_pseudo_label_comes_with_the_teachers_confidence_through_every_change(tmp_path: Path) -> None:
     label = np.kron([[0, 5], [5, 0]], np.ones((16, 24))).astype(np.uint8)
     confidence = np.where(label == 0, 240, 120).astype(np.uint8)
@@ -141,3 +159,18 @@ def test_a_sources_border_is_taken_out_of_its_labels_alone(tmp_path: Path, confi
     outside = ~torch.from_numpy(inside) & ~batch.true[place]
     assert bool((labels.label_BHW[place][outside] == 255).all()) and bool(outside.any())
     assert bool((labels.label_BHW[place][:, inside] < 19).all())
+
+
+def test_a_stage_that_continues_has_the_net_the_average_and_the_optimizer_of_the_one_before(tmp_path: Path) -> None:
+    config = tiny_config(steps=3)
+    first = tiny_fit(tmp_path / "first", config, tiny_mixture(config))
+    second = tiny_fit(tmp_path / "second", config, tiny_mixture(config), before=tmp_path / "first", dies_at=0)
+    assert first is not None and second is None
+    state = tiny_fit(tmp_path / "second", config, tiny_mixture(config), before=tmp_path / "first")
+    alone = tiny_fit(tmp_path / "alone", config, tiny_mixture(config))
+    assert state is not None and alone is not None and state.step == 3
+    steps = [{int(entry["step"]) for entry in one.optimizer.state.values()} for one in (first, state, alone)]
+    assert steps == [{3}, {6}, {3}]
+    assert int(state.average.n_averaged) == 6
+    with pytest.raises(InputError, match="missing/checkpoint.pt: not found"):
+        tiny_fit(tmp_path / "third", config, tiny_mixture(config), before=tmp_path / "missing")

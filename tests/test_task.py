@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import struct
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +16,20 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from selfsyn.config import Task
+from selfsyn import devices
+from selfsyn.config import RunConfig, Task, from_mapping
 from selfsyn.errors import FaultError, InputError
 from selfsyn.labels import IGNORE
+from selfsyn.recipes import read
 from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
 from selfsyn.task.dilated import DilatedDepthwise, with_fast_dilation
+from selfsyn.task.forward import Forward
+from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_entropy
-from selfsyn.task.train import Schedule, _refuse_non_finite, learning_rate
+from selfsyn.task.mixture import SYNTHETIC, Batch
+from selfsyn.task.schedule import Schedule, continued, learning_rate, schedule_of
+from selfsyn.task.train import _refuse_non_finite, new_state, train_step
 
 NETS = {
     "deeplabv3plus": Task(architecture="deeplabv3plus", backbone="efficientnet_lite0", weights="scratch", decoder_channels=16),
@@ -161,6 +171,101 @@ def test_the_rate_warms_up_and_decays_to_zero() -> None:
     assert learning_rate(99, schedule=schedule) < 0.02
 
 
+def test_a_cosine_decays_to_zero_by_hand() -> None:
+    schedule = Schedule(steps=100, learning_rate=2.0, warmup_steps=1)
+    rates = [learning_rate(step, schedule=schedule, decay="cosine") for step in (0, 25, 50, 99)]
+    assert rates == pytest.approx([2.0, 1 + math.sqrt(0.5), 1.0, 0.00049344], rel=1e-4)
+
+
+def test_auto_precision_is_float_on_a_cpu() -> None:
+    assert [devices.half(word, device=torch.device("cpu")) for word in ("auto", "fp32", "bf16")] == [False, False, True]
+
+
+def test_scores_of_a_net_that_computes_in_half_precision_are_floats() -> None:
+    net = build(NETS["deeplabv3plus"], pretrained=False).eval()
+    seen: dict[str, list[torch.dtype]] = {"dense": [], "depthwise": []}
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            kind = "dense" if layer.groups == 1 else "depthwise"
+            layer.register_forward_hook(lambda _, given, found, kind=kind: seen[kind].append(found.dtype))
+    image = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        exact = Forward(net, device=image.device, half=False)(image)
+        assert set(seen["dense"]) == set(seen["depthwise"]) == {torch.float32}
+        seen["dense"].clear()
+        rough = Forward(net, device=image.device, half=True)(image)
+    assert set(seen["dense"]) == {torch.bfloat16} and set(seen["depthwise"]) == {torch.float32}
+    for ours, theirs in zip(rough, exact, strict=True):
+        assert ours.dtype == torch.float32
+        assert 0 < float((ours - theirs).abs().max()) < 0.1 * float(theirs.abs().max())
+
+
+def test_gradients_are_clipped_by_their_common_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: (norms.append(norm_of(self)), step(self))[1])
+    for limit in (0.0, 0.25):
+        config = from_mapping(read("demo") | {"train": {"clip_norm": limit}})
+        net = build(NETS["deeplabv3plus"], pretrained=False).train()
+        schedule = Schedule(steps=2, learning_rate=1e-3, warmup_steps=1)
+        state = new_state(net, config=config.train, schedule=schedule, weights_K=torch.ones(19), device=torch.device("cpu"))
+        train_step(state, a_batch(), config)
+    assert norms[0] > 0.5 and norms[1] == pytest.approx(0.25, rel=1e-3)
+
+
+def norm_of(optimizer: torch.optim.Optimizer) -> float:
+    return float(sum(p.grad.square().sum() for group in optimizer.param_groups for p in group["params"]) ** 0.5)
+
+
+def a_batch() -> Batch:
+    shape = (2, 64, 64)
+    images, labels = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8), torch.randint(0, 19, shape, dtype=torch.uint8)
+    sure = torch.full(shape, 255, dtype=torch.uint8)
+    return Batch(images, labels, sure, torch.ones(shape, dtype=torch.bool), ["a", "b"], {SYNTHETIC: 2})
+
+
+def test_compiling_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(InputError, match=r"train\.compile: no compiler here \(looked for g\+\+ .*set train\.compile = false"):
+        devices.require_compiler(torch.device("cpu"))
+
+
+def test_the_log_goes_on_where_a_checkpoint_was_and_measures(tmp_path: Path) -> None:
+    def log(first: int) -> Log:
+        return Log(tmp_path, batch=4, first=first, device=torch.device("cpu"), tensorboard=False)
+
+    killed = log(0)
+    assert killed.speed() == ""
+    for step in (10, 20):
+        killed.add({"step": step})
+    killed.save()
+    resumed = log(10)
+    resumed.since -= 2.0  # ten steps of four images in two seconds and the time of this line
+    resumed.add({"step": 20})
+    resumed.save()
+    rows = [json.loads(line) for line in (tmp_path / "speed.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20]
+    assert 15 < rows[-1]["images_per_second"] <= 20 and 0.05 < rows[-1]["peak_memory_gib"] < 100
+    assert resumed.speed().endswith("GiB") and "images/s" in resumed.speed()
+
+
+def test_event_files_hold_the_rows(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX", reason="the extra tensorboard")
+    log = Log(tmp_path, batch=4, first=0, device=torch.device("cpu"), tensorboard=True)
+    log.add({"step": 10, "loss": 0.5})
+    log.save()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    text = events.read_bytes()
+    assert b"loss" in text and b"images_per_second" in text and struct.pack("<f", 0.5) in text
+
+
+def test_event_files_without_their_package_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(InputError, match=r"tensorboardX is not installed; pip install 'selfsyn\[tensorboard\]'"):
+        Log(tmp_path, batch=4, first=0, device=torch.device("cpu"), tensorboard=True)
+
+
 def test_a_non_finite_loss_names_itself_the_step_and_the_images() -> None:
     with pytest.raises(FaultError, match=r"loss_pseudo is nan at step 7 on a\.png, b\.png"):
         _refuse_non_finite({"loss_synthetic": 1.0, "loss_pseudo": float("nan")}, step=7, names=["a.png", "b.png"])
@@ -183,3 +288,37 @@ def test_a_dilated_depthwise_convolution_learns_what_the_ordinary_one_does(size:
 def test_only_dilated_depthwise_convolutions_are_replaced() -> None:
     net = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.Conv2d(4, 8, 3))
     assert not any(isinstance(layer, DilatedDepthwise) for layer in with_fast_dilation(net).modules())
+
+
+def scheduled(**rounds: Any) -> RunConfig:
+    values = read("demo")
+    values |= {"train": {"steps": 40, "learning_rate": 1e-3, "warmup_steps": 4, "oracle_steps": 70}}
+    return from_mapping(values | {"rounds": {"steps": [10, 20], "real_share": [0.0, 0.2, 0.2], "learning_rate": 5e-4} | rounds})
+
+
+def test_rounds_that_continue_share_one_schedule_with_the_source_only_training() -> None:
+    config = scheduled(start="continue")
+    found = [schedule_of(config, stage=stage) for stage in ("source-only", "round-0", "round-1", "round-2")]
+    assert found == [
+        Schedule(steps=steps, learning_rate=1e-3, warmup_steps=4, done=done, whole=90)
+        for steps, done in ((40, 0), (10, 40), (20, 50), (20, 70))
+    ]
+    one = Schedule(steps=90, learning_rate=1e-3, warmup_steps=4)
+    rates = [learning_rate(step, schedule=part) for part in found for step in range(part.steps)]
+    assert rates == [learning_rate(step, schedule=one) for step in range(90)]
+    assert continued(config, stage="round-0") == "source-only" and continued(config, stage="oracle") is None
+    assert schedule_of(config, stage="oracle") == Schedule(steps=70, learning_rate=1e-3, warmup_steps=4)
+
+
+def test_a_warm_round_has_a_schedule_of_its_own_that_others_may_continue() -> None:
+    config = scheduled(start=["warm", "continue", "warm"])
+    assert schedule_of(config, stage="source-only") == Schedule(40, 1e-3, 4, done=0, whole=40)
+    assert schedule_of(config, stage="round-0") == Schedule(10, 5e-4, 4, done=0, whole=30)
+    assert schedule_of(config, stage="round-1") == Schedule(20, 5e-4, 4, done=10, whole=30)
+    assert schedule_of(config, stage="round-2") == Schedule(20, 5e-4, 4, done=0, whole=20)
+
+
+def test_a_round_beyond_the_planned_ones_has_no_schedule_to_continue() -> None:
+    with pytest.raises(InputError, match="round-3 would continue a schedule that ends with round-2"):
+        schedule_of(scheduled(start="continue"), stage="round-3")
+    assert schedule_of(scheduled(), stage="round-3") == Schedule(20, 5e-4, 4, done=0, whole=20)

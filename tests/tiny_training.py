@@ -14,8 +14,9 @@ from selfsyn.config import Adapter, Augment, Rounds, RunConfig, Source, Train
 from selfsyn.data.mixing import Mix
 from selfsyn.task import train
 from selfsyn.task.mixture import Mixture
+from selfsyn.task.schedule import Schedule
 from selfsyn.task.scores import Scores, TaskNet
-from selfsyn.task.train import Schedule, TrainState, fit
+from selfsyn.task.train import TrainState, fit
 
 SIZE = (48, 32)
 SCHEDULE = Schedule(steps=6, learning_rate=1e-3, warmup_steps=1)
@@ -88,8 +89,10 @@ def tiny_mixture(config: RunConfig, **changes: object) -> Mixture:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def tiny_fit(folder: Path, config: RunConfig, mixture: Mixture, *, dies_at: int | None = None) -> TrainState | None:
-    """Train from the folder's checkpoint or the start; with `dies_at`, until that step, and None."""
+def tiny_fit(
+    folder: Path, config: RunConfig, mixture: Mixture, *, dies_at: int | None = None, before: Path | None = None
+) -> TrainState | None:
+    """Train from the folder's checkpoint, from that of `before` or the start; with `dies_at`, until that step, and None."""
     torch.manual_seed(1)
     step = train.train_step
 
@@ -102,6 +105,15 @@ def tiny_fit(folder: Path, config: RunConfig, mixture: Mixture, *, dies_at: int 
     schedule = replace(SCHEDULE, steps=config.rounds.steps)
     with mock.patch.object(train, "train_step", mortal):
         try:
-            return fit(TinyNet(), mixture, schedule=schedule, config=config, folder=folder, device=torch.device("cpu"), workers=1)
+            return fit(
+                TinyNet(),
+                mixture,
+                schedule=schedule,
+                config=config,
+                folder=folder,
+                device=torch.device("cpu"),
+                workers=1,
+                before=before,
+            )
         except KeyboardInterrupt:
             return None

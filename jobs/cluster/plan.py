@@ -17,7 +17,8 @@ class Plan:
 
     run: the run's name, and its folder under /data/runs.  version: the images' tag.  registry: what stands before an image's
     name.  device: of the phases that compute; 'cuda' asks for one GPU each.  shards, at_once: Jobs' indexes of the labelling,
-    and how many of them may run at a time.  cpu, memory: what a phase that computes requests; memory is its limit, too.
+    and how many of them may run at a time.  gpus: of a training, which has a process for each.  cpu, memory: what a phase that
+    computes requests; memory is its limit, too.
     """
 
     run: str
@@ -27,6 +28,7 @@ class Plan:
     claim: str = "selfsyn"
     registry: str = ""
     device: str = "cuda"
+    gpus: int = 1
     shards: int = 4
     at_once: int = 2
     cpu: str = "500m"
@@ -38,6 +40,9 @@ class Plan:
                 f"the run's name is {self.run!r}; expected at most 30 small letters, digits and hyphens, a letter first:"
                 " it becomes part of the names of Jobs"
             )
+
+        if self.device == "cpu" and self.gpus > 1:
+            raise InputError(f"--gpus {self.gpus} with --device cpu: expected one of them; on a CPU a training is one process")
 
     @property
     def folder(self) -> str:

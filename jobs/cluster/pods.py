@@ -21,7 +21,7 @@ def pod(step: Step, plan: Plan) -> Object:
     image = "train" if step.phase.verb in NEEDS_TORCH else "teacher"
     main = container("phase", plan.image(image), command(step, plan))
     gpu = step.phase.computes and plan.device == "cuda"
-    main["resources"] = _resources(plan, computes=step.phase.computes, gpu=gpu)
+    main["resources"] = _resources(plan, computes=step.phase.computes, gpus=gpus_of(step, plan) if gpu else 0)
     main["volumeMounts"] = [*mounts("data", "tmp"), {"name": "shm", "mountPath": "/dev/shm"}]
     spec: Object = {
         "restartPolicy": "Never",
@@ -46,7 +46,8 @@ def command(step: Step, plan: Plan) -> list[str]:
     arguments = list(phase.arguments)
     if phase.verb == "pseudo-label":  # --shard comes from JOB_COMPLETION_INDEX
         arguments = ["--round", str(plan.round_), "--shards", str(plan.shards)]
-    return [phase.verb, *device, "--run", plan.folder, *arguments]
+    processes = ["--processes", str(plan.gpus)] if gpus_of(step, plan) > 1 else []
+    return [phase.verb, *device, "--run", plan.folder, *arguments, *processes]
 
 
 def pod_security() -> Object:
@@ -86,11 +87,16 @@ def container(name: str, image: str, arguments: list[str]) -> Object:
     }
 
 
-def _resources(plan: Plan, *, computes: bool, gpu: bool) -> Object:
+def _resources(plan: Plan, *, computes: bool, gpus: int) -> Object:
     found = amounts(plan.cpu, plan.memory) if computes else amounts("500m", "4Gi")
-    if gpu:
-        found["limits"]["nvidia.com/gpu"] = Quantity("1")
+    if gpus:
+        found["limits"]["nvidia.com/gpu"] = Quantity(str(gpus))
     return found
+
+
+def gpus_of(step: Step, plan: Plan) -> int:
+    """How many GPUs a step that computes can use: a training all, others one."""
+    return plan.gpus if step.phase.verb == "train" else 1
 
 
 def amounts(cpu: str, memory: str) -> Object:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from selfsyn.adapter.networks import Generator, build_generator
-from selfsyn.adapter.pixels import bytes_of, signed
+from selfsyn.adapter.generator import Generator, build_generator
+from selfsyn.adapter.tiles import translate
 from selfsyn.ahead import ahead
 from selfsyn.config import Adapter
 from selfsyn.data import Frame, LabelledFrame
@@ -30,7 +30,7 @@ WAITING = 8  # frames read ahead, and frames whose files are being written
 
 
 class Example(NamedTuple):
-    """A frame at working size: image (H, W, 3) RGB, label (H, W) train ids, both uint8."""
+    """A frame as it is adapted: image (H, W, 3) RGB, label (H, W) train ids, both uint8."""
 
     name: str
     image: NDArray[np.uint8]
@@ -39,33 +39,29 @@ class Example(NamedTuple):
 
 def load_generator(path: Path, *, adapter: Adapter, device: torch.device) -> Generator:
     """The generator that `fit` wrote to weights.safetensors; InputError unless every weight fits."""
-    generator = build_generator(adapter)
+    generator = build_generator(adapter, device=device)
     try:
         generator.load_state_dict(load_file(path), strict=True)
     except (RuntimeError, OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: not this adapter's weights ({str(error).splitlines()[0]}); run `selfsyn fit-adapter --force`"
         ) from error
-    return generator.to(device).eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def translate(generator: Generator, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB -> the same in the other domain's look. One image at a time: a batch's size cannot matter."""
-    device = next(generator.parameters()).device
-    return bytes_of(generator(signed(image_HWC)[None].to(device))[0])
+    return generator.eval().requires_grad_(False)
 
 
 def adapt(
     generator: Generator,
     frames: Sequence[LabelledFrame],
     *,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
+    seed: int,
     folder: Path,
     workers: int,
     stopping: Stopping,
 ) -> dict[str, str]:
-    """Write images/NAME.png and labels/NAME.png of every frame at `size` (width, height); returns the digest of each folder.
+    """Write images/NAME.png and labels/NAME.png of every frame; returns the digest of each folder.
+
+    size: (width, height), or None for each frame's own. A frame's grain follows from `seed` and its name alone.
 
     Frames that an earlier attempt wrote are kept. `workers` threads read and write, this one translates. SIGTERM: what
     is begun is written, then exit 143.
@@ -76,7 +72,7 @@ def adapt(
         examples = ahead(lambda frame: read_example(frame, size=size), todo, threads=threads, most=WAITING)
         writes: deque[Future[None]] = deque()
         for example in track(examples, total=len(frames), label="adapt", first=len(frames) - len(todo)):
-            adapted = translate(generator, example.image)
+            adapted = translate(generator, example.image, seed=seed, name=example.name)
             writes.append(threads.submit(_write, example._replace(image=adapted), folder))
             _wait(writes, most=0 if stopping.requested else WAITING)
             stopping.exit_if_requested()
@@ -84,10 +80,20 @@ def adapt(
         return {part: _folder_digest(frames, folder / part, threads) for part in (IMAGES, LABELS)}
 
 
-def read_example(frame: LabelledFrame, *, size: tuple[int, int]) -> Example:
-    """The frame's image and label at `size` (width, height)."""
-    image = resize_image(read_image(frame.image), size=size)
-    return Example(frame.name, image, resize_label(frame.read_label(), size=size))
+def read_example(frame: LabelledFrame, *, size: tuple[int, int] | None) -> Example:
+    """The frame's image and label at `size` (width, height), or as they are."""
+    return Example(frame.name, read_sized(frame, size=size), _sized_label(frame, size=size))
+
+
+def read_sized(frame: Frame, *, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    """The frame's image at `size` (width, height), or as it is."""
+    image = read_image(frame.image)
+    return resize_image(image, size=size) if size else image
+
+
+def _sized_label(frame: LabelledFrame, *, size: tuple[int, int] | None) -> NDArray[np.uint8]:
+    label = frame.read_label()
+    return resize_label(label, size=size) if size else label
 
 
 def _paths(name: str, folder: Path) -> tuple[Path, Path]:

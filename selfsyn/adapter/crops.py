@@ -15,28 +15,43 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from selfsyn.adapter.adapt import read_sized
 from selfsyn.adapter.pixels import signed
+from selfsyn.adapter.planes import Window, crop_noise, place
 from selfsyn.ahead import ahead
 from selfsyn.config import RunConfig
 from selfsyn.data import Frame
 from selfsyn.data.mixing import mix_of
-from selfsyn.images import read_image, resize_image
+from selfsyn.errors import InputError
+from selfsyn.images import image_size
 from selfsyn.randomness import generator
 
 CACHE_BYTES = 512 * 2**20  # of decoded frames at working size, for each domain
 READ_AHEAD = 4
 
 
-class Batch(NamedTuple):
-    """source_BCHW, target_BCHW: synthetic and real crops in [-1, 1].  names: the files that they come from."""
+class Views(NamedTuple):
+    """What a generator sees of some crops: images in [-1, 1], and their planes (selfsyn.adapter.planes)."""
 
-    source_BCHW: Tensor
-    target_BCHW: Tensor
+    image_BCHW: Tensor
+    place_BCHW: Tensor
+    noise_BCHW: Tensor
+
+    def to(self, device: torch.device) -> Views:
+        """The same on `device`."""
+        return Views(*(part.to(device) for part in self))
+
+
+class Batch(NamedTuple):
+    """source, target: synthetic and real crops.  names: the files that they come from."""
+
+    source: Views
+    target: Views
     names: list[str]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        return self._replace(source_BCHW=self.source_BCHW.to(device), target_BCHW=self.target_BCHW.to(device))
+        return self._replace(source=self.source.to(device), target=self.target.to(device))
 
 
 class Crops:
@@ -46,19 +61,28 @@ class Crops:
         """domain: 'synthetic' or 'real'; each has its own order."""
         self.frames, self.config, self.purpose = frames, config, f"adapter-{domain}"
         self.mix = mix_of(frames, config.synthetic if domain == "synthetic" else config.real)
-        width, height = config.size
+        width, height = config.adapted_size or image_size(frames[0].image)
         self._read = lru_cache(maxsize=CACHE_BYTES // (width * height * 3))(self._read_frame)
 
-    def at(self, step: int, slot: int) -> tuple[Tensor, str]:
-        """-> (3, crop, crop) in [-1, 1], possibly mirrored, and its file."""
+    def at(self, step: int, slot: int) -> tuple[Views, str]:
+        """-> (3, crop, crop) in [-1, 1], possibly mirrored, with its planes, and its file."""
         adapter, seed = self.config.adapter, self.config.seed
         position = step * adapter.batch + slot
         which = self.mix.item(position, seed=seed, purpose=self.purpose)
         random = generator(seed, f"{self.purpose}-crop", step, slot)
-        return signed(_cropped(self._read(which), side=adapter.crop, random=random)), str(self.frames[which].image)
+        view = _cropped(self._read(which), side=adapter.crop, random=random)
+        noise_CHW = crop_noise(adapter.crop, seed=seed, purpose=f"{self.purpose}-noise", step=step, slot=slot)
+        return view._replace(noise_BCHW=noise_CHW), str(self.frames[which].image)
 
     def _read_frame(self, which: int) -> NDArray[np.uint8]:
-        return resize_image(read_image(self.frames[which].image), size=self.config.size)
+        image_HWC = read_sized(self.frames[which], size=self.config.adapted_size)
+        side = self.config.adapter.crop
+        if min(image_HWC.shape[:2]) < side:
+            raise InputError(
+                f"{self.frames[which].image}: {image_HWC.shape[1]}x{image_HWC.shape[0]}; expected at least adapter.crop"
+                f" {side} on each side; lower adapter.crop or set adapter.full_resolution=false"
+            )
+        return image_HWC
 
 
 def batches(synthetic: Crops, real: Crops, *, first: int) -> Iterator[Batch]:
@@ -69,14 +93,21 @@ def batches(synthetic: Crops, real: Crops, *, first: int) -> Iterator[Batch]:
         slots = range(adapter.batch)
         source, source_names = zip(*(synthetic.at(step, slot) for slot in slots), strict=True)
         target, target_names = zip(*(real.at(step, slot) for slot in slots), strict=True)
-        return Batch(torch.stack(source), torch.stack(target), [*source_names, *target_names])
+        return Batch(_stacked(source), _stacked(target), [*source_names, *target_names])
 
     with ThreadPoolExecutor(READ_AHEAD) as threads:
         yield from ahead(read, range(first, adapter.steps), threads=threads, most=READ_AHEAD)
 
 
-def _cropped(image_HWC: NDArray[np.uint8], *, side: int, random: np.random.Generator) -> NDArray[np.uint8]:
+def _cropped(image_HWC: NDArray[np.uint8], *, side: int, random: np.random.Generator) -> Views:
     height, width = image_HWC.shape[:2]
-    top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
-    crop_HWC = image_HWC[top : top + side, left : left + side]
-    return crop_HWC[:, ::-1] if random.random() < 0.5 else crop_HWC
+    window = Window(int(random.integers(height - side + 1)), int(random.integers(width - side + 1)), side, side)
+    image_CHW = signed(image_HWC[window.top : window.top + side, window.left : window.left + side])
+    place_CHW = place(window, whole=(width, height))
+    if random.random() < 0.5:
+        image_CHW, place_CHW = image_CHW.flip(-1), place_CHW.flip(-1)
+    return Views(image_CHW, place_CHW, torch.empty(0))
+
+
+def _stacked(views: Sequence[Views]) -> Views:
+    return Views(*(torch.stack(parts) for parts in zip(*views, strict=True)))

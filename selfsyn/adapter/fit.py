@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from selfsyn import checkpoint
 from selfsyn.adapter.crops import Crops, batches
-from selfsyn.adapter.samples import Samples, agreement, read_samples, sheet
+from selfsyn.adapter.samples import Samples, content, read_samples, sheet
 from selfsyn.adapter.state import AdapterState, contents, new_state, restore
 from selfsyn.adapter.step import fit_step
 from selfsyn.config import Adapter, RunConfig, to_toml
 from selfsyn.data import Frame, LabelledFrame
 from selfsyn.files import write_atomic
+from selfsyn.labels import CLASSES
 from selfsyn.progress import say, track
 from selfsyn.stopping import Stopping
 
@@ -72,21 +75,39 @@ def _resumed(frozen: nn.Module, *, config: RunConfig, folder: Path, device: torc
 
 
 def _record(state: AdapterState, samples: Samples, *, config: RunConfig) -> None:
-    """Add a history row, the mean of the terms since the last one; at a checkpoint also both agreements."""
+    """Add a history row, the mean of the terms since the last one; at a checkpoint also what has become of the content."""
     at_checkpoint = _is_checkpoint(state.step, config.adapter)
     if state.step % max(1, config.adapter.steps // HISTORY_ROWS) and not at_checkpoint:
         return
-    row: dict[str, float] = {"step": state.step}
-    row |= {name: sum(terms[name] for terms in state.recent) / len(state.recent) for name in state.recent[0]}
+    means = {name: sum(terms[name] for terms in state.recent) / len(state.recent) for name in state.recent[0]}
+    row: dict[str, Any] = {"step": state.step} | {name: round(value, 6) for name, value in means.items()}
     if at_checkpoint:
-        row["agreement_source"] = agreement(state.frozen, samples, task=config.task)
-        row["agreement_adapted"] = agreement(state.frozen, samples, task=config.task, generator=state.average)
-    state.history.append({name: round(value, 6) for name, value in row.items()})
+        row |= _content_row(state, samples, config=config)
+    state.history.append(row)
     state.recent = []
+
+
+def _content_row(state: AdapterState, samples: Samples, *, config: RunConfig) -> dict[str, Any]:
+    """What the frozen net sees in the samples as they are and adapted: hallucination shows here first, and in the log."""
+    before = content(state.frozen, samples, config=config)
+    after = content(state.frozen, samples, config=config, generator=state.average)
+    most = int(np.abs(after.shares - before.shares).argmax())
+    say(
+        f"fit-adapter: step {state.step}: the source-only net is right on {before.agreement:.1%} of source pixels, adapted"
+        f" {after.agreement:.1%}; {before.moved(after):.1%} of the pixels changed class, most of all {CLASSES[most]}"
+        f" ({before.shares[most]:.1%} -> {after.shares[most]:.1%})"
+    )
+    return {
+        "agreement_source": round(before.agreement, 6),
+        "agreement_adapted": round(after.agreement, 6),
+        "moved": round(before.moved(after), 6),
+        "shares_source": before.by_class(),
+        "shares_adapted": after.by_class(),
+    }
 
 
 def _save(state: AdapterState, samples: Samples, *, config: RunConfig, folder: Path) -> None:
     # The checkpoint last: whatever a killed attempt leaves beside an older one is written again.
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
-    write_atomic(folder / SAMPLES, sheet(state.average, samples))
+    write_atomic(folder / SAMPLES, sheet(state.average, samples, seed=config.seed))
     checkpoint.save(folder / CHECKPOINT, contents(state), configuration=to_toml(config))

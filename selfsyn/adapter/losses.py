@@ -26,10 +26,20 @@ def telling_apart(real_score: Tensor, fake_score: Tensor) -> Tensor:
 def reconstruction(output_BCHW: Tensor, image_BCHW: Tensor) -> Tensor:
     """Mean absolute difference -> scalar.
 
-    Between there-and-back and x it is the cycle loss (Hoffman et al., eq. 3); between G_ST(x_t) and x_t the identity
-    loss (Zhu et al. 2017, section 5.2).
+    Between G_ST(x_t) and x_t it is the identity loss (Zhu et al. 2017, section 5.2); between there-and-back and x, both
+    `softened`, the cycle loss (Hoffman et al., eq. 3).
     """
     return F.l1_loss(output_BCHW, image_BCHW)
+
+
+def softened(image_BCHW: Tensor) -> Tensor:
+    """The image without its finest detail: a 3 x 3 binomial filter, (B, C, H, W) -> (B, C, H - 2, W - 2).
+
+    Cycles are compared so. Noise cannot be brought back by a net that must not keep it, and what a lens has blurred is lost:
+    pixel by pixel, the loss would reward hiding detail in the picture between, and punish noise and blur out of existence.
+    """
+    rows = (image_BCHW[..., :-2, :] + 2 * image_BCHW[..., 1:-1, :] + image_BCHW[..., 2:, :]) / 4
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
 
 
 def semantic(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:

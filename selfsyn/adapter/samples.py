@@ -11,58 +11,91 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from selfsyn.adapter.adapt import Example, read_example, translate
-from selfsyn.adapter.networks import Generator
+from selfsyn.adapter.adapt import Example, read_example, read_sized
+from selfsyn.adapter.generator import Generator
 from selfsyn.adapter.pixels import main_logits, signed
-from selfsyn.config import RunConfig, Task
+from selfsyn.adapter.tiles import translate
+from selfsyn.config import RunConfig
 from selfsyn.data import Frame, LabelledFrame
-from selfsyn.images import encode_png, read_image, resize_image
-from selfsyn.labels import IGNORE
+from selfsyn.images import encode_png, resize_image, resize_label
+from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
 
-EXAMPLES = 8  # synthetic frames on which agreement is measured
+EXAMPLES = 8  # synthetic frames on which content is measured
 ROWS = 4  # of the sheet
+DIFFERENCE_GAIN = 2  # of the sheet's difference column, around middle grey
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Fixed frames at working size: synthetic ones with labels, and real images for comparison."""
+    """Fixed frames as they are adapted: synthetic ones with labels, and real images for comparison."""
 
     synthetic: Sequence[Example]
     real: Sequence[NDArray[np.uint8]]
 
 
+@dataclass(frozen=True)
+class Content:
+    """What the frozen net sees in the synthetic samples.
+
+    agreement: share of the labelled pixels that it gets right.  shares: (19,) share of all pixels that it gives each class.
+    """
+
+    agreement: float
+    shares: NDArray[np.float64]
+
+    def moved(self, other: Content) -> float:
+        """Share of the pixels that would have to change class to get from these shares to `other`'s, 0 to 1."""
+        return float(np.abs(self.shares - other.shares).sum() / 2)
+
+    def by_class(self) -> dict[str, float]:
+        """The shares by class name, rounded."""
+        return {name: round(float(share), 5) for name, share in zip(CLASSES, self.shares, strict=True)}
+
+
 def read_samples(synthetic: Sequence[LabelledFrame], real: Sequence[Frame], *, config: RunConfig) -> Samples:
     """Evenly spaced frames of both domains."""
-    examples = [read_example(frame, size=config.size) for frame in _spaced(synthetic, EXAMPLES)]
-    return Samples(examples, [resize_image(read_image(frame.image), size=config.size) for frame in _spaced(real, ROWS)])
+    size = config.adapted_size
+    examples = [read_example(frame, size=size) for frame in _spaced(synthetic, EXAMPLES)]
+    return Samples(examples, [read_sized(frame, size=size) for frame in _spaced(real, ROWS)])
 
 
-def agreement(frozen: nn.Module, samples: Samples, *, task: Task, generator: Generator | None = None) -> float:
-    """Share of the labelled pixels that the frozen net gets right, on the images as they are or adapted by `generator`."""
+def content(frozen: nn.Module, samples: Samples, *, config: RunConfig, generator: Generator | None = None) -> Content:
+    """What the frozen net sees in the samples, as they are or adapted by `generator`, at the size that it was trained for."""
     right = counted = 0
+    pixels = np.zeros(CLASS_COUNT, np.int64)
     for example in samples.synthetic:
-        image_HWC = translate(generator, example.image) if generator is not None else example.image
-        valid_HW = example.label != IGNORE
-        right += int((_predicted(frozen, image_HWC, task=task) == example.label)[valid_HW].sum())
+        adapted_HWC = translate(generator, example.image, seed=config.seed, name=example.name) if generator else example.image
+        predicted_HW = _predicted(frozen, resize_image(adapted_HWC, size=config.size), config=config)
+        label_HW = resize_label(example.label, size=config.size)
+        valid_HW = label_HW != IGNORE
+        right += int((predicted_HW == label_HW)[valid_HW].sum())
         counted += int(valid_HW.sum())
-    return right / max(1, counted)
+        pixels += np.bincount(predicted_HW.ravel(), minlength=CLASS_COUNT)
+    return Content(right / max(1, counted), pixels / pixels.sum())
 
 
-def sheet(generator: Generator, samples: Samples) -> bytes:
-    """PNG: in each row a synthetic image, the same adapted, and a real image."""
-    rows = [
-        np.concatenate([example.image, translate(generator, example.image), real_HWC], axis=1)
-        for example, real_HWC in zip(_spaced(samples.synthetic, ROWS), samples.real, strict=False)
-    ]
-    return encode_png(np.concatenate(rows))
+def sheet(generator: Generator, samples: Samples, *, seed: int) -> bytes:
+    """PNG: in each row a synthetic image, the same adapted, their difference around grey, and a real image."""
+    pairs = zip(_spaced(samples.synthetic, ROWS), samples.real, strict=False)
+    rows = [_row(generator, example, real_HWC, seed=seed) for example, real_HWC in pairs]
+    return encode_png(np.concatenate([resize_image(row, size=rows[0].shape[1::-1]) for row in rows]))
+
+
+def _row(generator: Generator, example: Example, real_HWC: NDArray[np.uint8], *, seed: int) -> NDArray[np.uint8]:
+    adapted_HWC = translate(generator, example.image, seed=seed, name=example.name)
+    difference_HWC = DIFFERENCE_GAIN * (adapted_HWC.astype(np.int16) - example.image) + 128
+    height, width = example.image.shape[:2]
+    columns = [example.image, adapted_HWC, difference_HWC.clip(0, 255).astype(np.uint8)]
+    return np.concatenate([*columns, resize_image(real_HWC, size=(width, height))], axis=1)
 
 
 @torch.no_grad()
-def _predicted(frozen: nn.Module, image_HWC: NDArray[np.uint8], *, task: Task) -> NDArray[np.int64]:
+def _predicted(frozen: nn.Module, image_HWC: NDArray[np.uint8], *, config: RunConfig) -> NDArray[np.int64]:
     device = next(frozen.parameters()).device
-    classes_HW: NDArray[np.int64] = main_logits(frozen, signed(image_HWC)[None].to(device), task=task)[0].argmax(0).cpu().numpy()
+    logits_BKHW = main_logits(frozen, signed(image_HWC)[None].to(device), task=config.task)
+    classes_HW: NDArray[np.int64] = logits_BKHW[0].argmax(0).cpu().numpy()
     return classes_HW
 
 

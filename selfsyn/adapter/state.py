@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from selfsyn.adapter.networks import Discriminator, Generator, build_discriminator, build_generator
+from selfsyn.adapter.discriminator import Discriminator, build_discriminator
+from selfsyn.adapter.generator import Generator, build_generator
 from selfsyn.adapter.pool import Pool
 from selfsyn.config import RunConfig
 from selfsyn.randomness import torch_seed
@@ -41,7 +42,7 @@ class AdapterState:
     source_pool: Pool
     step: int = 0
     recent: list[dict[str, float]] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def device(self) -> torch.device:
@@ -63,7 +64,7 @@ def new_state(frozen: nn.Module, *, config: RunConfig, device: torch.device) -> 
     """A state at step 0: both generators are the identity. `frozen` is put in evaluation mode and takes no gradients."""
     torch.manual_seed(torch_seed(config.seed, "adapter-init"))
     adapter = config.adapter
-    to_target, to_source = build_generator(adapter).to(device), build_generator(adapter).to(device)
+    to_target, to_source = build_generator(adapter, device=device), build_generator(adapter, device=device)
     target_critic, source_critic = build_discriminator(adapter).to(device), build_discriminator(adapter).to(device)
     return AdapterState(
         frozen=frozen.to(device).eval().requires_grad_(False),

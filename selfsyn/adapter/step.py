@@ -1,38 +1,22 @@
-"""One update of the adapter: all loss terms, then generators and discriminators together."""
+"""One update of the adapter: generators and discriminators together, and the average."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from itertools import chain
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from selfsyn.adapter.crops import Batch
-from selfsyn.adapter.losses import fooling, reconstruction, semantic, telling_apart
-from selfsyn.adapter.pixels import main_logits
+from selfsyn.adapter.objective import critic_terms, generator_terms, translate_batch, weighted
 from selfsyn.adapter.state import AdapterState
 from selfsyn.config import Adapter, RunConfig
 from selfsyn.errors import FaultError
-from selfsyn.randomness import generator
 
+RISE = 0.1  # share of the fit in which the rate rises
 HALF_LIVES = 20  # of the average, in one fit: it forgets the start, yet smooths a GAN's wobble, however short the fit
-
-
-class Pictures(NamedTuple):
-    """What the generators make of a batch, each (B, 3, H, W).
-
-    adapted: G_ST(x_s).  same_target: G_ST(x_t).  back_source: G_TS(G_ST(x_s)); the others are the way round.
-    """
-
-    adapted: Tensor
-    same_target: Tensor
-    back_source: Tensor
-    unadapted: Tensor
-    same_source: Tensor
-    back_target: Tensor
 
 
 def fit_step(state: AdapterState, batch: Batch, config: RunConfig) -> dict[str, float]:
@@ -60,55 +44,18 @@ def fit_step(state: AdapterState, batch: Batch, config: RunConfig) -> dict[str, 
 
 
 def learning_rate(step: int, *, adapter: Adapter) -> float:
-    """Constant in the first half, then linear to zero after the last step (Zhu et al. 2017, section 7.1)."""
-    half = adapter.steps / 2
-    return adapter.learning_rate * min(1.0, (adapter.steps - step) / half)
+    """Constant in the first half, then linear to zero after the last step (Zhu et al. 2017, section 7.1); rising at first.
+
+    Without the rise, the first steps of a short fit throw the generators far from the identity, and a third of it is spent
+    on the way back.
+    """
+    half, rise = adapter.steps / 2, adapter.steps * RISE
+    return adapter.learning_rate * min(1.0, (step + 1) / rise, (adapter.steps - step) / half)
 
 
 def average_decay(adapter: Adapter) -> float:
     """The decay a step of the moving average: its half-life is a twentieth of the fit."""
     return float(0.5 ** (HALF_LIVES / adapter.steps))
-
-
-def translate_batch(state: AdapterState, batch: Batch) -> Pictures:
-    """All six pictures in four forwards: a generator normalises each image on its own, so batches can be joined."""
-    count = len(batch.source_BCHW)
-    adapted, same_target = state.to_target(torch.cat([batch.source_BCHW, batch.target_BCHW])).split(count)
-    unadapted, same_source = state.to_source(torch.cat([batch.target_BCHW, batch.source_BCHW])).split(count)
-    return Pictures(adapted, same_target, state.to_source(adapted), unadapted, same_source, state.to_target(unadapted))
-
-
-def generator_terms(state: AdapterState, batch: Batch, made: Pictures, *, config: RunConfig) -> dict[str, Tensor]:
-    """The generators' terms, unweighted, in both directions (Hoffman et al. 2018, eq. 5 without the task terms)."""
-    terms = {
-        "gan_target": fooling(state.target_critic(made.adapted)),
-        "gan_source": fooling(state.source_critic(made.unadapted)),
-        "cycle_source": reconstruction(made.back_source, batch.source_BCHW),
-        "cycle_target": reconstruction(made.back_target, batch.target_BCHW),
-        "identity_target": reconstruction(made.same_target, batch.target_BCHW),
-        "identity_source": reconstruction(made.same_source, batch.source_BCHW),
-    }
-    return terms | (_semantic_terms(state, batch, made, config=config) if config.adapter.semantic else {})
-
-
-def critic_terms(state: AdapterState, batch: Batch, made: Pictures, *, seed: int) -> dict[str, Tensor]:
-    """The discriminators' terms; what they see of the generators comes through the pools and carries no gradient."""
-    judged = {
-        "critic_target": (state.target_critic, state.target_pool, batch.target_BCHW, made.adapted),
-        "critic_source": (state.source_critic, state.source_pool, batch.source_BCHW, made.unadapted),
-    }
-    terms = {}
-    for domain, (name, (critic, pool, real_BCHW, fake_BCHW)) in enumerate(judged.items()):
-        older_BCHW = pool.exchange(fake_BCHW, random=generator(seed, "adapter-pool", state.step, domain))
-        real, fake = critic(torch.cat([real_BCHW, older_BCHW])).split(len(real_BCHW))
-        terms[name] = telling_apart(real, fake)
-    return terms
-
-
-def weighted(terms: Mapping[str, Tensor], *, adapter: Adapter) -> Tensor:
-    """The generators' objective: each term by the weight of its kind."""
-    weights = {"gan": adapter.gan, "cycle": adapter.cycle, "identity": adapter.identity, "semantic": adapter.semantic}
-    return torch.stack([weights[name.split("_")[0]] * term for name, term in terms.items()]).sum()
 
 
 def backward(objective: Tensor, parameters: list[nn.Parameter]) -> Tensor:
@@ -121,18 +68,6 @@ def backward(objective: Tensor, parameters: list[nn.Parameter]) -> Tensor:
         parameter.grad = None
     objective.backward(inputs=parameters)
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-
-
-def _semantic_terms(state: AdapterState, batch: Batch, made: Pictures, *, config: RunConfig) -> dict[str, Tensor]:
-    count = len(batch.source_BCHW)
-    with torch.no_grad():
-        before_BKHW = main_logits(state.frozen, torch.cat([batch.source_BCHW, batch.target_BCHW]), task=config.task)
-        target_BHW = before_BKHW.argmax(dim=1)
-    after_BKHW = main_logits(state.frozen, torch.cat([made.adapted, made.unadapted]), task=config.task)
-    return {
-        "semantic_target": semantic(after_BKHW[:count], target_BHW[:count]),
-        "semantic_source": semantic(after_BKHW[count:], target_BHW[count:]),
-    }
 
 
 def _set_learning_rate(state: AdapterState, rate: float) -> None:

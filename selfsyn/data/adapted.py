@@ -1,4 +1,4 @@
-"""Our own adapted images: images/NAME.png, labels/NAME.png with train ids."""
+"""Our own adapted images: images/NAME.png, labels/NAME.png with train ids, in one folder or in those of shards."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import numpy as np
 
 from selfsyn.data.dataset import DataSet
 from selfsyn.labels import CLASS_COUNT, IGNORE
+from selfsyn.phase import adapted_parts
 
 
 def _images(root: Path, split: str) -> dict[str, Path]:
-    return {path.stem: path for path in sorted((root / "images").glob("[!.]*.png"))}
+    return _found(root, "images")
 
 
 def _labels(root: Path, split: str) -> dict[str, Path]:
-    return {path.stem: path for path in sorted((root / "labels").glob("[!.]*.png"))}
+    return _found(root, "labels")
+
+
+def _found(root: Path, part: str) -> dict[str, Path]:
+    """The files of all shards, by name. NotReadyError when a shard is missing."""
+    folders = adapted_parts(root) if any(root.glob("shard-*-of-*")) else [root]
+    found = {path.stem: path for folder in folders for path in (folder / part).glob("[!.]*.png")}
+    return dict(sorted(found.items()))
 
 
 ADAPTED = DataSet(

@@ -162,10 +162,13 @@ def _faults(paths: Sequence[Path]) -> list[str]:
 
 
 def _fault(path: Path) -> str:
-    with open(path, "rb") as stream:
-        head = stream.read(8)
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64))
-        return fault_of(head=head, tail=stream.read())
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(8)
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64))
+            return fault_of(head=head, tail=stream.read())
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _of_equal_sizes(pairs: Sequence[LabelledFrame], *, root: Path) -> list[LabelledFrame]:

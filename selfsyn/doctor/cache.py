@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from selfsyn.doctor.listing import Listing
 from selfsyn.files import digest_bytes, digest_lines, write_json
 
+if TYPE_CHECKING:
+    from selfsyn.doctor.listing import Listing
+
 FOLDER = "doctor"
-FORMAT = 1  # raised when a look says something else about the same files, or says it in another form
+FORMAT = 2  # raised when a look says something else about the same files, or says it in another form
 
 
 def recall(path: Path, *, key: str) -> dict[str, Any] | None:

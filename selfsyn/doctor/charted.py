@@ -14,7 +14,7 @@ COLOURS = ("source", "ramp-12", "oracle", "ink", "ramp-6", "muted")
 
 
 def domains(listings: Sequence[Listing], *, size: tuple[int, int]) -> list[Domain]:
-    """Counts of each data set at working size (width, height). InputError for a file that cannot be read."""
+    """Counts of each data set at working size (width, height). InputError for a label that cannot be read."""
     return [
         Domain(
             listing.role.where,

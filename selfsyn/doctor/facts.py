@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ def looked_at(listing: Listing, *, everything: bool) -> Looked:
     counted = list(sound) if everything else spread(list(sound))
     chosen = counted if everything else sorted({*counted, *smallest(sound)})
     pixels = _pixels(listing, chosen, labels)
-    findings += _of_pixels(listing, pixels, images, labels)
+    findings += _of_pixels(listing, pixels, images, labels, share=len(pixels) / max(1, len(sound)))
     return Looked(_facts(listing, sound, pixels, counted), tuple(findings), images)
 
 
@@ -116,9 +116,10 @@ def _unreadable(where: str, files: Iterable[Ends]) -> list[Finding]:
     return _refused(where, by_fault)
 
 
-def _refused(where: str, by_reason: Mapping[str, Sequence[Path]]) -> list[Finding]:
+def _refused(where: str, by_reason: Mapping[str, Sequence[Path]], *, share: float = 1.0) -> list[Finding]:
+    """share: of the files that were looked at."""
     named = (of_files(where, f"unreadable files ({reason})", paths, remedy=COPY_AGAIN) for reason, paths in by_reason.items())
-    return [finding for findings in named for finding in findings]
+    return [replace(finding, unreadable=len(finding.paths) / share) for findings in named for finding in findings]
 
 
 def _mis_sized(listing: Listing, images: Mapping[str, Ends], labels: Mapping[str, Ends]) -> list[Finding]:
@@ -146,7 +147,7 @@ def _copies(where: str, images: Mapping[str, Ends]) -> list[Finding]:
 
 
 def _of_pixels(
-    listing: Listing, pixels: Sequence[Pixels], images: Mapping[str, Ends], labels: Mapping[str, Ends]
+    listing: Listing, pixels: Sequence[Pixels], images: Mapping[str, Ends], labels: Mapping[str, Ends], *, share: float
 ) -> list[Finding]:
     where, kind = listing.role.where, listing.kind
     by_reason: dict[str, list[Path]] = defaultdict(list)
@@ -154,7 +155,8 @@ def _of_pixels(
         by_reason[reason].append(path)
     constant = [images[one.name].path for one in pixels if one.constant]
     remedy = "remove the frames: such an image teaches nothing"
-    findings = _refused(where, by_reason) + of_files(where, "constant images (one colour throughout)", constant, remedy=remedy)
+    findings = _refused(where, by_reason, share=share)
+    findings += of_files(where, "constant images (one colour throughout)", constant, remedy=remedy)
     return findings + (_of_ids(listing, pixels, labels) if kind.known else [])
 
 

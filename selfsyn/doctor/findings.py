@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SHOWN = 3  # paths of each kind in a line; report.json has them all
@@ -15,6 +15,7 @@ class Finding:
 
     where: 'synthetic gta5', 'run.toml', 'machine'.  what: what we got.  remedy: what to do; empty where `what` says it.
     paths: the files it is about.  stops: whether it must be mended before the run; otherwise it is worth a look.
+    unreadable: how many unreadable files of the data set it stands for, more than it names where a sample was looked at.
     """
 
     where: str
@@ -22,6 +23,7 @@ class Finding:
     remedy: str = ""
     paths: Sequence[str] = ()
     stops: bool = True
+    unreadable: float = 0.0
 
     @property
     def line(self) -> str:
@@ -34,6 +36,18 @@ def of_files(where: str, what: str, paths: Iterable[Path], *, remedy: str, stops
     """The finding about `paths`, counted; none when there are none."""
     named = tuple(str(path) for path in paths)
     return [Finding(where, f"{len(named)} {what}", remedy, named, stops)] if named else []
+
+
+def tolerated(findings: Sequence[Finding], *, allowed: int) -> list[Finding]:
+    """Unreadable images of real sources stop no run while they are at most `allowed`: they are recorded and left out."""
+    spoiled = [finding for finding in findings if finding.unreadable and finding.where.startswith("real ")]
+    expected = sum(finding.unreadable for finding in spoiled)
+    stops, about = expected > allowed, f"teacher.unreadable allows {allowed}"
+    if expected > sum(len(finding.paths) for finding in spoiled):
+        about += f", and by this sample there are about {expected:.0f}: --all counts them"
+    what = "" if stops else "they are recorded and left out; "
+    told = {id(one): replace(one, stops=stops, remedy=f"{what}{about}; {one.remedy}") for one in spoiled}
+    return [told.get(id(finding), finding) for finding in findings]
 
 
 def verdict(findings: Sequence[Finding], *, root: Path) -> str:

@@ -16,7 +16,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Probe:
-    """What other processes found out, which may load a gigabyte of libraries.
+    """What other processes found out, which load large libraries.
 
     providers: of onnxruntime, those that load; empty where it cannot be imported.  no_cuda: why CUDA is not among them, or ''.
     speed: of the nets, or None.  no_speed: why it is None, or ''.  fault: a net of run.toml that cannot be built, or ''.

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from selfsyn.config import RunConfig, flat
+from selfsyn.errors import InputError
 from selfsyn.files import digest_lines
 from selfsyn.packages import installed
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 SIDE = 128  # pixels that are timed on a CPU: there the time grows with the area, and a whole picture can take ten seconds
+
+Net = TypeVar("Net", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ def measured(config: RunConfig, *, labels_on: str) -> Speed:
 
     ImportError without torch, InputError for a net that cannot be built, RuntimeError where there is too little memory.
     """
+    # timm imports torchvision, that torch's compiler, and that Triton where it is installed: 70 MB that nothing here needs.
+    sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     import torch
 
     from selfsyn import devices
@@ -59,13 +66,16 @@ def measured(config: RunConfig, *, labels_on: str) -> Speed:
 
 def _adapter(config: RunConfig, device: torch.device) -> tuple[float, int]:
     """Seconds of the generator for an image, and the parameters of generator and discriminator."""
-    import torch
+    import numpy as np
 
-    from selfsyn.adapter.networks import build_discriminator, build_generator
+    from selfsyn.adapter.discriminator import build_discriminator
+    from selfsyn.adapter.generator import build_generator
+    from selfsyn.adapter.tiles import translate
 
-    generator, critic = build_generator(config.adapter).to(device).eval(), build_discriminator(config.adapter)
-    seconds = _seconds(lambda size: generator(torch.zeros(1, 3, *size, device=device)).cpu(), config, on=device.type)
-    return seconds, sum(parameter.numel() for net in (generator, critic) for parameter in net.parameters())
+    generator = weightless(lambda: build_generator(config.adapter, device=device), device=device).eval()
+    critic = weightless(lambda: build_discriminator(config.adapter), device=device)
+    seconds = _seconds(lambda size: translate(generator, np.zeros((*size, 3), np.uint8), seed=0, name=""), config, on=device.type)
+    return seconds, _parameters(generator) + _parameters(critic)
 
 
 def _task(config: RunConfig, device: torch.device) -> tuple[float, int]:
@@ -74,9 +84,32 @@ def _task(config: RunConfig, device: torch.device) -> tuple[float, int]:
 
     from selfsyn.task import build
 
-    net = build(replace(config.task, weights="scratch"), pretrained=False).to(device).eval()
+    net = weightless(lambda: build(replace(config.task, weights="scratch"), pretrained=False), device=device).eval()
     seconds = _seconds(lambda size: net(torch.zeros(1, 3, *size, device=device)).main.cpu(), config, on=device.type)
-    return seconds, sum(parameter.numel() for parameter in net.parameters())
+    return seconds, _parameters(net)
+
+
+def weightless(build: Callable[[], Net], *, device: torch.device) -> Net:
+    """The net that `build` makes, its tensors all zeros of one memory: as fast as any weights, and never larger than one layer.
+
+    A net that needs numbers while it is built has weights of its own.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            net = build()
+    except (InputError, RuntimeError):  # a tensor without numbers was asked for one; or the net cannot be built, said again now
+        return build().to(device)
+    largest: dict[torch.dtype, int] = {}
+    for tensor in (*net.parameters(), *net.buffers()):
+        largest[tensor.dtype] = max(largest.get(tensor.dtype, 0), tensor.numel())
+    zeros = {dtype: torch.zeros(numbers, dtype=dtype, device=device) for dtype, numbers in largest.items()}
+    return net._apply(lambda tensor: zeros[tensor.dtype][: tensor.numel()].view(tensor.shape))  # type: ignore[no-untyped-call]
+
+
+def _parameters(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
 
 
 def _seconds(work: Callable[[tuple[int, int]], object], config: RunConfig, *, on: str) -> float:

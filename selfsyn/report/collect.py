@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from selfsyn.config import RunConfig
 from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
-from selfsyn.flow import Phase, phases, pseudo_label_phase
+from selfsyn.flow import Phase, adapt_phase, phases, pseudo_label_phase
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
-from selfsyn.phase import MANIFEST, read_manifest
+from selfsyn.phase import MANIFEST, adapted_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -66,8 +67,13 @@ class Run:
         return tuple(step for step in self.steps if step.manifest is not None)
 
     def has(self, folder: Path) -> bool:
-        """Whether the phase that fills `folder` is finished."""
-        return (folder / MANIFEST).exists()
+        """Whether the phase that fills `folder` is finished, in all its shards."""
+        if folder != self.layout.adapted:
+            return (folder / MANIFEST).exists()
+        try:
+            return bool(adapted_parts(folder))
+        except NotReadyError:
+            return False
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -125,20 +131,22 @@ def _steps(layout: Layout, config: RunConfig, last_round: int) -> Iterator[Step]
     with_bounds = (layout.root / ORACLE).exists()
     for phase in phases(config, rounds=last_round, with_bounds=with_bounds):
         if phase.verb == "pseudo-label":
-            yield from _shard_steps(layout, config, int(phase.arguments[1]))
+            cut = partial(pseudo_label_phase, config, round_=int(phase.arguments[1]))
+            yield from _shard_steps(layout.labels(int(phase.arguments[1])), cut)
+        elif phase.verb == "adapt" and not (layout.adapted / MANIFEST).exists():
+            yield from _shard_steps(layout.adapted, partial(adapt_phase, config))
         elif phase.verb != "report":
             yield Step(phase, read_manifest(layout.root / phase.folder))
 
 
-def _shard_steps(layout: Layout, config: RunConfig, round_: int) -> Iterator[Step]:
+def _shard_steps(folder: Path, cut: Callable[..., Phase]) -> Iterator[Step]:
     # The flow knows one shard; how many there are is decided when the job is started, so the folders say it.
-    finished = sorted(path.parent for path in layout.labels(round_).glob(f"shard-*-of-*/{MANIFEST}"))
-    for folder in finished:
-        _, shard, _, shards = folder.name.split("-")
-        phase = pseudo_label_phase(config, round_=round_, shard=int(shard), shards=int(shards))
-        yield Step(phase, read_manifest(folder))
+    finished = sorted(path.parent for path in folder.glob(f"shard-*-of-*/{MANIFEST}"))
+    for shard_folder in finished:
+        _, shard, _, shards = shard_folder.name.split("-")
+        yield Step(cut(shard=int(shard), shards=int(shards)), read_manifest(shard_folder))
     if not finished:
-        yield Step(pseudo_label_phase(config, round_=round_), None)
+        yield Step(cut(), None)
 
 
 def _scores(layout: Layout, last_round: int) -> Iterator[Score]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from selfsyn.data.dataset import DataSet
 from selfsyn.data.sample import sample_of
 from selfsyn.data.statistics import NO_COLOURS, NO_LABELS, ColourStatistics, LabelStatistics, of_image, of_label, total
-from selfsyn.images import read_image, resize_image, resize_label, to_train_ids
+from selfsyn.images import UnreadableError, read_image, resize_image, resize_label, to_train_ids
 from selfsyn.labels import CLASSES
 from selfsyn.report.charts import Bars, Chart, Curve, Grid, Panel, class_dots, class_grids, curve_row
 
@@ -46,9 +46,16 @@ def labels_of(paths: Mapping[str, Path], kind: DataSet, *, size: tuple[int, int]
 
 
 def colours_of(paths: Mapping[str, Path], *, size: tuple[int, int]) -> ColourStatistics | None:
-    """Statistics of image files by frame name, at `size`; None without files. InputError for one that cannot be read."""
+    """Statistics of image files by frame name, at `size`; None without files. Those that cannot be read are not in them."""
+
+    def count(path: Path) -> ColourStatistics:
+        try:
+            return of_image(resize_image(read_image(path), size=size))
+        except UnreadableError:  # recorded where it was to be labelled; where it must not be, the run has not come this far
+            return NO_COLOURS
+
     chosen = _some(paths)
-    return total(chosen, lambda path: of_image(resize_image(read_image(path), size=size)), nothing=NO_COLOURS) if chosen else None
+    return total(chosen, count, nothing=NO_COLOURS) if chosen else None
 
 
 def _some(paths: Mapping[str, Path]) -> list[Path]:

@@ -50,12 +50,18 @@ def budget(run: Run) -> str | None:
     counts, rounds = _train_counts(run), [score.stage for score in run.scores if score.stage not in (SOURCE_ONLY, ORACLE)]
     if not rounds or score_of(run.scores, SOURCE_ONLY) is None:
         return None
-    last, source = _total(rounds[-1], counts), _total(SOURCE_ONLY, counts)
+    last, source = _total(run, rounds[-1], counts), _total(run, SOURCE_ONLY, counts)
     if last <= source:
         return None
+    unfinished = (
+        ", and its learning rate had not come down, because round 0 continues it"
+        if run.config.rounds.start_of(0) == "continue"
+        else ""
+    )
     return (
-        f"{stage_title(rounds[-1]).capitalize()} has had {last:,} updates, source-only {source:,}: what so many more updates on"
-        " the plain synthetic images would have gained is part of the difference, and this run does not say how much."
+        f"{stage_title(rounds[-1]).capitalize()} has had {last:,} updates, source-only {source:,}{unfinished}: what so many more"
+        " updates on the plain synthetic images would have gained is part of the difference, and this page does not say how much."
+        " `selfsyn compare` trains every method for as long."
     )
 
 
@@ -164,7 +170,7 @@ def _training(run: Run) -> str:
     # Taken from the manifests, not from run.toml: how much each row has learned is a claim, and this is its proof.
     counts = _train_counts(run)
     batches = {of_stage["batch"] for of_stage in counts.values()}
-    each = ", ".join(f"{stage} {_updates(stage, counts)}" for stage in counts)
+    each = ", ".join(f"{stage} {_updates(run, stage, counts)}" for stage in counts)
     return f"updates of {_several(map(str, sorted(batches)))} images: {each}" if counts else "no training finished yet"
 
 
@@ -176,18 +182,18 @@ def _train_counts(run: Run) -> dict[str, Mapping[str, int]]:
     }
 
 
-def _updates(stage: str, counts: Mapping[str, Mapping[str, int]]) -> str:
-    own, total = counts[stage]["steps"], _total(stage, counts)
+def _updates(run: Run, stage: str, counts: Mapping[str, Mapping[str, int]]) -> str:
+    own, total = counts[stage]["steps"], _total(run, stage, counts)
     return f"{own:,}" if own == total else f"{own:,} more ({total:,} in all)"
 
 
-def _total(stage: str, counts: Mapping[str, Mapping[str, int]]) -> int:
+def _total(run: Run, stage: str, counts: Mapping[str, Mapping[str, int]]) -> int:
     """The updates of a stage's net with those of the stages that it goes on from."""
     total = 0
     before: str | None = stage
     while before is not None and before in counts:
         total += counts[before]["steps"]
-        before = stage_before(before)
+        before = stage_before(run.config, stage=before)
     return total
 
 

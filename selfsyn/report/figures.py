@@ -18,6 +18,7 @@ from selfsyn.pseudo_labels import LabelStore
 from selfsyn.report.calibration import trust
 from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
 from selfsyn.report.collect import Curves, Run, read_curves
+from selfsyn.report.content import content_charts
 from selfsyn.report.domains import Domain, colours_of, labels_of
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, round_colour, stage_colour
@@ -28,7 +29,8 @@ SYNTHETIC_COLOURS = (COLOUR["source"], COLOUR["ink"], COLOUR["muted"])
 
 def charts(run: Run) -> list[Chart]:
     """Every chart that the run has data for, in the order of the page."""
-    drawn = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run), _agreement(run), _coverage(run))
+    before = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run))
+    drawn = (*before, *content_charts(run), _coverage(run))
     return [*(chart for chart in drawn if chart is not None), *trust(run)]
 
 
@@ -98,7 +100,7 @@ def _by_direction(curves: Curves) -> dict[str, list[Curve]]:
     panels: dict[str, list[Curve]] = {}
     for key, line in curves.items():
         name, _, direction = key.rpartition("_")
-        if key.startswith("agreement") or key in ("lr", "learning_rate"):
+        if key.startswith("agreement") or key in ("lr", "learning_rate", "moved"):
             continue
         paired = direction in ("source", "target")
         colour = COLOUR["source" if direction == "source" else "ramp-12"]
@@ -106,23 +108,6 @@ def _by_direction(curves: Curves) -> dict[str, list[Curve]]:
             Curve(direction if paired else "", colour, *line)
         )
     return panels
-
-
-def _agreement(run: Run) -> Chart | None:
-    curves = read_curves(run.layout.adapter / "history.jsonl") if run.has(run.layout.adapter) else {}
-    colours = {"agreement_source": COLOUR["source"], "agreement_adapted": COLOUR["ramp-12"]}
-    lines = tuple(
-        Curve(key.removeprefix("agreement_"), colours.get(key, COLOUR["ramp-6"]), *curves[key])
-        for key in curves
-        if key.startswith("agreement")
-    )
-    if not lines:
-        return None
-    svg = curve_row([Panel("pixels that the source-only net gets right", lines, from_zero=False)], name="agreement", columns=2)
-    caption = (
-        "A share, on synthetic frames as they are (source) and adapted: an adapted image must still show what its label says."
-    )
-    return Chart("Does the adapter keep the content?", svg, caption)
 
 
 def domains(run: Run) -> Iterator[Domain]:

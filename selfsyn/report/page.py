@@ -13,6 +13,7 @@ from selfsyn.labels import CLASSES, PALETTE
 from selfsyn.report import facts, pictures
 from selfsyn.report.charts import Chart
 from selfsyn.report.collect import Run
+from selfsyn.report.content import hallucination
 from selfsyn.report.domains import Domain, domain_charts
 from selfsyn.report.figures import charts, domains
 from selfsyn.report.scoreboard import ABSENT, scoreboard
@@ -22,14 +23,15 @@ from selfsyn.report.verdict import caveat, headline
 def render(run: Run) -> str:
     """The page as HTML text. The same run gives the same text; everything that is text in the run is escaped."""
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
-            css=Markup(_resource("page.css")),
+            css=stylesheet(),
             recipe=run.config.recipe,
             headline=headline(run.scores),
             caveat=caveat(run.scores),
             budget=facts.budget(run),
+            hallucination=hallucination(run),
             stand_in=facts.stand_in(run),
             honesty=facts.honesty(run) if run.scores else None,
             facts=facts.meaning(run),
@@ -41,7 +43,7 @@ def render(run: Run) -> str:
             sheet=pictures.sample_sheet(run),
             pseudo=pictures.pseudo_label_gallery(run),
             held_out=pictures.held_out_gallery(run),
-            classes=[(name, "rgb({} {} {})".format(*colour)) for name, colour in zip(CLASSES, PALETTE.tolist(), strict=True)],
+            classes=class_colours(),
             making=facts.making(run),
             run_toml=facts.run_toml(run),
             libraries=facts.libraries(run),
@@ -51,11 +53,22 @@ def render(run: Run) -> str:
 
 def render_data(recipe: str, words: Sequence[tuple[str, str]], domains: Sequence[Domain]) -> str:
     """The page about data sets alone, as HTML text. words: (term, what is said of it)."""
-    css, data = Markup(_resource("page.css")), _drawn(domain_charts(domains))
-    return _environment().get_template("data.html").render(css=css, recipe=recipe, facts=words, data=data)
+    data = _drawn(domain_charts(domains))
+    return environment().get_template("data.html").render(css=stylesheet(), recipe=recipe, facts=words, data=data)
 
 
-def _environment() -> Environment:
+def stylesheet() -> Markup:
+    """What every page looks like."""
+    return Markup(_resource("page.css"))
+
+
+def class_colours() -> list[tuple[str, str]]:
+    """(class, its colour as CSS), for a legend."""
+    return [(name, "rgb({} {} {})".format(*colour)) for name, colour in zip(CLASSES, PALETTE.tolist(), strict=True)]
+
+
+def environment() -> Environment:
+    """The templates of this folder: escaped, and a name that is not given is an error."""
     loader = FunctionLoader(_resource)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": facts.short, "unbroken": _unbroken}

@@ -6,7 +6,7 @@ Held-out labels are read here to be looked at beside the predictions; nothing is
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -21,6 +21,7 @@ from selfsyn.data.frames import LabelledFrame, dataset
 from selfsyn.data.mixing import prefix
 from selfsyn.data.sample import sample_of
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
+from selfsyn.layout import Layout
 from selfsyn.report.collect import Run
 from selfsyn.report.verdict import stage_title
 
@@ -91,18 +92,23 @@ def pseudo_label_gallery(run: Run) -> Gallery | None:
 
 def held_out_gallery(run: Run) -> Gallery | None:
     """Held-out images with their ground truth and each stage's prediction; None without evaluated stages."""
-    held_out = run.config.held_out
-    if held_out is None or not run.scores:
+    if run.config.held_out is None or not run.scores:
         return None
-    images, truth = _found(run, held_out), _truth(run, held_out)
+    predictions = {stage_title(score.stage): run.layout.evaluation(score.stage) / "pictures" for score in run.scores}
+    return prediction_gallery(run.layout, run.config.held_out, predictions=predictions)
+
+
+def prediction_gallery(layout: Layout, held_out: HeldOut, *, predictions: Mapping[str, Path]) -> Gallery | None:
+    """Held-out images with their ground truth and a column for each folder of predictions (NAME.png, train ids)."""
+    images, truth = _found(layout, held_out), _truth(layout, held_out)
     columns: dict[str, Column] = {
         "held-out image": lambda name: photo(images[name]),
         "ground truth": lambda name: label(truth(name)),
     }
     names = set(images)
-    for score in run.scores:
-        predicted = {path.stem: path for path in (run.layout.evaluation(score.stage) / "pictures").glob("[!.]*.png")}
-        columns[stage_title(score.stage)] = lambda name, predicted=predicted: label(read_ids(predicted[name]))  # type: ignore[misc]
+    for title, folder in predictions.items():
+        predicted = {path.stem: path for path in folder.glob("[!.]*.png")}
+        columns[title] = lambda name, predicted=predicted: label(read_ids(predicted[name]))  # type: ignore[misc]
         names &= predicted.keys()
     return _gallery(_spread(names), columns)
 
@@ -136,16 +142,16 @@ def _gallery(names: Sequence[str], columns: dict[str, Column]) -> Gallery | None
 
 
 def _images_of(run: Run, sources: Sequence[Source]) -> dict[str, Path]:
-    return {prefix(source, sources) + name: path for source in sources for name, path in _found(run, source).items()}
+    return {prefix(source, sources) + name: path for source in sources for name, path in _found(run.layout, source).items()}
 
 
-def _found(run: Run, folder: DataFolder) -> dict[str, Path]:
-    return dataset(folder.layout).find_images(run.layout.resolve(folder.root), folder.split)
+def _found(layout: Layout, folder: DataFolder) -> dict[str, Path]:
+    return dataset(folder.layout).find_images(layout.resolve(folder.root), folder.split)
 
 
-def _truth(run: Run, held_out: HeldOut) -> Callable[[str], NDArray[np.uint8]]:
+def _truth(layout: Layout, held_out: HeldOut) -> Callable[[str], NDArray[np.uint8]]:
     kind = dataset(held_out.layout, ids=held_out.ids)
-    images, labels = _found(run, held_out), kind.find_labels(run.layout.resolve(held_out.root), held_out.split)
+    images, labels = _found(layout, held_out), kind.find_labels(layout.resolve(held_out.root), held_out.split)
     return lambda name: LabelledFrame(name, images[name], labels[name], kind).read_label()
 
 

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfsyn import processes
 from selfsyn.config import Align
+from selfsyn.task.forward import one_batch
 from selfsyn.task.scores import Scores
 
 SLOPE = 0.2  # of the leaky ReLU
@@ -84,11 +86,12 @@ class Alignment:
 
         real: scores of real images. Gradients reach them, and not the discriminators.
         """
-        return {
-            f"align_{name}": judgement(critic(view(real, name)), ADAPTED, least_squares=self.config.least_squares)
-            for name, critic in self.critics.items()
-            if self.pushes(name)
-        }
+        with one_batch():
+            return {
+                f"align_{name}": judgement(critic(view(real, name)), ADAPTED, least_squares=self.config.least_squares)
+                for name, critic in self.critics.items()
+                if self.pushes(name)
+            }
 
     def learn(self, adapted: Scores, real: Scores, *, progress: float) -> dict[str, float]:
         """One update of the discriminators -> their losses and accuracies. The scores get no gradient.
@@ -101,12 +104,13 @@ class Alignment:
         losses, accuracies = self._told_apart(adapted, real)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
+        processes.average_gradients(self.critics.parameters())
         self.optimizer.step()
         self.critics.requires_grad_(False)
         for name, value in accuracies.items():
-            self.accuracies[name] = [*self.accuracies[name], float(value)][-WINDOW:]
-        terms = {f"critic_{name}": float(loss.detach()) for name, loss in losses.items()}
-        return terms | {f"accuracy_{name}": float(value) for name, value in accuracies.items()}
+            self.accuracies[name] = [*self.accuracies[name], float(processes.mean(value))][-WINDOW:]
+        terms = {f"critic_{name}": float(processes.mean(loss.detach())) for name, loss in losses.items()}
+        return terms | {f"accuracy_{name}": lately[-1] for name, lately in self.accuracies.items()}
 
     def _told_apart(self, adapted: Scores, real: Scores) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses, half of the sum of both domains (Tsai et al. 2018), and accuracies."""
@@ -115,7 +119,8 @@ class Alignment:
         for name, critic in self.critics.items():
             count = len(adapted.main)
             both = torch.cat([view(adapted, name).detach(), view(real, name).detach()])
-            of_adapted, of_real = critic(both).split([count, len(both) - count])
+            with one_batch():
+                of_adapted, of_real = critic(both).split([count, len(both) - count])
             adapted_cost = judgement(of_adapted, ADAPTED, least_squares=squares)
             losses[name] = (adapted_cost + judgement(of_real, REAL, least_squares=squares)) / 2
             accuracies[name] = accuracy(of_adapted.detach(), of_real.detach(), least_squares=squares)

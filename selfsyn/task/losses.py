@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from selfsyn import processes
 from selfsyn.labels import IGNORE
 from selfsyn.task.scores import Scores
 
@@ -42,7 +43,12 @@ def weighted_cross_entropy(logits_BKHW: Tensor, label_BHW: Tensor, *, weight_BHW
     # Pixels as rows: with channels last in memory this is a view, and the softmax runs along memory, twice as fast.
     logits_PK, label_P = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2), label_BHW.flatten()
     losses_P = F.cross_entropy(logits_PK, label_P, ignore_index=IGNORE, reduction="none")
-    return (losses_P * weight_BHW.flatten()).sum() / (label_P != IGNORE).sum().clamp(min=1)
+    return (losses_P * weight_BHW.flatten()).sum() / labelled_pixels(label_P)
+
+
+def labelled_pixels(label_P: Tensor) -> Tensor:
+    """How many labels are not IGNORE, at least 1, in the mean over the processes, so that the mean of their losses is right."""
+    return processes.total((label_P != IGNORE).sum()).clamp(min=1) / processes.count()
 
 
 def segmentation_loss(scores: Scores, label_BHW: Tensor, *, weight_BHW: Tensor, auxiliary: float) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +73,7 @@ class Mixture:
     labelled_rare, pseudo_rare: how they are drawn instead, by class, where rare classes shall come more often.
     class_mix: the share of the pseudo-labelled over which half the classes of a labelled frame are laid.
     mask: how the masked copies of the pseudo-labelled look, if there are such.
+    rank, ranks: which part of each batch this is, of how many: each `ranks`-th image from the `rank`-th on.
     """
 
     labelled: Sequence[Example]
@@ -93,6 +94,8 @@ class Mixture:
     online: bool = False
     labelled_rare: RareClasses | None = None
     pseudo_rare: RareClasses | None = None
+    rank: int = 0
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         if self.real and not self.pseudo:
@@ -110,6 +113,15 @@ class Mixture:
             BARE: synthetic if self.bare else 0,
         }
         return {part: size for part, size in sizes.items() if size}
+
+    def part(self, rank: int, *, of: int) -> Mixture:
+        """The part that process `rank` of so many learns from. InputError when a batch cannot be shared by so many."""
+        if any(size % of for size in self.parts.values()):
+            raise InputError(
+                f"a batch of {self.batch} images, {self.real} of them real, cannot be shared by {of} processes;"
+                " start fewer, or set train.batch and rounds.real_share so that both numbers are multiples of it"
+            )
+        return replace(self, rank=rank, ranks=of)
 
     def item(self, step: int, slot: int) -> Item:
         """The augmented example at a slot of a step's batch; slots run through the parts one after another."""
@@ -188,9 +200,10 @@ class Mixture:
         return Item(image, label, confidence, np.full(label.shape, true), example.name)
 
     def read_batch(self, step: int) -> Batch:
-        """The batch of `step`."""
-        parts = self.parts
-        *arrays, names, undisturbed = zip(*(self.item(step, slot) for slot in range(sum(parts.values()))), strict=True)
+        """This part of the batch of `step`."""
+        parts = {name: size // self.ranks for name, size in self.parts.items()}
+        slots = range(self.rank, sum(self.parts.values()), self.ranks)
+        *arrays, names, undisturbed = zip(*(self.item(step, slot) for slot in slots), strict=True)
         images, labels, confidences, true = (torch.from_numpy(np.stack(array)) for array in arrays)
         seen = [picture for picture in undisturbed if picture is not None]
         to_label = torch.from_numpy(np.stack(seen)) if seen else None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from selfsyn.config import Rounds
 from selfsyn.labels import IGNORE
+from selfsyn.task.losses import labelled_pixels
 from selfsyn.task.scores import Scores
 
 REVERSE = -math.log(1e-4)  # what reverse cross-entropy takes for -log 0 (Zhang et al. 2021)
@@ -50,9 +51,8 @@ def memory_loss(scores: Scores, *, auxiliary: float) -> Tensor:
 
     `both` are main + `auxiliary` * auxiliary scores (Zheng & Yang 2020, memory regularization). Gradients flow through all.
     """
-    main_PK, auxiliary_PK = rows(scores.main), rows(scores.auxiliary)
-    both_PK = main_PK + auxiliary * auxiliary_PK
-    return (divergence(both_PK, main_PK) + divergence(both_PK, auxiliary_PK)).mean()
+    both_PK = rows(scores.main + auxiliary * scores.auxiliary)
+    return (divergence(both_PK, rows(scores.main)) + divergence(both_PK, rows(scores.auxiliary))).mean()
 
 
 def pseudo_label_loss(
@@ -96,7 +96,7 @@ def _treated(ce_P: Tensor, logits_PK: Tensor, *, belief_P: Tensor, how: Rounds) 
 
 def _over_pixels(loss_P: Tensor, label_P: Tensor, *, doubt_P: Tensor | None) -> Tensor:
     """Mean over labelled pixels; rectified, exp(-D) of it plus the mean of D over all pixels (Zheng & Yang 2021, eq. 12)."""
-    labelled = (label_P != IGNORE).sum().clamp(min=1)
+    labelled = labelled_pixels(label_P)
     if doubt_P is None:
         return loss_P.sum() / labelled
     return (torch.exp(-doubt_P) * loss_P).sum() / labelled + doubt_P.mean()

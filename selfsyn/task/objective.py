@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from selfsyn import processes
 from selfsyn.config import RunConfig
 from selfsyn.labels import IGNORE
 from selfsyn.task.losses import pixel_weights, segmentation_loss
@@ -38,13 +39,15 @@ class Seen(NamedTuple):
     labels: Labels
 
 
-def seen_by(net: TaskNet, batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet) -> dict[str, Seen]:
+def seen_by(
+    net: Callable[[Tensor], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet
+) -> dict[str, Seen]:
     """The batch's parts as the net sees them: one forward for all, so that they share their batch statistics.
 
     weights_K: of the classes.  average: the net that labels the online part.
     """
     labels = labels_of(batch, config, weights_K=weights_K, average=average)
-    scores: Scores = net(_normalised(batch.images, config, device=weights_K.device))
+    scores = net(_normalised(batch.images, config, device=weights_K.device))
     parts = zip(*(tensor.split(list(batch.parts.values())) for tensor in (*scores, *labels)), strict=True)
     return {
         name: Seen(Scores(main, auxiliary), Labels(*rest))
@@ -63,7 +66,7 @@ def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: Ta
     if batch.undisturbed is None:
         return Labels(label_BHW, pixel_weights(label_BHW, true_BHW, weights_K=weights_K), true_BHW, confidence_BHW)
     found_BHW, sure_BHW = answer_of(average, _normalised(batch.undisturbed, config, device=device), config)
-    place, share = batch.place_of(ONLINE), (sure_BHW >= SURE).float().mean()
+    place, share = batch.place_of(ONLINE), processes.mean((sure_BHW >= SURE).float().mean())
     given_BHW = true_BHW[place] | (label_BHW[place] == IGNORE)
     label_BHW[place] = torch.where(given_BHW, label_BHW[place], found_BHW)
     confidence_BHW[place] = torch.where(true_BHW[place], confidence_BHW[place], sure_BHW)

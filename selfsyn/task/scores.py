@@ -27,7 +27,7 @@ class TaskNet(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Scores:
         """(B, 3, H, W) normalised -> main and auxiliary logits (B, 19, H, W), bilinearly enlarged."""
-        return Scores(*(_enlarged(head, like=image_BCHW) for head in self.heads(image_BCHW)))
+        return Scores(*(_enlarged(head.to(image_BCHW.dtype), like=image_BCHW) for head in self.heads(image_BCHW)))
 
     def fused(self, image_BCHW: Tensor, *, auxiliary: float) -> Tensor:
         """(B, 3, H, W) normalised -> logits (B, 19, H, W): both heads vote at inference (Zheng & Yang 2021, section 4).

@@ -20,7 +20,8 @@ from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
 from selfsyn.task.examples import BareExample, Border, LabelledExample, PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mask, Mixture
-from selfsyn.task.train import WEIGHTS, Schedule
+from selfsyn.task.schedule import round_of
+from selfsyn.task.train import WEIGHTS
 
 
 def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
@@ -30,27 +31,11 @@ def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
     A checkpoint of the stage's own goes before both; `fit` looks for it. InputError when the weights cannot be had.
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {stage}"))
-    before = _net_before(config, stage=stage)
+    before = stage_before(config, stage=stage)
     net = build(config.task, pretrained=before is None)
     if before is not None:
         load_weights(net, layout.task(before) / WEIGHTS)
     return net
-
-
-def _net_before(config: RunConfig, *, stage: str) -> str | None:
-    """The stage whose net this one goes on from; None for the bounds, and for rounds whose student starts fresh."""
-    before = stage_before(stage)
-    return None if config.rounds.start == "fresh" and before not in (None, SOURCE_ONLY) else before
-
-
-def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
-    """How long a stage trains, and how fast."""
-    train, rounds = config.train, config.rounds
-    if stage == SOURCE_ONLY:
-        return Schedule(steps=train.steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
-    if stage == ORACLE:
-        return Schedule(steps=train.oracle_steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
-    return Schedule(steps=rounds.steps, learning_rate=rounds.learning_rate, warmup_steps=train.warmup_steps)
 
 
 def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixture, dict[str, str]]:
@@ -58,6 +43,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
     round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
@@ -65,22 +51,37 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
         return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
-    adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
-    mix = mix_of(adapted, config.synthetic)
-    round_ = int(stage.removeprefix("round-"))
-    plain = _mixture(config, stage, adapted, mix=mix)
+    frames, digests = _rounds_synthetic(layout, config)
+    plain = _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic))
+    round_ = round_of(stage)
     if round_ == 0:
         if not config.rounds.looks_at_real:
-            return plain, {}
+            return plain, digests
         bare_frames, digest = sources.real(layout, config)
-        return _with_unlabelled(plain, config, bare_frames), {"real": digest}
+        return _with_unlabelled(plain, config, bare_frames), {**digests, "real": digest}
     store = LabelStore(layout.labels(round_))
     real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
     portion = config.rounds.portion_of(round_)
     pseudo = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in real_frames]
     mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config))
-    return _with_unlabelled(mixture, config, real_frames), {"real": digest}
+    return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
+
+
+def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], dict[str, str]]:
+    """The synthetic frames that the rounds learn from, adapted or as they are, and the digests of the data sets read."""
+    if not config.rounds.adapted:
+        frames, digest = sources.synthetic(layout, config)
+        return frames, {"synthetic": digest}
+    return by_source(labelled(layout.adapted, layout="adapted"), config.synthetic), {}
+
+
+def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
+    """The real images on which the stage's net re-estimates its batch-norm statistics, and their digest; none for a bound."""
+    if not config.rounds.statistics or stage in (SOURCE_ONLY, ORACLE):
+        return [], {}
+    frames, digest = sources.real(layout, config)
+    return frames, {"real": digest}
 
 
 def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, workers: int) -> Mixture:
@@ -110,7 +111,7 @@ def _border(frame: Frame, config: RunConfig) -> Border:
 
 
 def _with_unlabelled(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
-    if not config.rounds.looks_at_real:
+    if not config.rounds.looks_at_real or mixture.real == mixture.batch:  # nothing to align with, nothing to lay over them
         return mixture
     return replace(
         mixture,

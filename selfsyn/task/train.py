@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -13,37 +14,30 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from selfsyn import checkpoint
+from selfsyn import checkpoint, devices, processes
 from selfsyn.config import RunConfig, Train, to_toml
-from selfsyn.errors import FaultError
+from selfsyn.errors import FaultError, InputError
 from selfsyn.files import write_atomic
 from selfsyn.images import encode_png
 from selfsyn.labels import colourise
 from selfsyn.progress import say, track
 from selfsyn.randomness import torch_seed
-from selfsyn.stopping import Stopping
+from selfsyn.stopping import EXIT_CODE, Stopping
 from selfsyn.task.alignment import Alignment
 from selfsyn.task.examples import label_counts
+from selfsyn.task.forward import Forward
+from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights
 from selfsyn.task.mixture import BARE, SYNTHETIC, Batch, Mixture, batches
 from selfsyn.task.objective import losses_of, seen_by, total_of
-from selfsyn.task.scores import TaskNet
+from selfsyn.task.schedule import Schedule, learning_rate
+from selfsyn.task.scores import Scores, TaskNet
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.jsonl"
 SAMPLE = "sample.png"
 HISTORY_EVERY = 10
-DECAY_POWER = 0.9  # of the poly schedule (Chen et al. 2018)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long a stage trains and how fast: updates, the backbone's first learning rate, updates of linear warm-up."""
-
-    steps: int
-    learning_rate: float
-    warmup_steps: int
 
 
 @dataclass
@@ -51,6 +45,7 @@ class TrainState:
     """What changes while a task model learns."""
 
     net: TaskNet
+    forward: Forward  # the net as it learns
     average: AveragedModel  # EMA of parameters and of batch-norm buffers: what is exported
     optimizer: torch.optim.Optimizer
     schedule: Schedule
@@ -71,29 +66,34 @@ def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Ten
     ]
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=config.weight_decay, fused=True)
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    return TrainState(net, average, optimizer, schedule, weights_K.to(device))
+    half = devices.half(config.precision, device=device)
+    forward = Forward(_compiled(net, device=device) if config.compile else net, device=device, half=half)
+    return TrainState(net, forward, average, optimizer, schedule, weights_K.to(device))
 
 
-def learning_rate(step: int, *, schedule: Schedule) -> float:
-    """Linear warm-up, then poly decay to zero at the last step."""
-    warm = min(1.0, (step + 1) / max(1, schedule.warmup_steps))
-    return schedule.learning_rate * warm * (1 - step / schedule.steps) ** DECAY_POWER
+def _compiled(net: TaskNet, *, device: torch.device) -> Callable[[Tensor], Scores]:
+    devices.require_compiler(device)
+    compiled: Callable[[Tensor], Scores] = torch.compile(net)
+    return compiled
 
 
 def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, float]:
     """One update of the net and of its average; returns the loss terms. FaultError, before the update, for a non-finite loss."""
-    rate = learning_rate(state.step, schedule=state.schedule)
+    rate = learning_rate(state.step, schedule=state.schedule, decay=config.train.decay)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    seen = seen_by(state.net, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
+    seen = seen_by(state.forward, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
     losses = losses_of(seen, config)
     if state.alignment is not None:
         losses |= state.alignment.fooling(seen[BARE].scores)
     total = total_of(losses, batch, config)
-    terms = {name: float(value.detach()) for name, value in {**losses, "loss": total}.items()}
+    terms = _numbers({**losses, "loss": total})
     _refuse_non_finite(terms, step=state.step, names=batch.names)
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()
+    processes.average_gradients(state.net.parameters())
+    if config.train.clip_norm:
+        torch.nn.utils.clip_grad_norm_(state.net.parameters(), config.train.clip_norm)
     state.optimizer.step()
     state.average.update_parameters(state.net)
     if state.alignment is not None:
@@ -101,6 +101,12 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
         terms |= state.alignment.learn(seen[SYNTHETIC].scores, seen[BARE].scores, progress=progress)
     state.step += 1
     return {**terms, "learning_rate": rate}
+
+
+def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    """The terms over all processes, in one transfer: a GPU stops for each."""
+    values = processes.mean(torch.stack([term.detach().float() for term in terms.values()]))
+    return dict(zip(terms, values.tolist(), strict=True))
 
 
 def _refuse_non_finite(terms: dict[str, float], *, step: int, names: list[str]) -> None:
@@ -112,33 +118,62 @@ def _refuse_non_finite(terms: dict[str, float], *, step: int, names: list[str]) 
 
 
 def fit(
-    net: TaskNet, mixture: Mixture, *, schedule: Schedule, config: RunConfig, folder: Path, device: torch.device, workers: int
+    net: TaskNet,
+    mixture: Mixture,
+    *,
+    schedule: Schedule,
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    workers: int,
+    before: Path | None = None,
 ) -> TrainState:
     """Train `net` in `folder` from its checkpoint, or from the start, to the last step; writes weights, history, a sample.
 
-    SIGTERM writes a checkpoint and exits 143.
+    before: the folder of the training that this one continues, with its net, average and optimizer in place of `net`.
+    Several processes share each batch and end with the same net; the first one writes. SIGTERM, at any of them, writes a
+    checkpoint and exits 143.
     """
     stopping = Stopping()
-    state = _resumed(net, mixture, schedule=schedule, config=config, folder=folder, device=device)
-    if state.step == 0:
+    state = _resumed(net, mixture, schedule=schedule, config=config, folder=folder, device=device, before=before)
+    processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
+    log = Log(folder, batch=mixture.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
+    if state.step == 0 and processes.rank() == 0:
         write_atomic(folder / SAMPLE, _sample(mixture))
-    every = config.train.checkpoint_every
+    part = mixture.part(processes.rank(), of=processes.count())
     state.net.train()
-    steps = batches(mixture, first=state.step, last=schedule.steps, workers=workers)
-    for batch in track(steps, total=schedule.steps, label=f"train {folder.parent.name}", first=state.step):
+    steps = batches(part, first=state.step, last=schedule.steps, workers=workers)
+    if processes.rank() == 0:
+        steps = track(steps, total=schedule.steps, label=f"train {folder.parent.name}", first=state.step, note=log.speed)
+    for batch in steps:
         torch.manual_seed(torch_seed(config.seed, mixture.purpose, state.step))
         terms = train_step(state, batch, config)
-        if state.step % HISTORY_EVERY == 0 or state.step == schedule.steps:
+        last = state.step == schedule.steps
+        if state.step % HISTORY_EVERY == 0 or last:
             state.history.append({"step": state.step, **{name: round(value, 6) for name, value in terms.items()}})
-        if state.step % every == 0 or state.step == schedule.steps or stopping.requested:
+            log.add(state.history[-1])
+        stop = processes.any_of(stopping.requested)
+        if state.step % config.train.checkpoint_every == 0 or last or stop:
             _save(state, config=config, folder=folder)
-            stopping.exit_if_requested()
-    _write_results(state, folder=folder)
+            log.save()
+            if stop:
+                raise SystemExit(EXIT_CODE)
+    if not schedule.steps:
+        _save(state, config=config, folder=folder)
+    if processes.rank() == 0:
+        write_weights(state, folder=folder)
     return state
 
 
 def _resumed(
-    net: TaskNet, mixture: Mixture, *, schedule: Schedule, config: RunConfig, folder: Path, device: torch.device
+    net: TaskNet,
+    mixture: Mixture,
+    *,
+    schedule: Schedule,
+    config: RunConfig,
+    folder: Path,
+    device: torch.device,
+    before: Path | None,
 ) -> TrainState:
     counts = label_counts(mixture.labelled)
     weights_K = class_weights(counts, power=config.train.class_weight_power)
@@ -147,18 +182,42 @@ def _resumed(
         torch.manual_seed(torch_seed(config.seed, f"{mixture.purpose} discriminators"))
         state.alignment = Alignment(config.rounds.align, device=device)
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
+    if saved is None and before is not None:
+        _restore(state, _finished(before))
     if saved is not None:
-        state.net.load_state_dict(saved["net"])
-        state.average.load_state_dict(saved["average"])
-        state.optimizer.load_state_dict(saved["optimizer"])
+        _restore(state, saved)
         if state.alignment is not None:
             state.alignment.load_state_dict(saved["alignment"])
         state.step, state.history = saved["step"], saved["history"]
-        say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
+        if processes.rank() == 0:
+            say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
     return state
 
 
+def _restore(state: TrainState, saved: Mapping[str, Any]) -> None:
+    """Put back what learns; the step and the discriminators are the stage's own."""
+    state.net.load_state_dict(saved["net"])
+    state.average.load_state_dict(saved["average"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+
+
+def _finished(folder: Path) -> Mapping[str, Any]:
+    saved = checkpoint.load(folder / CHECKPOINT, configuration=None)
+    if saved is None:
+        raise InputError(
+            f"{folder / CHECKPOINT}: not found, and rounds.start asks to continue from it; train that stage again with --force"
+        )
+    return saved
+
+
 def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
+    """Write the checkpoint and the history, by the first process; the others go on when it has."""
+    with processes.first_before_others():
+        if processes.rank() == 0:
+            _write_state(state, config=config, folder=folder)
+
+
+def _write_state(state: TrainState, *, config: RunConfig, folder: Path) -> None:
     parts: dict[str, Any] = {name: getattr(state, name).state_dict() for name in ("net", "average", "optimizer")}
     if state.alignment is not None:
         parts["alignment"] = state.alignment.state_dict()
@@ -166,7 +225,8 @@ def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
 
 
-def _write_results(state: TrainState, *, folder: Path) -> None:
+def write_weights(state: TrainState, *, folder: Path) -> None:
+    """Write the averaged net as weights.safetensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.average.module.state_dict().items()}
     write_atomic(folder / WEIGHTS, to_safetensors(tensors))
 

@@ -1,0 +1,134 @@
+"""Time of a training step, against torchvision's reference loop for segmentation on the same net.
+
+    python benchmarks/training.py [ROUNDS [WIDTHxHEIGHT [BATCH [KEY=VALUE ...]]]]
+
+ROUNDS (20) steps of each in turn, batches of BATCH (8) random images of WIDTHxHEIGHT (192x128), in memory for both: steps
+are timed, not decoding. The demo's net (DeepLabV3+, EfficientNet-Lite0) or as KEY=VALUE of run.toml says; on a GPU where
+there is one.
+
+torchvision: what its references/segmentation does in a step. The loader has made normalised float images, channels first;
+forward; cross-entropy of `out` plus half that of `aux`, IGNORE left out; SGD with momentum; PolynomialLR's step; the loss as a
+number for its log.
+ours: selfsyn.task.train.train_step. Images come as bytes and are normalised here, channels last; class-weighted cross-entropy
+of both heads; non-finite losses refused before the update; AdamW, a rate for each group; the average of weights and statistics.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsyn import config as configuration
+from selfsyn import devices, recipes
+from selfsyn.config import RunConfig
+from selfsyn.labels import IGNORE
+from selfsyn.task import TaskNet, build
+from selfsyn.task.mixture import SYNTHETIC, Batch
+from selfsyn.task.schedule import Schedule
+from selfsyn.task.scores import normalised
+from selfsyn.task.train import new_state, train_step
+
+WARM_UP = 3
+
+
+def main(rounds: int, size: tuple[int, int], batch: int, settings: Sequence[str]) -> None:
+    """Time each in turn, print the median step of each and its ratio to torchvision's."""
+    config = configuration.from_mapping(configuration.with_settings(recipes.read("demo"), settings))
+    device = devices.resolve("auto")
+    torch.manual_seed(0)
+    net = build(config.task, pretrained=True)
+    data = examples(batch, size)
+    steps: dict[str, Callable[[], None]] = {
+        "torchvision": torchvisions(copy.deepcopy(net), data, config, device=device),
+        "ours fp32": ours(copy.deepcopy(net), data, config, precision="fp32", device=device),
+        "ours bf16": ours(copy.deepcopy(net), data, config, precision="bf16", device=device),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(WARM_UP + rounds):
+        for name, step in steps.items():
+            took = timed(step, device)
+            if number >= WARM_UP:
+                seconds[name].append(took)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, median in medians.items():
+        least, ratio = min(seconds[name]), median / medians["torchvision"]
+        print(
+            f"{name}: {1000 * median:.0f} ms a step ({1000 * least:.0f} at the least), {batch / median:.1f} images/s, {ratio:.2f}"
+        )
+
+
+def timed(step: Callable[[], None], device: torch.device) -> float:
+    """Seconds of one step, a GPU's work included."""
+    began = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def examples(batch: int, size: tuple[int, int]) -> Batch:
+    """Random images and labels, a tenth of them IGNORE."""
+    shape = (batch, size[1], size[0])
+    labels = torch.randint(0, 19, shape, dtype=torch.uint8)
+    labels[torch.rand(shape) < 0.1] = IGNORE
+    images = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8)
+    sure, true = torch.full(shape, 255, dtype=torch.uint8), torch.ones(shape, dtype=torch.bool)
+    return Batch(images, labels, sure, true, ["random"] * batch, {SYNTHETIC: batch})
+
+
+def ours(net: TaskNet, data: Batch, config: RunConfig, *, precision: str, device: torch.device) -> Callable[[], None]:
+    """Our step."""
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, precision=precision))
+    schedule = Schedule(steps=10_000, learning_rate=1e-4, warmup_steps=10)
+    state = new_state(net.train(), config=config.train, schedule=schedule, weights_K=torch.ones(19), device=device)
+
+    def step() -> None:
+        train_step(state, data, config)
+
+    return step
+
+
+def torchvisions(net: TaskNet, data: Batch, config: RunConfig, *, device: torch.device) -> Callable[[], None]:
+    """Their step."""
+    net = net.to(device).train()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10_000, power=0.9)
+    images = normalised(data.images, mean=config.task.mean, std=config.task.std).contiguous()
+    targets = data.labels.long()
+    return lambda: their_step(net, images.to(device), targets.to(device), optimizer, schedule)
+
+
+def their_step(
+    net: nn.Module,
+    image: Tensor,
+    target: Tensor,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> None:
+    """Forward, both losses, backward, update, rate, log."""
+    scores = net(image)
+    loss = F.cross_entropy(scores.main, target, ignore_index=IGNORE)
+    loss = loss + 0.5 * F.cross_entropy(scores.auxiliary, target, ignore_index=IGNORE)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    schedule.step()
+    loss.item()
+
+
+if __name__ == "__main__":
+    wide, high = map(int, (sys.argv[2] if len(sys.argv) > 2 else "192x128").split("x"))
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 20,
+        (wide, high),
+        int(sys.argv[3]) if len(sys.argv) > 3 else 8,
+        sys.argv[4:],
+    )

@@ -1,0 +1,131 @@
+"""`selfsyn compare`: rivals, bounds and our own rounds at the same budget, in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.options import device_option, dry_run_option, run_option, workers_option
+from selfsyn.errors import InputError
+
+if TYPE_CHECKING:
+    from selfsyn.compare.plan import Entry
+    from selfsyn.config import RunConfig
+    from selfsyn.layout import Layout
+
+PAGE = "index.html"
+TABLE = "table.json"
+
+
+def _listed(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+@click.command()
+@run_option
+@click.option(
+    "--rounds", type=click.IntRange(0), default=2, show_default=True, help="The last round of ours; it makes the budget."
+)
+@click.option("--rows", callback=_listed, default="", metavar="ROW,...", help="Some rows only; default: all but the ablation.")
+@click.option("--seeds", callback=_listed, default="", metavar="N,...", help="Seeds of nets and world; default: the run's.")
+@click.option(
+    "--net", "nets", multiple=True, type=click.Choice(["fcn", "deeplabv3plus", "segnet"]), help="Other nets; default: the run's."
+)
+@click.option("--ablate", is_flag=True, help="Also our rounds with one lever off, for each lever that the run uses.")
+@device_option
+@workers_option
+@dry_run_option
+def command(
+    root: Path,
+    rounds: int,
+    rows: tuple[str, ...],
+    seeds: tuple[str, ...],
+    nets: tuple[str, ...],
+    ablate: bool,
+    device: str,
+    workers: int | None,
+    dry_run: bool,
+) -> None:
+    """Compare our rounds with rivals and bounds: the same data, net, augmentation, budget and seeds in every row.
+
+    Each row and seed is a run of its own in DIR/compare/NET/ROW/seed-N; what rows share is computed once. DIR needs
+    nothing but its run.toml; what it has finished is used. Stopped and run again, or with other rows and seeds, it goes on.
+    The page DIR/compare/index.html shows all that is finished; nothing is chosen by its scores.
+    """
+    from selfsyn.compare.plan import chosen, entries
+    from selfsyn.data import sources
+    from selfsyn.phase import open_run
+    from selfsyn.progress import say
+
+    layout, config = open_run(root)
+    todo = entries(
+        layout,
+        config,
+        rows=chosen(config, names=rows, ablate=ablate),
+        nets=nets or (config.task.architecture,),
+        seeds=_numbers(seeds) or (config.seed,),
+        rounds=rounds,
+    )
+    if dry_run:
+        click.echo("\n".join(_announced(entry) for entry in todo))
+        return
+    sources.check(layout, config)
+    for number, entry in enumerate(todo, start=1):
+        say(f"{number} of {len(todo)}: {entry.name}")
+        _compute(entry, layout, config, rounds=rounds, device=device, workers=workers)
+        table = _write_page(layout, config, rounds=rounds)
+    say(f"{root}: done; the page is {layout.root / 'compare' / PAGE}")
+    click.echo(table)
+
+
+def _numbers(seeds: tuple[str, ...]) -> tuple[int, ...]:
+    wrong = [seed for seed in seeds if not seed.isdecimal()]
+    if wrong:
+        raise InputError(f"--seeds {wrong[0]!r} is no seed; expected whole numbers with commas, for example 0,1,2")
+    return tuple(int(seed) for seed in seeds)
+
+
+def _announced(entry: Entry) -> str:
+    cost, phases = entry.cost, ", ".join(phase.name for phase in entry.phases)
+    kinds = {name: count for name, count in vars(cost).items() if name not in ("updates", "besides") and count}
+    images = ", ".join(f"{count} {name.replace('pseudo', 'pseudo-labelled')}" for name, count in kinds.items())
+    return f"{entry.name}: {cost.updates} updates on {images} images: {phases}"
+
+
+def _compute(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, device: str, workers: int | None) -> None:
+    """Run what the entry lacks, or link it from where it is finished: in another row, or in the run itself."""
+    from jobs.running import run_phase
+    from selfsyn.compare.plan import donors, lay_out
+    from selfsyn.compare.sharing import shared
+    from selfsyn.phase import is_current
+    from selfsyn.progress import say
+
+    lay_out(entry)
+    others = donors(layout, config, rounds=rounds)
+    for phase in entry.phases:
+        if is_current(entry.layout, phase):
+            continue
+        source = shared(entry, phase, others)
+        if source is not None:
+            say(f"{phase.name}: as in {source}")
+        else:
+            say(f"{phase.name}: {phase.folder}")
+            run_phase(entry.root, phase, device=device, workers=workers)
+
+
+def _write_page(layout: Layout, config: RunConfig, *, rounds: int) -> str:
+    """Write the page and table.json about all that is finished -> the table for a terminal."""
+    from selfsyn.compare.board import as_json, text
+    from selfsyn.compare.page import render
+    from selfsyn.compare.plan import FOLDER, present
+    from selfsyn.compare.results import collect
+    from selfsyn.files import write_atomic, write_json
+
+    entries, others = present(layout, config, rounds=rounds)
+    lines = collect(entries)
+    write_json(layout.root / FOLDER / TABLE, as_json(lines))
+    write_atomic(layout.root / FOLDER / PAGE, render(config, lines, rounds=rounds).encode())
+    left_out = [f"{folder}: made with other settings or another --rounds, and left out" for folder in others]
+    return "\n\n".join([*(f"{net}\n\n{text(found)}" for net, found in lines.items()), *left_out])

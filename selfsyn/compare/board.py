@@ -1,0 +1,162 @@
+"""The table of one net as cells for the page, and as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from selfsyn import config as configuration
+from selfsyn.compare.results import BySeed, Line, change, gap_share, line_of, mean, spread
+from selfsyn.compare.rows import OURS
+from selfsyn.config import RunConfig
+from selfsyn.layout import ORACLE, SOURCE_ONLY
+from selfsyn.phase import MANIFEST
+from selfsyn.report.facts import duration
+from selfsyn.report.scoreboard import ABSENT, Cell
+from selfsyn.report.verdict import percent, signed
+
+SUMMARY = ("mIoU", "pixel accuracy", "vs source-only", "gap closed", "seeds", "training")
+ABLATION = ("mIoU", "pixel accuracy", "vs ours", "seeds", "training")
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A row of the page: title, what it learns from, (seed, link to its manifest), and a cell for each column."""
+
+    title: str
+    words: str
+    links: tuple[tuple[int, str], ...]
+    cells: tuple[Cell, ...]
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Board:
+    """A table: the names of its columns, those of the classes, its rows."""
+
+    summary: tuple[str, ...]
+    classes: tuple[str, ...]
+    rows: tuple[BoardRow, ...]
+
+
+def board(lines: Sequence[Line]) -> Board:
+    """Rivals, bounds and ours, in the order of `lines`."""
+    plain = [line for line in lines if not line.entry.row.ablates]
+    source, oracle = line_of(lines, SOURCE_ONLY), line_of(lines, ORACLE)
+    rows = [_row(line, [*_scores(line), _against(line, source), _gap(line, source, oracle), *_rest(line)]) for line in plain]
+    return Board(SUMMARY, _classes(plain), tuple(rows))
+
+
+def ablation(lines: Sequence[Line]) -> Board | None:
+    """Ours, and ours with one lever off; None while no such row is finished."""
+    ours = line_of(lines, OURS)
+    without = [line for line in lines if line.entry.row.ablates]
+    shown = ([ours] if ours else []) + without
+    rows = [_row(line, [*_scores(line), _against(line, ours), *_rest(line)]) for line in shown]
+    return Board(ABLATION, _classes(shown), tuple(rows)) if without else None
+
+
+def text(lines: Sequence[Line]) -> str:
+    """The tables of one net as Markdown, without classes."""
+    boards = [found for found in (board(lines), ablation(lines)) if found and found.rows]
+    return "\n\n".join(_markdown(found) for found in boards)
+
+
+def differences(line: Line, config: RunConfig) -> list[str]:
+    """What the row's configuration changes in the run's: 'train.steps: 240 -> 480'. Seed, net and places of files aside."""
+    same = tuple(f"{key}{end}" for key in ("seed", "task", "synthetic", "real", "held_out") for end in (".", ":"))
+    return [change for change in configuration.difference(config, line.entry.config) if not change.startswith(same)]
+
+
+def spread_text(values: BySeed) -> str:
+    """'0.512 ± 0.013' over several seeds, '0.512' of one."""
+    wide = spread(values)
+    return f"{mean(values):.3f}" + (f" ± {wide:.3f}" if wide is not None else "")
+
+
+def _scores(line: Line) -> list[Cell]:
+    return [_number(line.mious), _number(line.of("pixel_accuracy"))]
+
+
+def _number(values: BySeed) -> Cell:
+    return Cell(spread_text(values), ", ".join(f"seed {seed}: {value!r}" for seed, value in values.items()))
+
+
+def _against(line: Line, other: Line | None) -> Cell:
+    found = change(line.mious, other.mious) if other else None
+    if other is None or found is None or other is line:
+        return Cell("–", "nothing to compare with" if other is not line else "this row")
+    difference, seeds = found
+    return Cell(signed(difference), f"{difference:+} mIoU over {_several(seeds)} that both rows have")
+
+
+def _gap(line: Line, source: Line | None, oracle: Line | None) -> Cell:
+    if source is None or oracle is None:
+        return Cell("–", "source-only or the oracle is not finished")
+    share, seeds = gap_share(line.mious, source=source.mious, oracle=oracle.mious)
+    if not seeds:
+        return Cell("–", "source-only and the oracle are not finished with this seed")
+    if share is None:
+        return Cell("no gap", "the oracle is no better than source-only")
+    return Cell(percent(share), f"{share!r} of the way from source-only to the oracle, of the means over {_several(seeds)}")
+
+
+def _rest(line: Line) -> list[Cell]:
+    classes = [
+        Cell(ABSENT, f"{name}: no pixel in the held-out labels")
+        if value is None
+        else Cell(f"{value:.2f}", f"{name}: {value!r}, mean over seeds", round(100 * value))
+        for name, value in line.class_iou.items()
+    ]
+    time = Cell(duration(line.seconds), "mean over seeds; what rows share counts for each of them")
+    return [Cell(str(len(line.results)), ", ".join(str(seed) for seed in line.mious)), time, *classes]
+
+
+def _row(line: Line, cells: list[Cell]) -> BoardRow:
+    links = tuple(
+        (
+            one.entry.seed,
+            str(PurePosixPath(one.entry.net, one.entry.row.name, one.entry.root.name, one.entry.stage, "evaluation", MANIFEST)),
+        )
+        for one in line.results
+    )
+    row = line.entry.row
+    return BoardRow(row.title, row.words, links, tuple(cells), row.name == OURS)
+
+
+def _classes(lines: Sequence[Line]) -> tuple[str, ...]:
+    return tuple(lines[0].class_iou) if lines else ()
+
+
+def _several(seeds: int) -> str:
+    return f"{seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _markdown(found: Board) -> str:
+    heading = ["", *found.summary]
+    rows = [[row.title, *(cell.text for cell in row.cells[: len(found.summary)])] for row in found.rows]
+    table = [heading, ["---"] * len(heading), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+
+
+def as_json(lines: dict[str, list[Line]]) -> dict[str, Any]:
+    """{net: {row: {...}}} for other programs: every seed's numbers, nothing rounded."""
+    return {net: {line.entry.row.name: _line_json(line, of_net) for line in of_net} for net, of_net in lines.items()}
+
+
+def _line_json(line: Line, lines: Sequence[Line]) -> dict[str, Any]:
+    source, oracle = line_of(lines, SOURCE_ONLY), line_of(lines, ORACLE)
+    share = gap_share(line.mious, source=source.mious, oracle=oracle.mious) if source and oracle else (None, 0)
+    seeds = {
+        str(one.entry.seed): {
+            "miou": one.miou,
+            "pixel_accuracy": one.metrics["pixel_accuracy"],
+            "class_iou": one.metrics["class_iou"],
+            "seconds": one.seconds,
+        }
+        for one in line.results
+    }
+    means = {"miou": mean(line.mious), "miou_spread": spread(line.mious), "pixel_accuracy": mean(line.of("pixel_accuracy"))}
+    return {**means, "gap_closed": share[0], **vars(line.entry.cost), "seeds": seeds}

@@ -1,0 +1,79 @@
+"""What a row may learn, and what it has: updates of task models, and the images that they were made on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from selfsyn.config import RunConfig
+from selfsyn.flow import Phase
+from selfsyn.layout import ORACLE, SOURCE_ONLY
+
+ADAPTER = ("adapter", "adapted")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a row with one seed.
+
+    updates: of the nets that lead to the scored one.  synthetic, pseudo, labelled: images in their batches, counted each
+    time: synthetic, pseudo-labelled real, real with their own labels.  unlabelled: real images beside those in the batches.
+    besides: updates of the adapter's frozen net where that is not one of the nets that lead to the scored one.
+    """
+
+    updates: int
+    synthetic: int
+    pseudo: int
+    unlabelled: int
+    labelled: int
+    besides: int
+
+
+def budget(config: RunConfig, *, rounds: int) -> int:
+    """The updates of a whole run to round `rounds`: what every row of its table gets."""
+    return config.train.steps + sum(config.rounds.steps_of(round_) for round_ in range(rounds + 1))
+
+
+def steps_of(config: RunConfig, stage: str) -> int:
+    """The updates of one stage."""
+    if stage in (SOURCE_ONLY, ORACLE):
+        return config.train.steps if stage == SOURCE_ONLY else config.train.oracle_steps
+    return config.rounds.steps_of(int(stage.removeprefix("round-")))
+
+
+def cost(config: RunConfig, flow: Sequence[Phase], *, stage: str) -> Cost:
+    """What the phases `flow` of a row cost, up to the net of `stage`."""
+    chain = needed(flow, goal=f"{stage}/task", beyond=ADAPTER)
+    own = [phase.folder.split("/")[0] for phase in chain if phase.verb == "train"]
+    all_ = [phase.folder.split("/")[0] for phase in flow if phase.verb == "train"]
+    updates = sum(steps_of(config, one) for one in own)
+    pseudo = sum(steps_of(config, one) * _real_in_batch(config, one) for one in own)
+    labelled = steps_of(config, ORACLE) * config.train.batch if ORACLE in own else 0
+    synthetic = updates * config.train.batch - pseudo - labelled
+    pseudo *= 2 if config.rounds.mask else 1  # each with a masked copy
+    bare = sum(steps_of(config, one) * _bare_in_batch(config, one) for one in own)
+    return Cost(updates, synthetic, pseudo, bare, labelled, sum(steps_of(config, one) for one in all_ if one not in own))
+
+
+def needed(flow: Sequence[Phase], *, goal: str, beyond: Sequence[str] = ()) -> tuple[Phase, ...]:
+    """The phases of `flow` that fill `goal`, and everything that they need; what fills `beyond` is not followed."""
+    wanted, kept = {goal}, []
+    for phase in reversed(flow):
+        if any(phase.folder == folder or phase.folder.startswith(f"{folder}/") for folder in wanted):
+            kept.append(phase)
+            wanted |= set(phase.needs) - set(beyond)
+    return tuple(reversed(kept))
+
+
+def _bare_in_batch(config: RunConfig, stage: str) -> int:
+    """Real images without labels that a batch has besides: as many as synthetic ones for each thing that they are for."""
+    if stage in (SOURCE_ONLY, ORACLE):
+        return 0
+    return (config.train.batch - _real_in_batch(config, stage)) * (config.rounds.bare + config.rounds.online)
+
+
+def _real_in_batch(config: RunConfig, stage: str) -> int:
+    if stage in (SOURCE_ONLY, ORACLE):
+        return 0
+    round_ = int(stage.removeprefix("round-"))
+    return round(config.train.batch * config.rounds.real_share_of(round_)) if round_ else 0

@@ -1,0 +1,58 @@
+"""The levers of our loop: what each one is, and the configuration without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from selfsyn.config import Align, Augment, RunConfig
+
+
+@dataclass(frozen=True)
+class Lever:
+    """One thing that our loop does. off: a configuration -> the same without it; the same one where it is not used."""
+
+    name: str
+    title: str
+    words: str
+    off: Callable[[RunConfig], RunConfig]
+
+
+def _rounds(name: str, title: str, words: str, **off: Any) -> Lever:
+    return Lever(name, title, words, lambda config: replace(config, rounds=replace(config.rounds, **off)))
+
+
+def _train(name: str, title: str, words: str, **off: Any) -> Lever:
+    return Lever(name, title, words, lambda config: replace(config, train=replace(config.train, **off)))
+
+
+def _one_view(config: RunConfig) -> RunConfig:
+    return replace(config, teacher=replace(config.teacher, flip=False, scales=(1.0,)))
+
+
+NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
+
+LEVERS = (
+    _rounds("adapter", "the adapter", "the rounds learn from the synthetic images as they are", adapted=False),
+    _rounds("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", real_share=(0.0,)),
+    _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
+    _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", class_mix=0.0),
+    _train("rare-classes", "rare-class sampling", "every synthetic frame is drawn as often as any", rare=0.0),
+    _rounds("rare-labels", "rare-class sampling of pseudo-labels", "every real frame is drawn as often as any", rare=0.0),
+    _rounds("rectified", "the rectified loss", "pseudo-labels weigh alike where the heads differ", rectify=False),
+    _rounds("robust", "the robust loss", "pseudo-labels are learned by cross-entropy", robust=""),
+    _rounds("soft", "soft targets", "the target of a pseudo-label is 1", soft=0.0),
+    _rounds("confidence", "confidence weights", "pseudo-labels weigh alike, whatever the teacher's confidence", confidence=False),
+    _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask=0.0),
+    _rounds("online", "labels as it goes", "the training's own average labels no real images", online=False),
+    _rounds("memory", "memory regularisation", "the heads need not agree on real images", memory=0.0),
+    _rounds("alignment", "alignment", "no discriminator looks at answers on real images", align=Align()),
+    _rounds("warm-start", "the warm start", "every round begins from the pretrained backbone", start="fresh"),
+    _rounds("fresh-start", "the fresh start", "every round goes on from the one before", start="warm"),
+    _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", statistics=0.0),
+    _train("class-weights", "class weights", "every class weighs alike", class_weight_power=0.0),
+    _train("augmentation", "augmentation", "images are trained on as they are", augment=NO_AUGMENT),
+    _train("average", "the weight average", "the teacher is the last net, not an average over updates", ema=0.0),
+    Lever("views", "mirrored and scaled views", "the teacher sees each image once, as it is", _one_view),
+)

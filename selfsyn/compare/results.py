@@ -1,0 +1,125 @@
+"""What the finished entries scored, and the arithmetic of the table: means, spreads, shares of the gap. Pure on mappings."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfsyn.compare.plan import Entry
+from selfsyn.phase import read_manifest
+from selfsyn.report.verdict import gap_closed
+
+METRICS = "metrics.json"
+TRAINING = ("train", "fit-adapter", "adapt", "pseudo-label")  # what a row's time is made of
+
+BySeed = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished entry: its metrics.json, the manifest of its evaluation, and the seconds that its phases took to train."""
+
+    entry: Entry
+    metrics: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    seconds: float
+
+    @property
+    def miou(self) -> float:
+        """The mean over the classes that have a ground truth, in 0..1."""
+        return float(self.metrics["miou"])
+
+
+@dataclass(frozen=True)
+class Line:
+    """All finished seeds of one row with one net."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def entry(self) -> Entry:
+        """The first seed's entry."""
+        return self.results[0].entry
+
+    @property
+    def mious(self) -> dict[int, float]:
+        """mIoU by seed."""
+        return {result.entry.seed: result.miou for result in self.results}
+
+    def of(self, key: str) -> dict[int, float]:
+        """A number of metrics.json by seed."""
+        return {result.entry.seed: float(result.metrics[key]) for result in self.results}
+
+    @property
+    def class_iou(self) -> dict[str, float | None]:
+        """The mean over seeds by class; None for a class without ground truth."""
+        return {name: _mean_or_none(result.metrics["class_iou"][name] for result in self.results) for name in self._classes}
+
+    @property
+    def seconds(self) -> float:
+        """The mean over seeds."""
+        return statistics.fmean(result.seconds for result in self.results)
+
+    @property
+    def _classes(self) -> Iterable[str]:
+        return self.results[0].metrics["class_iou"].keys()
+
+
+def collect(entries: Iterable[Entry]) -> dict[str, list[Line]]:
+    """{net: a line for each row with a finished seed, in the order of the entries}."""
+    found: dict[tuple[str, str], list[Result]] = {}
+    for entry in entries:
+        manifest = read_manifest(entry.layout.evaluation(entry.stage))
+        if manifest is not None:
+            metrics = json.loads((entry.layout.evaluation(entry.stage) / METRICS).read_text())
+            found.setdefault((entry.net, entry.row.name), []).append(Result(entry, metrics, manifest, _seconds(entry)))
+    lines: dict[str, list[Line]] = {}
+    for (net, _), results in found.items():
+        lines.setdefault(net, []).append(Line(tuple(results)))
+    return lines
+
+
+def mean(values: BySeed) -> float:
+    """The mean over seeds."""
+    return statistics.fmean(values.values())
+
+
+def spread(values: BySeed) -> float | None:
+    """The sample standard deviation over seeds (n - 1); None for one seed."""
+    return statistics.stdev(values.values()) if len(values) > 1 else None
+
+
+def change(values: BySeed, against: BySeed) -> tuple[float, int] | None:
+    """(mean difference, number of seeds) over the seeds that both have; None when there is none."""
+    common = sorted(values.keys() & against.keys())
+    return (statistics.fmean(values[seed] - against[seed] for seed in common), len(common)) if common else None
+
+
+def gap_share(values: BySeed, *, source: BySeed, oracle: BySeed) -> tuple[float | None, int]:
+    """(share of the way from source-only to the oracle, number of seeds), of the means over the seeds that all three have.
+
+    The share is None where the oracle is no better than source-only; the number is 0 where no seed is common.
+    """
+    common = sorted(values.keys() & source.keys() & oracle.keys())
+    if not common:
+        return None, 0
+    ours, low, high = (statistics.fmean(column[seed] for seed in common) for column in (values, source, oracle))
+    return gap_closed(ours, source=low, oracle=high), len(common)
+
+
+def line_of(lines: Sequence[Line], row: str) -> Line | None:
+    """The line of the row called `row`, or None."""
+    return next((line for line in lines if line.entry.row.name == row), None)
+
+
+def _seconds(entry: Entry) -> float:
+    manifests = (read_manifest(entry.root / phase.folder) for phase in entry.phases if phase.verb in TRAINING)
+    return sum(float(manifest["wall_seconds"]) for manifest in manifests if manifest is not None)
+
+
+def _mean_or_none(values: Iterable[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return statistics.fmean(numbers) if numbers else None

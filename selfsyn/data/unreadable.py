@@ -1,0 +1,52 @@
+"""Real images that give no picture: found by decoding them all, recorded, and left out up to the limit of run.toml."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from selfsyn.ahead import ahead
+from selfsyn.data.frames import Frame
+from selfsyn.errors import InputError
+from selfsyn.files import write_json
+from selfsyn.images import UnreadableError, read_image
+from selfsyn.progress import say, track
+
+
+def readable(frames: Sequence[Frame], *, record: Path, spoiled: int) -> list[Frame]:
+    """The frames whose image can be decoded. InputError, naming the first, when more than `spoiled` cannot, or none can.
+
+    record: a JSON file, made here, {frame name: why its image cannot be read}. Where it is there it is believed: a resumed
+    phase sees the frames that it began with, and decodes nothing twice.
+    """
+    if not record.exists():
+        write_json(record, _unreadable(frames, spoiled=spoiled))
+    reasons: dict[str, str] = json.loads(record.read_text())
+    return [frame for frame in frames if frame.name not in reasons]
+
+
+def _unreadable(frames: Sequence[Frame], *, spoiled: int) -> dict[str, str]:
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as threads:
+        reasons = track(ahead(_reason, frames, threads=threads, most=2 * cores), total=len(frames), label="real images")
+        found = [(frame, reason) for frame, reason in zip(frames, reasons, strict=True) if reason]
+    if found:
+        first, why = found[0]
+        if len(found) > spoiled or len(found) == len(frames):
+            raise InputError(
+                f"{first.image}: {why}; {len(found)} of {len(frames)} images cannot be read, and teacher.unreadable allows"
+                f" {spoiled}; replace or remove the files and start again with --force"
+            )
+        say(f"left out {len(found)} of {len(frames)} images that cannot be read, first {first.image} ({why})")
+    return {frame.name: reason for frame, reason in found}
+
+
+def _reason(frame: Frame) -> str:
+    try:
+        read_image(frame.image)
+    except UnreadableError as error:
+        return error.reason
+    return ""

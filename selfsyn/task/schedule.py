@@ -1,0 +1,89 @@
+"""How long a task model trains, and how fast at each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from selfsyn.config import RunConfig
+from selfsyn.errors import InputError
+from selfsyn.flow import stage_before
+from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
+
+DECAY_POWER = 0.9  # of the poly schedule (Chen et al. 2018)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a stage trains and how fast: updates, the backbone's first learning rate, updates of linear warm-up.
+
+    done, whole: the updates of earlier stages that the same warm-up and decay run through, and of all of them together;
+    whole 0 is the stage alone.
+    """
+
+    steps: int
+    learning_rate: float
+    warmup_steps: int
+    done: int = 0
+    whole: int = 0
+
+
+def learning_rate(step: int, *, schedule: Schedule, decay: str = "poly") -> float:
+    """Linear warm-up, then decay to zero at the last step: (1 - t) ** 0.9, or half a cosine (Loshchilov & Hutter 2017, eq. 5)."""
+    position = schedule.done + step
+    warm = min(1.0, (position + 1) / max(1, schedule.warmup_steps))
+    done = position / (schedule.whole or schedule.steps)
+    left = (1 - done) ** DECAY_POWER if decay == "poly" else (1 + math.cos(math.pi * done)) / 2
+    return schedule.learning_rate * warm * left
+
+
+def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
+    """How long a stage trains, and how fast. InputError for a round that would continue a schedule that has ended."""
+    train, rounds = config.train, config.rounds
+    if stage == ORACLE:
+        return Schedule(steps=train.oracle_steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
+    together = _one_schedule(config, stage=stage)
+    before = together[: together.index(stage)]
+    first = together[0]
+    rate = train.learning_rate if first == SOURCE_ONLY else rounds.learning_rate_of(round_of(first))
+    return Schedule(
+        steps=_steps_of(config, stage),
+        learning_rate=rate,
+        warmup_steps=train.warmup_steps,
+        done=sum(_steps_of(config, other) for other in before),
+        whole=sum(_steps_of(config, other) for other in together),
+    )
+
+
+def continued(config: RunConfig, *, stage: str) -> str | None:
+    """The stage whose training this one continues, optimizer and all; None where it begins anew (rounds.start)."""
+    if stage in (SOURCE_ONLY, ORACLE) or config.rounds.start_of(round_of(stage)) != "continue":
+        return None
+    return stage_before(config, stage=stage)
+
+
+def _one_schedule(config: RunConfig, *, stage: str) -> list[str]:
+    """The stages, this one among them, that one learning-rate schedule runs through."""
+    planned = [round_stage(round_) for round_ in range(len(config.rounds.real_share))]
+    groups: list[list[str]] = []
+    for one in (SOURCE_ONLY, *planned):
+        if continued(config, stage=one) is None:
+            groups.append([one])
+        else:
+            groups[-1].append(one)
+    found = next((group for group in groups if stage in group), [stage])
+    if found == [stage] and continued(config, stage=stage) is not None:
+        raise InputError(
+            f"run.toml: {stage} would continue a schedule that ends with {planned[-1]}, the last that rounds.real_share names;"
+            " name more shares before the first training, or set rounds.start to 'warm' for it"
+        )
+    return found
+
+
+def _steps_of(config: RunConfig, stage: str) -> int:
+    return config.train.steps if stage == SOURCE_ONLY else config.rounds.steps_of(round_of(stage))
+
+
+def round_of(stage: str) -> int:
+    """'round-2' -> 2."""
+    return int(stage.removeprefix("round-"))

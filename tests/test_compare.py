@@ -1,0 +1,385 @@
+"""`selfsyn compare`: the arithmetic of the table, what its rows differ in, what they share, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_run import make, selfsyn_here
+
+from selfsyn import config as configuration
+from selfsyn.compare.budget import budget, cost, needed
+from selfsyn.compare.levers import LEVERS
+from selfsyn.compare.page import headline
+from selfsyn.compare.plan import Entry, chosen, entry, with_net
+from selfsyn.compare.results import change, collect, gap_share, mean, spread
+from selfsyn.compare.rows import ROWS, ablations
+from selfsyn.compare.sharing import fingerprints
+from selfsyn.config import RunConfig, Task, load
+from selfsyn.data.frames import dataset
+from selfsyn.errors import InputError
+from selfsyn.files import digest_bytes, write_atomic, write_json
+from selfsyn.flow import Phase, phases
+from selfsyn.images import encode_label_png
+from selfsyn.layout import Layout
+from selfsyn.phase import begin, finish, open_run
+
+NAMES = [row.name for row in ROWS]
+SCORES = {  # mIoU by row, for seeds 0 and 1
+    "source-only": (0.30, 0.34),
+    "adabn": (0.31, 0.33),
+    "cycada": (0.33, 0.36),
+    "adaptsegnet": (0.32, 0.36),
+    "mrnet": (0.33, 0.35),
+    "seg-uncertainty": (0.35, 0.38),
+    "ours": (0.38, 0.40),
+    "oracle": (0.40, 0.44),
+}
+
+
+def test_the_arithmetic_by_hand() -> None:
+    values = {0: 0.1, 1: 0.2, 2: 0.6}
+    assert mean(values) == pytest.approx(0.3)
+    # Deviations -0.2, -0.1, 0.3: squares 0.04 + 0.01 + 0.09 = 0.14, over n - 1 = 2.
+    assert spread(values) == pytest.approx(0.07**0.5)
+    assert spread({5: 0.4}) is None
+    assert change(values, {1: 0.1, 2: 0.3, 7: 9.0}) == pytest.approx((0.2, 2))
+    assert change(values, {7: 1.0}) is None
+
+
+def test_the_share_of_the_gap_by_hand() -> None:
+    source, oracle = {0: 0.2, 1: 0.4}, {0: 0.6, 1: 0.8, 2: 1.0}
+    # Of the means over seeds 0 and 1: (0.55 - 0.3) / (0.7 - 0.3).
+    assert gap_share({0: 0.5, 1: 0.6, 2: 0.1}, source=source, oracle=oracle) == pytest.approx((0.625, 2))
+    # A row with one seed is compared with that seed of the bounds: (0.5 - 0.2) / (0.6 - 0.2).
+    assert gap_share({0: 0.5}, source=source, oracle=oracle) == pytest.approx((0.75, 1))
+    assert gap_share({0: 0.1}, source=source, oracle=oracle) == pytest.approx((-0.25, 1))
+    assert gap_share({3: 0.5}, source=source, oracle=oracle) == (None, 0)
+
+
+def test_an_oracle_that_is_no_better_leaves_no_gap() -> None:
+    assert gap_share({0: 0.5}, source={0: 0.4}, oracle={0: 0.4}) == (None, 1)
+    assert gap_share({0: 0.5}, source={0: 0.4}, oracle={0: 0.3}) == (None, 1)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with an odd budget of 7 + 3 * 4 = 19 updates, in batches of 2 of which one image is pseudo-labelled."""
+    return make(tmp_path / "run", "train.steps=7", "rounds.steps=4", "rounds.real_share=[0.0, 0.5]", "rounds.learning_rate=3e-4")
+
+
+def entry_of(run: Path, name: str, *, seed: int = 0, rounds: int = 2) -> Entry:
+    layout, config = Layout(run), load(run / "run.toml")
+    row = next(row for row in (*ROWS, *ablations(config)) if row.name == name)
+    return entry(layout, config, row=row, net="deeplabv3plus", seed=seed, rounds=rounds)
+
+
+RIVAL = {
+    "rounds.steps": 19,
+    "rounds.learning_rate": 5e-4,  # the rate at which source-only begins
+    "rounds.start": ("fresh",),
+    "rounds.real_share": (0.0,),
+    "rounds.class_mix": 0.0,
+}
+MULTI_LEVEL = {"rounds.align.main": 0.001, "rounds.align.auxiliary": 0.0002}
+CHANGES: dict[str, dict[str, object]] = {
+    "source-only": {"train.steps": 19},
+    "adabn": {
+        "train.steps": 19,
+        "rounds.steps": 0,
+        "rounds.adapted": False,
+        "rounds.statistics": 1.0,
+    },
+    "cycada": {**RIVAL, "rounds.align.features": 0.1, "rounds.align.gate": 0.6},
+    "adaptsegnet": {**RIVAL, **MULTI_LEVEL, "rounds.adapted": False},
+    "mrnet": {**RIVAL, **MULTI_LEVEL, "rounds.adapted": False, "rounds.memory": 0.1},
+    "seg-uncertainty": {
+        **RIVAL,
+        **MULTI_LEVEL,
+        "rounds.steps": (10, 9),
+        "rounds.learning_rate": (5e-4, 3e-4),  # the second stage learns at the rate of our own rounds
+        "rounds.start": ("fresh", "warm"),
+        "rounds.adapted": False,
+        "rounds.real_share": (0.0, 1.0),
+        "rounds.portion": (1.0,),
+        "rounds.memory": 0.1,
+        "rounds.rectify": True,
+    },
+    "ours": {},
+    "oracle": {"train.oracle_steps": 19},
+    "without-class-mix": {"rounds.class_mix": 0.0},
+    "without-adapter": {"rounds.adapted": False},
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_row_differs_from_the_run_in_what_it_says_and_nothing_else(run: Path, name: str) -> None:
+    before, after = (configuration.flat(config) for config in (load(run / "run.toml"), entry_of(run, name).config))
+    assert {key: value for key, value in after.items() if before[key] != value} == CHANGES[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_has_the_same_budget(run: Path, name: str) -> None:
+    one = entry_of(run, name)
+    assert budget(load(run / "run.toml"), rounds=2) == one.cost.updates == 19
+    assert one.cost.synthetic + one.cost.pseudo + one.cost.labelled == 38
+
+
+def test_what_each_row_sees(run: Path) -> None:
+    seen = {name: entry_of(run, name).cost for name in NAMES}
+    assert vars(seen["ours"]) == {"updates": 19, "synthetic": 30, "pseudo": 8, "unlabelled": 0, "labelled": 0, "besides": 0}
+    assert vars(seen["cycada"]) == {"updates": 19, "synthetic": 38, "pseudo": 0, "unlabelled": 38, "labelled": 0, "besides": 7}
+    assert (seen["seg-uncertainty"].synthetic, seen["seg-uncertainty"].pseudo, seen["seg-uncertainty"].unlabelled) == (20, 18, 20)
+    assert (seen["oracle"].labelled, seen["oracle"].synthetic) == (38, 0)
+
+
+def test_masked_copies_are_images_too(run: Path) -> None:
+    one = entry_of(run, "ours")
+    masked = replace(one.config, rounds=replace(one.config.rounds, mask=0.5))
+    assert cost(masked, one.phases, stage=one.stage).pseudo == 16
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_oracle_reads_real_labels_and_only_who_needs_it_fits_an_adapter(run: Path, name: str) -> None:
+    folders = [phase.folder for phase in entry_of(run, name).phases]
+    assert ("oracle/task" in folders) == (name == "oracle")
+    assert ("adapter" in folders) == (name in ("cycada", "ours"))
+    assert folders[0] == "world" and folders[-1].endswith("/evaluation")
+
+
+def test_a_flow_is_cut_to_what_a_folder_needs() -> None:
+    flow = [Phase("a", "a"), Phase("b", "b/0", (), ("a",)), Phase("b", "b/1"), Phase("c", "c", (), ("b",)), Phase("d", "d")]
+    assert [phase.folder for phase in needed(flow, goal="c")] == ["a", "b/0", "b/1", "c"]
+    assert [phase.folder for phase in needed(flow, goal="c", beyond=("a",))] == ["b/0", "b/1", "c"]
+
+
+def test_rows_share_what_would_be_the_same_and_nothing_else(run: Path) -> None:
+    def print_of(name: str, folder: str, seed: int = 0) -> str:
+        return fingerprints(entry_of(run, name, seed=seed))[folder]
+
+    assert len({print_of(name, "world") for name in NAMES}) == 1
+    assert print_of("ours", "world") != print_of("ours", "world", seed=1)
+    assert print_of("source-only", "source-only/task") == print_of("adabn", "source-only/task")
+    assert print_of("source-only", "source-only/task") != print_of("ours", "source-only/task")
+    assert print_of("cycada", "adapted") == print_of("ours", "adapted") == print_of("without-class-mix", "adapted")
+    assert print_of("ours", "round-0/task") == print_of("without-class-mix", "round-0/task")
+    assert print_of("ours", "round-1/task") != print_of("without-class-mix", "round-1/task")
+    assert print_of("ours", "round-0/task") != print_of("cycada", "round-0/task")
+    assert print_of("mrnet", "round-0/task") != print_of("seg-uncertainty", "round-0/task")
+
+
+@pytest.mark.parametrize("online", ["true", "false"])
+def test_round_0_reads_what_acts_on_pseudo_labels_where_it_makes_its_own(tmp_path: Path, online: str) -> None:
+    run = make(tmp_path / "run", f"rounds.online={online}", "rounds.robust=symmetric", "rounds.mask=0.5")
+    prints = {name: fingerprints(entry_of(run, name))["round-0/task"] for name in ("ours", "without-robust", "without-masks")}
+    assert (prints["ours"] == prints["without-robust"]) == (online == "false")
+    assert prints["ours"] == prints["without-masks"]
+
+
+def test_online_images_are_counted_beside_bare_ones(run: Path) -> None:
+    one = entry_of(run, "ours")
+    online, both = (replace(one.config.rounds, online=True, memory=memory) for memory in (0.0, 0.1))
+    seen = [cost(replace(one.config, rounds=rounds), one.phases, stage=one.stage).unlabelled for rounds in (online, both)]
+    assert seen == [30 - 7 * 2, 2 * (30 - 7 * 2)]  # as many as synthetic ones, source-only's apart
+
+
+def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -> None:
+    config = load(run / "run.toml")
+    names = [row.name for row in ablations(config)]
+    assert "without-class-mix" in names and "without-adapter" in names
+    assert "without-rectified" not in names and "without-views" not in names
+    for lever in LEVERS:
+        off = lever.off(config)
+        assert lever.off(off) == off
+
+
+def test_relative_places_lead_to_the_same_files(tmp_path: Path) -> None:
+    none = ["world.engine=0", "world.camera=0", "world.held_out=0", "real.files=../list.txt"]
+    run = make(tmp_path / "run", "synthetic.root=../gta", "real.root=/data/city", "held_out.root=../city", *none)
+    one = entry_of(run, "ours")
+    assert one.layout.resolve(one.config.synthetic[0].root) == (tmp_path / "gta").resolve()
+    assert one.layout.resolve(one.config.real[0].files) == (tmp_path / "list.txt").resolve()
+    assert one.config.real[0].root == "/data/city"
+    assert one.config.held_out and one.layout.resolve(one.config.held_out.root) == (tmp_path / "city").resolve()
+
+
+def test_other_nets() -> None:
+    task = Task(architecture="deeplabv3plus", backbone="efficientnet_lite0", weights="package")
+    assert with_net(task, "deeplabv3plus") == task
+    assert with_net(task, "fcn") == replace(task, architecture="fcn")
+    segnet = with_net(task, "segnet")
+    assert (segnet.architecture, segnet.backbone, segnet.weights) == ("segnet", "vgg16_bn", "scratch")
+    with pytest.raises(InputError, match="fcn: the run's net is segnet on vgg16_bn"):
+        with_net(segnet, "fcn")
+
+
+class Work:
+    """Stands for the phases' processes: renders the world, and writes what the others promise without doing their work."""
+
+    def __init__(self, *, most: int = 1000) -> None:
+        self.most = most  # then it is killed
+        self.done: list[str] = []
+
+    def __call__(self, root: Path, phase: Phase, *, device: str, workers: int | None) -> None:
+        if len(self.done) == self.most:
+            raise SystemExit(143)
+        self.done.append(f"{root.parent.name}/{root.name} {phase.name}")
+        if phase.verb == "world":
+            assert selfsyn_here("world", "--run", root, "--workers", 1)[0] == 0
+            return
+        layout, config = open_run(root)
+        started = begin(layout, config, phase)
+        assert started is not None
+        if phase.verb == "evaluate":
+            evaluated(started.folder, layout, config, row=root.parent.name)
+        write_atomic(started.folder / "result", phase.name.encode())
+        outputs = {"result": digest_bytes(f"{phase.name} {configuration.flat(config)}".encode())}
+        finish(started, outputs=outputs)
+
+
+def evaluated(folder: Path, layout: Layout, config: RunConfig, *, row: str) -> None:
+    miou = SCORES.get(row, SCORES["ours"])[config.seed] - (0.02 if row.startswith("without") else 0.0)
+    class_iou = {"road": miou + 0.2, "car": miou - 0.2, "train": None}
+    write_json(folder / "metrics.json", {"miou": miou, "pixel_accuracy": miou + 0.4, "class_iou": class_iou})
+    assert config.held_out is not None
+    for name in dataset(config.held_out.layout).find_images(layout.resolve(config.held_out.root), "val"):
+        label = np.full((48, 64), NAMES.index(row) if row in NAMES else 18, dtype=np.uint8)
+        write_atomic(folder / f"pictures/{name}.png", encode_label_png(label))
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Everything that `compare` starts as a process."""
+    fake = Work()
+    monkeypatch.setattr("jobs.running.run_phase", fake)
+    return fake
+
+
+def compare(run: Path, *arguments: object, code: int = 0) -> str:
+    ended, said = selfsyn_here("compare", "--run", run, *arguments)
+    assert ended == code, said
+    return said
+
+
+def table(run: Path) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = json.loads((run / "compare/table.json").read_text())["deeplabv3plus"]
+    return found
+
+
+def test_the_whole_table(run: Path, work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    compare(run, "--seeds", "0,1")
+    compare(run, "--rows", "without-class-mix,without-adapter")
+    rows = table(run)
+    assert list(rows)[: len(NAMES)] == NAMES
+    assert rows["ours"]["miou"] == pytest.approx(0.39)
+    assert rows["ours"]["miou_spread"] == pytest.approx(0.02 / 2**0.5)
+    assert rows["ours"]["gap_closed"] == pytest.approx((0.39 - 0.32) / (0.42 - 0.32))
+    page = (run / "compare/index.html").read_text()
+    titles = [*(row.title for row in ROWS), "without ClassMix", "without the adapter"]
+    assert [title for title in titles if f">{title}<" not in page] == []
+    assert "0.390 ± 0.014" in page and "70 %" in page and "38 images" in page
+    assert page.count('<img class="photo"') == 3 and page.count('<img class="label"') == 3 * (1 + len(ROWS))
+    links = re.findall(r'href="([^"]+manifest\.json)"', page)
+    assert len(links) == len(titles) + 1  # ours stands in both tables
+    assert all((run / "compare" / link).is_file() for link in links)
+    assert "| ours | 0.390 ± 0.014 | 0.790 ± 0.014 | +0.070 | 70 % | 2 |" in capsys.readouterr().out
+    assert "+0.025 against the strongest rival (Seg-Uncertainty, both stages)" in page
+
+
+def test_what_rows_share_is_computed_once_and_takes_no_room(run: Path, work: Work) -> None:
+    compare(run, "--seeds", "0,1", "--rows", "source-only,adabn,cycada,ours")
+    started = [line.split(" ", 1)[1] for line in work.done]
+    assert [started.count(name) for name in ("world", "adapt", "fit-adapter")] == [2, 2, 2]
+    assert started.count("train --bound source-only") == 4  # the whole budget, and the start of ours, for two seeds
+    folders = [run / "compare/deeplabv3plus" / row / "seed-0/world/engine/images" for row in ("ours", "cycada")]
+    first, second = (sorted(folder.iterdir()) for folder in folders)
+    assert first and [path.stat().st_ino for path in first] == [path.stat().st_ino for path in second]
+
+
+def test_a_killed_table_goes_on_and_a_finished_one_is_left_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed, again, third = Work(most=9), Work(), Work()
+    monkeypatch.setattr("jobs.running.run_phase", killed)
+    compare(run, code=143)
+    assert list(table(run)) == ["source-only", "adabn"]
+    monkeypatch.setattr("jobs.running.run_phase", again)
+    compare(run)
+    assert list(table(run)) == NAMES
+    assert not set(killed.done) & set(again.done)
+    monkeypatch.setattr("jobs.running.run_phase", third)
+    compare(run)
+    assert third.done == []
+
+
+def test_some_rows_now_and_others_later(run: Path, work: Work) -> None:
+    compare(run, "--rows", "oracle")
+    assert list(table(run)) == ["oracle"] and table(run)["oracle"]["gap_closed"] is None
+    compare(run, "--rows", "source-only, ours")
+    assert list(table(run)) == ["source-only", "ours", "oracle"]
+    assert table(run)["ours"]["gap_closed"] == pytest.approx(0.8)
+    compare(run, "--rows", "oracle", "--net", "fcn")
+    assert list(json.loads((run / "compare/table.json").read_text())) == ["fcn", "deeplabv3plus"]
+
+
+def test_what_the_run_itself_has_finished_is_used(run: Path, work: Work) -> None:
+    for phase in phases(load(run / "run.toml"), rounds=2):
+        if phase.verb != "report":
+            work(run, phase, device="cpu", workers=None)
+    work.done.clear()
+    compare(run, "--rows", "ours,oracle")
+    assert [line for line in work.done if line.startswith("ours")] == []
+    assert "oracle/seed-0 train --bound oracle" in work.done and "oracle/seed-0 world" not in work.done
+
+
+def test_another_budget_in_the_same_folder_is_refused_and_not_mixed_in(run: Path, work: Work) -> None:
+    compare(run, "--rows", "source-only,ours")
+    said = compare(run, "--rounds", 1, "--rows", "source-only", code=2)
+    assert "differs (train.steps: 19 -> 15); give the same --rounds" in said
+    compare(run, "--rounds", 1, "--rows", "oracle")
+    assert list(table(run)) == ["oracle"]  # source-only has another budget, and of ours round 1 is not scored
+
+
+def test_a_dry_run_says_rows_budgets_and_phases_and_writes_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare(run, "--seeds", "0,1", "--dry-run")
+    lines = capsys.readouterr().out.splitlines()[-2 * len(ROWS) :]
+    assert all(": 19 updates on " in line for line in lines)
+    assert "seg-uncertainty seed 1: 19 updates on 20 synthetic, 18 pseudo-labelled, 20 unlabelled images: world" in lines[-3]
+    assert [path.name for path in run.iterdir()] == ["run.toml"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "adapt-segnet"], "'adapt-segnet': no such row; expected some of source-only, adabn"),
+        (["--rows", "without-views"], "'without-views': no such row"),
+        (["--seeds", "0,x"], "--seeds 'x' is no seed"),
+    ],
+)
+def test_mistakes_are_one_line(run: Path, arguments: list[str], message: str) -> None:
+    said = compare(run, *arguments, code=2)
+    assert message in said and len(said.strip().splitlines()) == 1
+
+
+def test_without_held_out_labels_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    text = re.sub(r"\[held_out\]\n(.+\n)+", "", (run / "run.toml").read_text())
+    (run / "run.toml").write_text(text)
+    assert "no held_out data set; a comparison needs" in compare(run, code=2)
+
+
+def test_the_ablation_is_ours_and_each_lever(run: Path) -> None:
+    config = load(run / "run.toml")
+    assert [row.name for row in chosen(config, names=(), ablate=False)] == NAMES
+    names = [row.name for row in chosen(config, names=("oracle",), ablate=True)]
+    assert names[:2] == ["ours", "oracle"] and all(name.startswith("without-") for name in names[2:])
+
+
+def test_the_headline_names_a_loss_as_one(run: Path, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORES, "ours", (0.29, 0.0))
+    compare(run, "--rows", "source-only,adabn,ours,oracle")
+    lines = collect([entry_of(run, name) for name in ("source-only", "adabn", "ours", "oracle")])["deeplabv3plus"]
+    expected = "Ours 0.290 mIoU, −0.010 against source-only, −10 % of the gap to the oracle, −0.020 against the strongest rival"
+    assert headline(lines) == f"{expected} (source-only + AdaBN)."

@@ -1,0 +1,75 @@
+"""What the rounds' schedule says by round, and what a flow leaves out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_run import make
+
+from selfsyn.config import Align, Rounds, RunConfig, from_mapping, load, to_toml
+from selfsyn.errors import InputError
+from selfsyn.flow import phases, train_phase
+from selfsyn.task.stages import schedule_of
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    return load(make(tmp_path / "run") / "run.toml")
+
+
+def test_one_number_or_a_list_by_round(config: RunConfig) -> None:
+    one, listed = Rounds(steps=5, learning_rate=0.1), Rounds(steps=(5, 9), learning_rate=(0.1, 0.2, 0.3))
+    assert [one.steps_of(round_) for round_ in range(3)] == [5, 5, 5]
+    assert [listed.steps_of(round_) for round_ in range(3)] == [5, 9, 9]
+    assert [listed.learning_rate_of(round_) for round_ in range(4)] == [0.1, 0.2, 0.3, 0.3]
+    schedule = schedule_of(replace(config, rounds=listed), stage="round-1")
+    assert (schedule.steps, schedule.learning_rate) == (9, 0.2)
+
+
+def test_a_list_starts_round_0_too_and_a_word_does_not() -> None:
+    assert [Rounds(start="fresh").start_of(round_) for round_ in range(3)] == ["warm", "fresh", "fresh"]
+    assert [Rounds(start=("fresh", "warm")).start_of(round_) for round_ in range(3)] == ["fresh", "warm", "warm"]
+
+
+@pytest.mark.parametrize("rounds", [Rounds(steps=(5, 9), learning_rate=(0.1, 0.2), start=("fresh", "warm")), Rounds(steps=7)])
+def test_lists_and_numbers_survive_run_toml(config: RunConfig, tmp_path: Path, rounds: Rounds) -> None:
+    (tmp_path / "run.toml").write_text(to_toml(replace(config, rounds=rounds)))
+    assert load(tmp_path / "run.toml").rounds == rounds
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"start": "hot"}, "rounds.start is 'hot'; expected 'warm' or 'fresh'"),
+        ({"start": ["warm", "hot"]}, "expected 'warm' or 'fresh', or a list of them"),
+        ({"steps": []}, "expected a list of at least one int"),
+        ({"steps": "many"}, "rounds.steps is 'many'; expected int"),
+        ({"statistics": 1.5}, "rounds.statistics is 1.5; expected a share in"),
+        ({"real_share": [0.0, 1.5]}, "expected shares in"),
+    ],
+)
+def test_nonsense_is_refused(value: dict[str, object], message: str) -> None:
+    sources = {"synthetic": {"layout": "gta5", "root": "a"}, "real": {"layout": "cityscapes", "root": "b"}}
+    with pytest.raises(InputError, match=message):
+        from_mapping({"recipe": "r", "seed": 0, "size": [512, 512], **sources, "rounds": value})
+
+
+def test_rounds_on_synthetic_images_as_they_are_need_no_adapter(config: RunConfig) -> None:
+    plain = replace(config, rounds=replace(config.rounds, adapted=False))
+    assert {"fit-adapter", "adapt"} & {phase.verb for phase in phases(plain, rounds=1)} == set()
+    assert train_phase(plain, stage="round-0").needs == ("world", "source-only/task")
+    assert train_phase(config, stage="round-0").needs == ("world", "source-only/task", "adapted")
+
+
+def test_a_fresh_start_needs_no_net_before(config: RunConfig) -> None:
+    fresh = replace(config, rounds=replace(config.rounds, start=("fresh",)))
+    assert train_phase(fresh, stage="round-0").needs == ("world", "adapted")
+    assert train_phase(fresh, stage="round-1").needs == ("world", "adapted", "round-1/labels")
+
+
+def test_bounds_care_for_none_of_it(config: RunConfig) -> None:
+    changed = replace(config, rounds=Rounds(adapted=False, start=("fresh",), statistics=1.0, align=Align(main=0.1)))
+    for stage in ("source-only", "oracle"):
+        assert train_phase(changed, stage=stage).needs == train_phase(config, stage=stage).needs == ("world",)
