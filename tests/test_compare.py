@@ -66,10 +66,15 @@ def test_an_oracle_that_is_no_better_leaves_no_gap() -> None:
     assert gap_share({0: 0.5}, source={0: 0.4}, oracle={0: 0.3}) == (None, 1)
 
 
+PLAIN = ("rounds.start=warm", "rounds.statistics=0.0")
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run with an odd budget of 7 + 3 * 4 = 19 updates, in batches of 2 of which one image is pseudo-labelled."""
-    return make(tmp_path / "run", "train.steps=7", "rounds.steps=4", "rounds.real_share=[0.0, 0.5]", "rounds.learning_rate=3e-4")
+    return make(
+        tmp_path / "run", "train.steps=7", "rounds.steps=4", "rounds.real_share=[0.0, 0.5]", "rounds.learning_rate=3e-4", *PLAIN
+    )
 
 
 def entry_of(run: Path, name: str, *, seed: int = 0, rounds: int = 2) -> Entry:

@@ -31,11 +31,20 @@ def _one_view(config: RunConfig) -> RunConfig:
     return replace(config, teacher=replace(config.teacher, flip=False, scales=(1.0,)))
 
 
+def _no_pseudo_labels(config: RunConfig) -> RunConfig:
+    # As many rounds as before: a schedule that runs through them ends with the last one that is named.
+    return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
+
+
+def _warm(config: RunConfig) -> RunConfig:
+    return replace(config, rounds=replace(config.rounds, start="warm"))
+
+
 NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
 
 LEVERS = (
     _rounds("adapter", "the adapter", "the rounds learn from the synthetic images as they are", adapted=False),
-    _rounds("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", real_share=(0.0,)),
+    Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
     _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", class_mix=0.0),
     _train("rare-classes", "rare-class sampling", "every synthetic frame is drawn as often as any", rare=0.0),
@@ -48,8 +57,10 @@ LEVERS = (
     _rounds("online", "labels as it goes", "the training's own average labels no real images", online=False),
     _rounds("memory", "memory regularisation", "the heads need not agree on real images", memory=0.0),
     _rounds("alignment", "alignment", "no discriminator looks at answers on real images", align=Align()),
-    _rounds("warm-start", "the warm start", "every round begins from the pretrained backbone", start="fresh"),
-    _rounds("fresh-start", "the fresh start", "every round goes on from the one before", start="warm"),
+    _rounds("warm-start", "the start from the round before", "every round begins from the pretrained backbone", start="fresh"),
+    Lever(
+        "plain-start", "continued or fresh starts", "every round goes on from the one before, with a schedule of its own", _warm
+    ),
     _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", statistics=0.0),
     _train("class-weights", "class weights", "every class weighs alike", class_weight_power=0.0),
     _train("augmentation", "augmentation", "images are trained on as they are", augment=NO_AUGMENT),

@@ -40,8 +40,10 @@ class Row:
 
 
 def _source_only(config: RunConfig, rounds: int) -> RunConfig:
-    # Without rounds: where they continue the source-only training, it would not come to its end.
-    return replace(config, train=replace(config.train, steps=budget(config, rounds=rounds)), rounds=Rounds())
+    # A source-only training that rounds continue would not come to its end.
+    start = "warm" if config.rounds.start_of(0) == "continue" else config.rounds.start
+    train = replace(config.train, steps=budget(config, rounds=rounds))
+    return replace(config, train=train, rounds=replace(config.rounds, start=start))
 
 
 def _adabn(config: RunConfig, rounds: int) -> RunConfig:
