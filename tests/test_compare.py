@@ -27,6 +27,7 @@ from selfsyn.flow import Phase, phases
 from selfsyn.images import encode_label_png
 from selfsyn.layout import Layout
 from selfsyn.phase import begin, finish, open_run
+from selfsyn.task.schedule import schedule_of
 
 NAMES = [row.name for row in ROWS]
 SCORES = {  # mIoU by row, for seeds 0 and 1
@@ -69,7 +70,8 @@ def test_an_oracle_that_is_no_better_leaves_no_gap() -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run with an odd budget of 7 + 3 * 4 = 19 updates, in batches of 2 of which one image is pseudo-labelled."""
-    return make(tmp_path / "run", "train.steps=7", "rounds.steps=4", "rounds.real_share=[0.0, 0.5]", "rounds.learning_rate=3e-4")
+    steps = ["train.steps=7", "rounds.steps=4", "rounds.learning_rate=3e-4"]
+    return make(tmp_path / "run", *steps, "rounds.real_share=[0.0, 0.5]", "rounds.start=warm", "rounds.statistics=0.0")
 
 
 def entry_of(run: Path, name: str, *, seed: int = 0, rounds: int = 2) -> Entry:
@@ -180,6 +182,22 @@ def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -
     for lever in LEVERS:
         off = lever.off(config)
         assert lever.off(off) == off
+
+
+def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path: Path, work: Work) -> None:
+    steps = ["train.steps=7", "rounds.steps=4", "rounds.start=continue"]
+    run = make(tmp_path / "run", *steps, "rounds.real_share=[0.0, 0.5, 0.5]")
+    for name in (*NAMES, "without-pseudo-labels", "without-one-schedule"):
+        one = entry_of(run, name)
+        last = schedule_of(one.config, stage=one.stage)
+        assert last.done + last.steps == (last.whole or last.steps), name
+        assert one.cost.updates == 19
+    assert schedule_of(entry_of(run, "ours").config, stage="round-2").done == 15
+    prints = {name: fingerprints(entry_of(run, name))["source-only/task"] for name in ("source-only", "adabn", "cycada", "ours")}
+    assert prints["source-only"] == prints["adabn"]
+    assert len(set(prints.values())) == 3  # of ours it is the beginning of one schedule, for CyCADA's adapter a whole one
+    assert "--rounds 1: with rounds.start = 'continue' one schedule runs to round 2" in compare(run, "--rounds", 1, code=2)
+    assert work.done == []
 
 
 def test_relative_places_lead_to_the_same_files(tmp_path: Path) -> None:

@@ -27,6 +27,20 @@ def _train(name: str, title: str, words: str, **off: Any) -> Lever:
     return Lever(name, title, words, lambda config: replace(config, train=replace(config.train, **off)))
 
 
+def _start(name: str, title: str, words: str, *, of: str, to: str) -> Lever:
+    """Where the rounds begin, for a run whose rounds all begin `of` that."""
+
+    def off(config: RunConfig) -> RunConfig:
+        return replace(config, rounds=replace(config.rounds, start=to)) if config.rounds.start == of else config
+
+    return Lever(name, title, words, off)
+
+
+def _no_pseudo_labels(config: RunConfig) -> RunConfig:
+    # As many rounds as before: where one schedule runs through all of them, it ends with the last that is named.
+    return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
+
+
 def _one_view(config: RunConfig) -> RunConfig:
     return replace(config, teacher=replace(config.teacher, flip=False, scales=(1.0,)))
 
@@ -35,7 +49,7 @@ NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cuto
 
 LEVERS = (
     _rounds("adapter", "the adapter", "the rounds learn from the synthetic images as they are", adapted=False),
-    _rounds("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", real_share=(0.0,)),
+    Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
     _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", class_mix=0.0),
     _train("rare-classes", "rare-class sampling", "every synthetic frame is drawn as often as any", rare=0.0),
@@ -47,8 +61,11 @@ LEVERS = (
     _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask=0.0),
     _rounds("memory", "memory regularisation", "the heads need not agree on real images", memory=0.0),
     _rounds("alignment", "alignment", "no discriminator looks at answers on real images", align=Align()),
-    _rounds("warm-start", "the warm start", "every round begins from the pretrained backbone", start="fresh"),
-    _rounds("fresh-start", "the fresh start", "every round goes on from the one before", start="warm"),
+    _start(
+        "one-schedule", "the one schedule", "every round has an optimizer and a schedule of its own", of="continue", to="warm"
+    ),
+    _start("warm-start", "the warm start", "rounds 1, 2, ... begin from the pretrained backbone", of="warm", to="fresh"),
+    _start("fresh-start", "the fresh start", "every round goes on from the one before", of="fresh", to="warm"),
     _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", statistics=0.0),
     _train("class-weights", "class weights", "every class weighs alike", class_weight_power=0.0),
     _train("augmentation", "augmentation", "images are trained on as they are", augment=NO_AUGMENT),

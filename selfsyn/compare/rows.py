@@ -40,8 +40,9 @@ class Row:
 
 
 def _source_only(config: RunConfig, rounds: int) -> RunConfig:
-    # Without rounds: where they continue the source-only training, it would not come to its end.
-    return replace(config, train=replace(config.train, steps=budget(config, rounds=rounds)), rounds=Rounds())
+    # Rounds that continue the source-only training would not let it come to its end.
+    alone = replace(config.rounds, start="warm") if "continue" in config.rounds.start else config.rounds
+    return replace(config, train=replace(config.train, steps=budget(config, rounds=rounds)), rounds=alone)
 
 
 def _adabn(config: RunConfig, rounds: int) -> RunConfig:
