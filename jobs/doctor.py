@@ -52,6 +52,7 @@ def command(root: Path, everything: bool) -> None:
     from selfsyn.doctor.findings import verdict
     from selfsyn.doctor.listing import listed, roles
     from selfsyn.doctor.outlook import foreseen
+    from selfsyn.doctor.summary import borders
     from selfsyn.files import write_json
 
     listings = [listed(layout, role) for role in roles(config)]
@@ -61,7 +62,7 @@ def command(root: Path, everything: bool) -> None:
     last = verdict(findings, root=root)
     write_json(layout.root / FOLDER / REPORT, _report(data, outlook, findings, verdict=last, everything=everything))
     page = [] if any(finding.stops for finding in data.findings) else _page(layout.root, config, listings, data)
-    click.echo("\n".join([*_lines(data, outlook, findings), *page, "", last]))
+    click.echo("\n".join([*_lines(data, outlook, findings), *borders(config), *page, "", last]))
     if any(finding.stops for finding in findings):
         raise SystemExit(InputError.exit_code)
 

@@ -52,15 +52,19 @@ class Source(DataFolder):
 
     name: tells several sources of a role apart; the layout where it is empty.
     share: how often its frames are drawn, of all sources of the role; 0 for all of them counts every frame alike.
+    border: of a real source, the pixels at the working size whose pseudo-labels never count: top, right, bottom, left. The
+    camera's own car, and what undistortion left (Hoyer et al. 2022: [15, 0, 120, 0] for Cityscapes at 1024 x 512).
     """
 
     name: str = ""
     share: float = 0.0
+    border: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         plain = "/" not in self.called and "__" not in self.called
         _require(plain, f"the source name {self.called!r} becomes part of file names; expected no / and no __ in it")
+        _require(min(self.border) >= 0, f"the border of {self.called} is {self.border}; expected no number below 0")
         _require(self.share >= 0, f"the share of {self.called} is {self.share}; expected at least 0")
 
     @property
@@ -258,6 +262,9 @@ class Rounds:
     labels the net shall find all the same (Hoyer et al. 2023: 0.7, 64 pixels at 1024 x 512); 0 makes no copy.
     rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
     confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
+    online: from round 0 on, each batch also has as many real images as labelled ones that the training's own average (EMA)
+    labels as it goes, as it sees them unchanged, half the classes of an adapted image laid over each; they count by the share
+    of pixels of which the average is sure (Tranheden et al. 2021, DACS).
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
     stop_agreement: share of pixels whose class two rounds' teachers agree upon from which `selfsyn round` ends: the later
     labels teach nothing new. 0 never ends before the last round.
@@ -279,6 +286,7 @@ class Rounds:
     mask_block: int = 64
     rectify: bool = False
     confidence: bool = False
+    online: bool = False
     memory: float = 0.0
     stop_agreement: float = 0.0
     align: Align = field(default_factory=Align)
@@ -321,7 +329,12 @@ class Rounds:
 
     @property
     def looks_at_real(self) -> bool:
-        """Whether a batch also has real images without labels."""
+        """Whether a batch also has real images without labels, whatever for."""
+        return bool(self.bare or self.online)
+
+    @property
+    def bare(self) -> bool:
+        """Whether a term looks at real images that have no label at all."""
         return bool(self.align.wanted or self.memory)
 
     def real_share_of(self, round_: int) -> float:
@@ -389,6 +402,10 @@ class RunConfig:
         )
         for role in ("synthetic", "real"):
             _check_sources(getattr(self, role), role=role)
+        for source in self.real:
+            _check_border(source, size=self.size)
+        bordered = [source.called for source in self.synthetic if any(source.border)]
+        _require(not bordered, f"synthetic {', '.join(bordered)} has a border; only real sources do: remove it")
         fits = self.adapter.crop <= min(self.size) or self.adapter.full_resolution
         _require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
 
@@ -396,6 +413,12 @@ class RunConfig:
     def adapted_size(self) -> tuple[int, int] | None:
         """(width, height) of adapted images; None: that of each synthetic frame."""
         return None if self.adapter.full_resolution else self.size
+
+
+def _check_border(source: Source, *, size: tuple[int, int]) -> None:
+    (width, height), (top, right, bottom, left) = size, source.border
+    fits = left + right < width and top + bottom < height
+    _require(fits, f"the border of {source.called} is {source.border}; expected less than the size {size}")
 
 
 def _check_sources(sources: tuple[Source, ...], *, role: str) -> None:

@@ -61,6 +61,22 @@ def select(label: NDArray[np.uint8], confidence: NDArray[np.uint8], *, threshold
     return np.where(confidence >= thresholds[label], label, np.uint8(IGNORE))
 
 
+def without_border(label: NDArray[np.uint8], *, border: tuple[int, int, int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W) train ids -> the same with IGNORE along the edges.
+
+    border: top, right, bottom, left in pixels of `size` (width, height); the label may be of another size.
+    """
+    height, width = label.shape
+    top, right, bottom, left = (
+        round(pixels * side / whole)
+        for pixels, side, whole in zip(border, (height, width) * 2, (size[1], size[0]) * 2, strict=True)
+    )
+    kept = np.full_like(label, IGNORE)
+    inside = slice(top, height - bottom), slice(left, width - right)
+    kept[inside] = label[inside]
+    return kept
+
+
 def encode_histogram(counts: NDArray[np.int64]) -> bytes:
     """(19, 256) counts -> bytes of histogram.npz, the same for the same counts."""
     member, buffer = io.BytesIO(), io.BytesIO()

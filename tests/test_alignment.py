@@ -165,7 +165,7 @@ def test_killed_and_resumed_equals_uninterrupted_with_discriminators(tmp_path: P
 
 def test_a_training_without_bare_images_has_no_discriminators(tmp_path: Path) -> None:
     config = tiny_config(align=Align(main=0.01, channels=4))
-    state = tiny_fit(tmp_path, config, tiny_mixture(config, bare=()))
+    state = tiny_fit(tmp_path, config, tiny_mixture(config, bare=False))
     assert state is not None and state.alignment is None
 
 

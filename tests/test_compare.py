@@ -174,6 +174,21 @@ def test_rows_share_what_would_be_the_same_and_nothing_else(run: Path) -> None:
     assert print_of("mrnet", "round-0/task") != print_of("seg-uncertainty", "round-0/task")
 
 
+@pytest.mark.parametrize("online", ["true", "false"])
+def test_round_0_reads_what_acts_on_pseudo_labels_where_it_makes_its_own(tmp_path: Path, online: str) -> None:
+    run = make(tmp_path / "run", f"rounds.online={online}", "rounds.robust=symmetric", "rounds.mask=0.5")
+    prints = {name: fingerprints(entry_of(run, name))["round-0/task"] for name in ("ours", "without-robust", "without-masks")}
+    assert (prints["ours"] == prints["without-robust"]) == (online == "false")
+    assert prints["ours"] == prints["without-masks"]
+
+
+def test_online_images_are_counted_beside_bare_ones(run: Path) -> None:
+    one = entry_of(run, "ours")
+    online, both = (replace(one.config.rounds, online=True, memory=memory) for memory in (0.0, 0.1))
+    seen = [cost(replace(one.config, rounds=rounds), one.phases, stage=one.stage).unlabelled for rounds in (online, both)]
+    assert seen == [30 - 7 * 2, 2 * (30 - 7 * 2)]  # as many as synthetic ones, source-only's apart
+
+
 def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -> None:
     config = load(run / "run.toml")
     names = [row.name for row in ablations(config)]

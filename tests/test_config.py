@@ -127,3 +127,19 @@ def test_the_difference_names_each_leaf() -> None:
     before = config.from_mapping(values())
     after = config.from_mapping(values(seed=3, train={"steps": 7}))
     assert config.difference(before, after) == ["seed: 0 -> 3", "train.steps: 40000 -> 7"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"real": {"layout": "cityscapes", "root": "b", "border": [0, 0, -1, 0]}}, "expected no number below 0"),
+        ({"real": {"layout": "cityscapes", "root": "b", "border": [30, 0, 34, 0]}}, r"expected less than the size \(64, 64\)"),
+        (
+            {"synthetic": {"layout": "gta5", "root": "a", "border": [1, 0, 0, 0]}},
+            "synthetic gta5 has a border; only real",
+        ),
+    ],
+)
+def test_a_border_that_does_not_fit_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        config.from_mapping(values(**changes))

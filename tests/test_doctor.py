@@ -683,3 +683,10 @@ def test_without_torch_the_speed_is_not_known(run: Path, monkeypatch: pytest.Mon
 def test_a_process_that_dies_is_said() -> None:
     assert job._in_other_process(os.abort) is None
     assert job._in_other_process(os.getpid) != os.getpid()
+
+
+def test_a_border_without_pseudo_labels_is_told(tmp_path: Path, run: Path, doctor: Doctor) -> None:
+    assert "no pseudo-labels" not in doctor(run).out
+    told = doctor(configured(tmp_path, "real.border=[3, 0, 9, 16]", name="other"))
+    line = "real cityscapes: no pseudo-labels in the border, top 3, right 0, bottom 9, left 16 of 64x48 pixels: 44% of each image"
+    assert told.code == 0 and line in told.out, told.out  # 1 - 48 * 36 / (64 * 48)

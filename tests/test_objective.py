@@ -11,10 +11,12 @@ import torch
 from tiny_training import Shown, TinyNet, tiny_config, tiny_fit, tiny_mixture
 
 from selfsyn.config import Align, Augment
+from selfsyn.data.mixing import Mix
 from selfsyn.labels import IGNORE
 from selfsyn.task.alignment import Alignment
-from selfsyn.task.mixture import BARE, MASKED, PSEUDO, SYNTHETIC, Mask
-from selfsyn.task.objective import losses_of, seen_by, total_of
+from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Mask
+from selfsyn.task.objective import SURE, answer_of, labels_of, losses_of, seen_by, total_of
+from selfsyn.task.scores import Scores
 
 STILL = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
 
@@ -24,7 +26,7 @@ def test_each_part_has_its_terms_and_bare_images_have_no_labels() -> None:
     batch = tiny_mixture(config).read_batch(3)
     assert batch.parts == {SYNTHETIC: 2, PSEUDO: 2, BARE: 2} and len(batch.names) == 6
     assert bool((batch.labels[4:] == IGNORE).all())
-    losses = losses_of(seen_by(TinyNet(), batch, config, weights_K=torch.ones(19)), config)
+    losses = losses_of(seen_by(TinyNet(), batch, config, weights_K=torch.ones(19), average=TinyNet()), config)
     assert set(losses) == {"loss_synthetic", "loss_pseudo", "loss_memory"}
 
 
@@ -39,7 +41,7 @@ def test_the_total_by_hand() -> None:
 
 def test_bare_images_have_the_labelled_ones_number_and_their_own_walk_and_changes() -> None:
     config = tiny_config(memory=0.1)
-    mixture = tiny_mixture(config, bare=[Shown(number) for number in range(5)], real=0)
+    mixture = tiny_mixture(config, unlabelled=[Shown(number) for number in range(5)], unlabelled_mix=Mix((5,)), real=0)
     assert mixture.parts == {SYNTHETIC: 4, BARE: 4}
     batch = mixture.read_batch(0)
     assert sorted(batch.names[4:]) != sorted(batch.names[:4]) or not np.array_equal(batch.images[:4], batch.images[4:])
@@ -67,7 +69,7 @@ def test_each_term_reaches_exactly_its_parameters() -> None:
     config = tiny_config(memory=0.1, align=Align(main=1.0, channels=4))
     torch.manual_seed(0)
     net, alignment = TinyNet(), Alignment(config.rounds.align, device=torch.device("cpu"))
-    seen = seen_by(net, tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19))
+    seen = seen_by(net, tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19), average=net)
     losses = {**losses_of(seen, config), **alignment.fooling(seen[BARE].scores)}
 
     def reached(name: str) -> set[str]:
@@ -100,7 +102,73 @@ def test_masked_copies_are_of_the_same_images_and_keep_their_labels() -> None:
         assert np.array_equal(label, whole)  # of hidden pixels too, and nothing laid over them
         shown = (copy != torch.tensor([3, 4, 5], dtype=torch.uint8)).any(dim=-1).numpy()
         assert np.array_equal(copy.numpy()[shown], image[shown])
-    losses = losses_of(seen_by(TinyNet(), batch, config, weights_K=torch.ones(19)), config)
+    losses = losses_of(seen_by(TinyNet(), batch, config, weights_K=torch.ones(19), average=TinyNet()), config)
     assert set(losses) == {"loss_synthetic", "loss_pseudo", "loss_masked"}
     ones = {name: torch.tensor(value) for name, value in zip(losses, (1.0, 10.0, 100.0), strict=True)}
     assert float(total_of(ones, batch, config)) == pytest.approx(0.5 * 1 + 0.5 * 10 + 0.5 * 100)
+
+
+class Fixed(TinyNet):
+    """A net that says class 5, of the left half for sure, and notes what it was shown."""
+
+    def heads(self, image_BCHW: torch.Tensor) -> Scores:
+        self.shown = image_BCHW
+        logits = torch.zeros(len(image_BCHW), 19, *image_BCHW.shape[2:])
+        logits[:, 5] = 3.0
+        logits[:, 5, :, : image_BCHW.shape[3] // 2] = 12.0
+        return Scores(logits, logits)
+
+
+def test_the_average_labels_the_online_part_as_it_is_undisturbed() -> None:
+    config = tiny_config(augment=Augment(zoom=1.0, flip=False, colour=0.9, noise=20.0), online=True)
+    batch = tiny_mixture(config).read_batch(0)
+    assert batch.parts == {SYNTHETIC: 2, PSEUDO: 2, ONLINE: 2} and batch.place_of(ONLINE) == slice(4, 6)
+    assert batch.undisturbed is not None
+    for seen, name in zip(batch.undisturbed, batch.names[4:], strict=True):
+        assert np.array_equal(seen, Shown(int(name.removesuffix(".png"))).read()[0])  # as the file is
+    assert not torch.equal(batch.images[4:], batch.undisturbed)
+    average = Fixed()
+    labels = labels_of(batch, config, weights_K=torch.full((19,), 7.0), average=average)
+    assert len(average.shown) == 2 and not average.training
+    true = batch.true[4:]
+    assert 0 < float(true.float().mean()) < 1  # half the classes of a labelled frame lie over each
+    assert torch.equal(labels.label_BHW[4:], torch.where(true, batch.labels[4:].long(), 5))
+    # The average is sure of half the pixels: that is what its labels weigh; true ones weigh as their class does.
+    assert torch.equal(labels.weight_BHW[4:], torch.where(true, 7.0, 0.5))
+    assert labels.weight_BHW[:2].unique().tolist() == [7.0] and labels.weight_BHW[2:4].unique().tolist() == [1.0]
+
+
+def test_the_averages_answer_by_hand() -> None:
+    config = tiny_config(online=True)
+    logits = torch.zeros(1, 19, 1, 1)
+    logits[0, 4] = np.log(18 * 4)  # odds 4 : 1 together
+
+    class Split(TinyNet):
+        def heads(self, image_BCHW: torch.Tensor) -> Scores:
+            return Scores(0.5 * logits, logits)  # half of the auxiliary scores count
+
+    label, confidence = answer_of(Split(), torch.zeros(1, 3, 1, 1), config)
+    assert label.item() == 4 and confidence.item() == pytest.approx(0.8) and confidence.item() < SURE
+
+
+def test_online_parts_weigh_by_their_share_and_resume(tmp_path: Path) -> None:
+    config = tiny_config(online=True)
+    mixture = tiny_mixture(config, real=1)  # 3 labelled, 1 pseudo-labelled, 3 online
+    losses = {name: torch.tensor(value) for name, value in {"synthetic": 1.0, "pseudo": 10.0, "online": 100.0}.items()}
+    named = {f"loss_{name}": value for name, value in losses.items()}
+    assert float(total_of(named, mixture.read_batch(0), config)) == pytest.approx((3 * 1 + 1 * 10 + 3 * 100) / 7)
+    whole = tiny_fit(tmp_path / "whole", config, mixture)
+    tiny_fit(tmp_path / "twice", config, mixture, dies_at=3)
+    tiny_fit(tmp_path / "twice", config, mixture)
+    assert whole is not None and "loss_online" in whole.history[-1]
+    names = ("weights.safetensors", "history.jsonl")
+    assert [(tmp_path / "twice" / name).read_bytes() for name in names] == [(tmp_path / "whole" / n).read_bytes() for n in names]
+
+
+def test_the_average_gets_no_gradient_and_the_labels_none() -> None:
+    config = tiny_config(online=True)
+    net, average = TinyNet(), TinyNet()
+    seen = seen_by(net, tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19), average=average)
+    total_of(losses_of(seen, config), tiny_mixture(config).read_batch(0), config).backward()
+    assert all(parameter.grad is None for parameter in average.parameters())
+    assert all(parameter.grad is not None for parameter in net.parameters())

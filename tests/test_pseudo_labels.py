@@ -23,6 +23,7 @@ from selfsyn.pseudo_labels import (
     read_histogram,
     select,
     thresholds,
+    without_border,
 )
 
 
@@ -153,3 +154,12 @@ def test_store_refuses_maps_that_do_not_belong_together(tmp_path: Path) -> None:
     (shard / "confidence" / "a.png").write_bytes(encode_png(np.zeros((2, 2), np.uint8)))
     with pytest.raises(InputError, match="does not belong to"):
         LabelStore(tmp_path).read("a", portion=0.5)
+
+
+def test_a_border_gets_no_label_at_whatever_size_the_label_has() -> None:
+    label = np.ones((10, 20), dtype=np.uint8)
+    hidden = without_border(label, border=(1, 2, 3, 4), size=(20, 10))
+    assert (hidden[1:7, 4:18] == 1).all() and (hidden != IGNORE).sum() == 6 * 14
+    twice = without_border(np.ones((20, 40), np.uint8), border=(1, 2, 3, 4), size=(20, 10))
+    assert (twice[2:14, 8:36] == 1).all() and (twice != IGNORE).sum() == 12 * 28
+    assert np.array_equal(without_border(label, border=(0, 0, 0, 0), size=(20, 10)), label)

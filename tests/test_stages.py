@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from official_files import cityscapes_frame, gta5_frame
 from tiny_store import write_shard
-from tiny_training import tiny_config, tiny_fit, tiny_mixture
+from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
 from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Train
@@ -23,6 +24,7 @@ from selfsyn.pseudo_labels import LabelStore
 from selfsyn.task import stages
 from selfsyn.task.examples import PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mixture
+from selfsyn.task.objective import labels_of
 from selfsyn.task.stages import first_net, mixture_of
 
 RNG = np.random.default_rng(0)
@@ -34,8 +36,9 @@ def config(tmp_path: Path) -> RunConfig:
     for number in range(1, 4):
         gta5_frame(tmp_path / "gta", number, np.full((32, 48), 7), rng=RNG)
         cityscapes_frame(tmp_path / "city", "train", f"ulm_{number:06d}_000019", np.full((32, 48), 7), rng=RNG)
-        for folder, shape in (("images", (32, 48, 3)), ("labels", (32, 48))):
-            write_atomic(tmp_path / f"adapted/{folder}/{number:05d}.png", encode_png(np.zeros(shape, dtype=np.uint8)))
+        halves = np.repeat(np.arange(48)[None] // 24, 32, axis=0).astype(np.uint8)
+        for folder, picture in (("images", np.zeros((32, 48, 3), np.uint8)), ("labels", halves)):
+            write_atomic(tmp_path / f"adapted/{folder}/{number:05d}.png", encode_png(picture))
     return RunConfig(
         "test",
         0,
@@ -51,7 +54,7 @@ def config(tmp_path: Path) -> RunConfig:
 @pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
 def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, stage: str) -> None:
     mixture, _ = mixture_of(Layout(tmp_path), config, stage=stage)
-    assert mixture.parts == {"synthetic": 4} and not mixture.bare
+    assert mixture.parts == {"synthetic": 4} and not mixture.unlabelled
 
 
 def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(config: RunConfig, tmp_path: Path) -> None:
@@ -134,6 +137,28 @@ def test_only_the_portion_that_counts_is_learned_and_counted(tmp_path: Path) -> 
     assert np.array_equal(label, example.read_label())
     counts = class_counts([example], file=tmp_path / "counts.npy", workers=1)
     assert (counts[0, 0], counts[0, 19]) == (25, 75)
+
+
+def test_a_sources_border_is_taken_out_of_its_labels_alone(tmp_path: Path, config: RunConfig) -> None:
+    names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
+    maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
+    write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
+    bordered = replace(config, real=(replace(config.real[0], border=(2, 0, 8, 4)),), rounds=Rounds(online=True))
+    still = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
+    bordered = replace(bordered, train=replace(bordered.train, augment=still))
+    mixture, _ = mixture_of(Layout(tmp_path), bordered, stage="round-1")
+    image, target = mixture.pseudo[0].read()
+    inside = np.zeros((32, 48), dtype=bool)
+    inside[2:24, 4:] = True
+    assert image.shape == (32, 48, 3) and ((target[..., 0] == 5) == inside).all() and (target[..., 1] == 200).all()
+    assert np.array_equal(mixture.pseudo[0].read_label(), target[..., 0])
+    assert ((mixture.unlabelled[0].read_label() == 0) == inside).all()
+    batch = mixture.read_batch(0)
+    place = batch.place_of("online")
+    labels = labels_of(batch, bordered, weights_K=torch.ones(19), average=TinyNet())
+    outside = ~torch.from_numpy(inside) & ~batch.true[place]
+    assert bool((labels.label_BHW[place][outside] == 255).all()) and bool(outside.any())
+    assert bool((labels.label_BHW[place][:, inside] < 19).all())
 
 
 def test_a_stage_that_continues_has_the_net_the_average_and_the_optimizer_of_the_one_before(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from torch import nn
 
 from selfsyn.config import Adapter, Augment, Rounds, RunConfig, Source, Train
 from selfsyn.data.mixing import Mix
-from selfsyn.labels import IGNORE
 from selfsyn.task import train
 from selfsyn.task.mixture import Mixture
 from selfsyn.task.schedule import Schedule
@@ -31,18 +30,17 @@ class TinyNet(TaskNet):
         self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
         self.main, self.auxiliary = nn.Conv2d(8, 19, 1), nn.Conv2d(8, 19, 1)
 
-    def heads(self, image: torch.Tensor) -> Scores:
-        features = self.backbone(image)
+    def heads(self, image_BCHW: torch.Tensor) -> Scores:
+        features = self.backbone(image_BCHW)
         return Scores(self.main(features), self.auxiliary(features))
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An example in memory: class 0 is dark, class 1 bright, and a label can be kept back."""
+    """An example in memory: class 0 is dark, class 1 bright, and the label can be kept back."""
 
     number: int
     labelled: bool = True
-    confidence: int = 255
 
     @property
     def name(self) -> str:
@@ -52,7 +50,7 @@ class Shown:
         rng = np.random.default_rng(self.number)
         label = np.kron(rng.integers(0, 2, (4, 6)), np.ones((8, 8))).astype(np.uint8)
         image = np.repeat((60 + 120 * label + rng.integers(0, 20, label.shape))[..., None], 3, axis=2).astype(np.uint8)
-        return image, label if self.labelled else np.full_like(label, IGNORE)
+        return image, label if self.labelled else np.zeros_like(label)
 
     def read_label(self) -> np.ndarray:
         return self.read()[1]
@@ -85,9 +83,9 @@ def tiny_mixture(config: RunConfig, **changes: object) -> Mixture:
         pseudo_mix=Mix((4,)),
         real=2,
     )
-    bare = [Shown(number, labelled=False) for number in range(20, 23)]
-    if config.rounds.looks_at_real:
-        plain = replace(plain, bare=bare, bare_mix=Mix((3,)))
+    unlabelled = [Shown(number, labelled=False) for number in range(20, 23)]
+    rounds = config.rounds
+    plain = replace(plain, unlabelled=unlabelled, unlabelled_mix=Mix((3,)), bare=rounds.bare, online=rounds.online)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 

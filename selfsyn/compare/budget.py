@@ -66,10 +66,10 @@ def needed(flow: Sequence[Phase], *, goal: str, beyond: Sequence[str] = ()) -> t
 
 
 def _bare_in_batch(config: RunConfig, stage: str) -> int:
-    """Real images without labels that a batch has besides: as many as synthetic ones, where the rounds look at them."""
-    if stage in (SOURCE_ONLY, ORACLE) or not config.rounds.looks_at_real:
+    """Real images without labels that a batch has besides: as many as synthetic ones for each thing that they are for."""
+    if stage in (SOURCE_ONLY, ORACLE):
         return 0
-    return config.train.batch - _real_in_batch(config, stage)
+    return (config.train.batch - _real_in_batch(config, stage)) * (config.rounds.bare + config.rounds.online)
 
 
 def _real_in_batch(config: RunConfig, stage: str) -> int:

@@ -59,6 +59,7 @@ LEVERS = (
     _rounds("soft", "soft targets", "the target of a pseudo-label is 1", soft=0.0),
     _rounds("confidence", "confidence weights", "pseudo-labels weigh alike, whatever the teacher's confidence", confidence=False),
     _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask=0.0),
+    _rounds("online", "labels as it goes", "the training's own average labels no real images", online=False),
     _rounds("memory", "memory regularisation", "the heads need not agree on real images", memory=0.0),
     _rounds("alignment", "alignment", "no discriminator looks at answers on real images", align=Align()),
     _start(

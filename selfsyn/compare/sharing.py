@@ -30,16 +30,8 @@ READ = {
     "pseudo-label": ("teacher.",),
     "evaluate": ("teacher.", "rounds.portion"),  # the portion is what its calibration reports on
 }
-OF_PSEUDO_LABELS = (
-    "class_mix",
-    "rare",
-    "robust",
-    "soft",
-    "rectify",
-    "confidence",
-    "mask",
-    "mask_block",
-)  # what acts on them alone
+OF_STORED_LABELS = ("class_mix", "rare", "mask", "mask_block")  # what acts on them alone
+OF_PSEUDO_LABELS = ("robust", "soft", "rectify", "confidence")  # what acts on them and on online ones
 
 
 def fingerprints(entry: Entry) -> dict[str, str]:
@@ -86,8 +78,9 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
 def _of_round(rounds: Rounds, round_: int) -> Rounds:
     rate, start = rounds.learning_rate_of(round_), (rounds.start_of(round_),)
     one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rate, start=start)
-    if round_ == 0:  # it has no pseudo-labels
-        plain = {name: getattr(Rounds(), name) for name in OF_PSEUDO_LABELS}
+    if round_ == 0:  # it has no pseudo-labels but online ones
+        idle = OF_STORED_LABELS if rounds.online else OF_STORED_LABELS + OF_PSEUDO_LABELS
+        plain = {name: getattr(Rounds(), name) for name in idle}
         return replace(one, real_share=(0.0,), portion=(1.0,), **plain)
     return replace(one, real_share=(0.0, rounds.real_share_of(round_)), portion=(rounds.portion_of(round_),))
 

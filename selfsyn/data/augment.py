@@ -28,6 +28,19 @@ def augmented(
     rng: np.random.Generator,
     wanted: int | None = None,
 ) -> tuple[Picture, Picture]:
+    """`placed`, then `disturbed`."""
+    return disturbed(*placed(image, label, size=size, augment=augment, rng=rng, wanted=wanted), augment=augment, rng=rng)
+
+
+def placed(
+    image: Picture,
+    label: Picture,
+    *,
+    size: tuple[int, int],
+    augment: Augment,
+    rng: np.random.Generator,
+    wanted: int | None = None,
+) -> tuple[Picture, Picture]:
     """(H, W, 3) RGB and (H, W) train ids, each at its own resolution -> both at `size` (width, height), geometry alike.
 
     A zoomed crop is cut before anything is resized, so it shows all the detail that the file has. The label may be
@@ -37,6 +50,11 @@ def augmented(
     image, label = resize_image(_cropped(image, box), size=size), resize_label(_cropped(label, box), size=size)
     if augment.flip and rng.random() < 0.5:
         image, label = cv2.flip(image, 1), cv2.flip(label, 1)
+    return image, label
+
+
+def disturbed(image: Picture, label: Picture, *, augment: Augment, rng: np.random.Generator) -> tuple[Picture, Picture]:
+    """An image in other colours, blurred, noisy, and cut out where the label says so: what stands where it stood."""
     image = _recoloured(image, strength=augment.colour, rng=rng)
     image = _blurred(image, most=augment.blur, rng=rng)
     image = _noisy(image, most=augment.noise, rng=rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from selfsyn.config import RunConfig
 from selfsyn.doctor.facts import Facts
 from selfsyn.doctor.findings import Finding
 from selfsyn.doctor.machine import amount
@@ -27,6 +28,18 @@ def class_shares(facts: Sequence[Facts]) -> list[str]:
     rows = [["class, percent of pixels", *(one.where for one in shown)]]
     rows += [[name, *(_percent(one.shares[name]) for one in shown)] for name in (*CLASSES, "ignore")]
     return table(rows, left=(0,))
+
+
+def borders(config: RunConfig) -> list[str]:
+    """A line for each real source whose edges get no pseudo-labels."""
+    said = []
+    for source in config.real:
+        (width, height), (top, right, bottom, left) = config.size, source.border
+        share = 1 - (width - left - right) * (height - top - bottom) / (width * height)
+        if share:
+            edges = f"top {top}, right {right}, bottom {bottom}, left {left} of {width}x{height} pixels"
+            said.append(f"real {source.called}: no pseudo-labels in the border, {edges}: {share:.0%} of each image")
+    return said
 
 
 def findings(found: Sequence[Finding]) -> list[str]:

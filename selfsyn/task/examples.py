@@ -17,8 +17,7 @@ from selfsyn.data.frames import Frame, LabelledFrame
 from selfsyn.data.sampling import pixels_by_class
 from selfsyn.files import write_atomic
 from selfsyn.images import read_image
-from selfsyn.labels import IGNORE
-from selfsyn.pseudo_labels import LabelStore, select
+from selfsyn.pseudo_labels import LabelStore, select, without_border
 
 Picture = NDArray[np.uint8]
 
@@ -44,6 +43,21 @@ class Example(Protocol):
 
 
 @dataclass(frozen=True)
+class Border:
+    """Where pseudo-labels of a source never count: top, right, bottom, left in pixels of `size` (width, height)."""
+
+    pixels: tuple[int, int, int, int] = (0, 0, 0, 0)
+    size: tuple[int, int] = (1, 1)
+
+    def hidden(self, label: Picture) -> Picture:
+        """(H, W) train ids -> the same with IGNORE in the border."""
+        return without_border(label, border=self.pixels, size=self.size) if any(self.pixels) else label
+
+
+NO_BORDER = Border()
+
+
+@dataclass(frozen=True)
 class LabelledExample:
     """A frame with its own label."""
 
@@ -65,11 +79,12 @@ class LabelledExample:
 
 @dataclass(frozen=True)
 class PseudoLabelledExample:
-    """A real image with the teacher's label, of which the most confident `portion` of each class counts."""
+    """A real image with the teacher's label, of which the most confident `portion` of each class counts, and no border."""
 
     frame: Frame
     store: LabelStore
     portion: float
+    border: Border = NO_BORDER
 
     @property
     def name(self) -> str:
@@ -80,18 +95,19 @@ class PseudoLabelledExample:
         """See Example."""
         label, confidence = self.store.maps(self.frame.name)
         chosen = select(label, confidence, thresholds=self.store.thresholds(portion=self.portion))
-        return read_image(self.frame.image), np.stack([chosen, confidence], axis=2)
+        return read_image(self.frame.image), np.stack([self.border.hidden(chosen), confidence], axis=2)
 
     def read_label(self) -> Picture:
         """See Example."""
-        return self.store.read(self.frame.name, portion=self.portion)
+        return self.border.hidden(self.store.read(self.frame.name, portion=self.portion))
 
 
 @dataclass(frozen=True)
 class BareExample:
-    """A real image alone: its label is IGNORE everywhere."""
+    """A real image alone. Its label is 0 where a teacher may say what it shows, IGNORE in the border."""
 
     frame: Frame
+    border: Border = NO_BORDER
 
     @property
     def name(self) -> str:
@@ -101,7 +117,7 @@ class BareExample:
     def read(self) -> tuple[Picture, Picture]:
         """See Example."""
         image = read_image(self.frame.image)
-        return image, np.full(image.shape[:2], IGNORE, dtype=np.uint8)
+        return image, self.border.hidden(np.zeros(image.shape[:2], dtype=np.uint8))
 
     def read_label(self) -> Picture:
         """See Example."""
@@ -110,13 +126,15 @@ class BareExample:
 
 class Item(NamedTuple):
     """One image of a batch: (H, W, 3) RGB, (H, W) train ids and how sure of them the teacher was, 0..255; (H, W) bool where
-    they are no teacher's, and sure; its name."""
+    they are no teacher's, and sure; its name. undisturbed: (H, W, 3) what the average net sees of it, which then labels it.
+    """
 
     image: Picture
     label: Picture
     confidence: Picture
     true: NDArray[np.bool_]
     name: str
+    undisturbed: Picture | None = None
 
 
 def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ Everything about an example follows from its position (step, slot), so a resumed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,15 +16,16 @@ from torch import Tensor
 
 from selfsyn.ahead import ahead
 from selfsyn.config import Augment
-from selfsyn.data.augment import augmented, class_mixed, masked
+from selfsyn.data.augment import augmented, class_mixed, disturbed, masked, placed
 from selfsyn.data.mixing import NOTHING, Mix
 from selfsyn.data.sampling import RareClasses
 from selfsyn.errors import InputError
+from selfsyn.labels import IGNORE
 from selfsyn.randomness import generator
 from selfsyn.task.examples import Example, Item
 
 READ_AHEAD = 4  # batches
-SYNTHETIC, PSEUDO, MASKED, BARE = "synthetic", "pseudo", "masked", "bare"
+SYNTHETIC, PSEUDO, MASKED, ONLINE, BARE = "synthetic", "pseudo", "masked", "online", "bare"
 
 
 class Batch(NamedTuple):
@@ -33,7 +34,9 @@ class Batch(NamedTuple):
     confidences (B, H, W) uint8: the teacher's, 255 where the label is not the teacher's.
     true (B, H, W) bool: where the label is no pseudo-label.
     parts: how many images of each kind there are, one kind after another: synthetic, pseudo (real with pseudo-labels),
-    masked (the same real ones, changed in another way and partly hidden), bare (real without a label).
+    masked (the same real ones, changed in another way and partly hidden), online (real, labelled in the step where their
+    label is neither true nor IGNORE), bare (real without a label).
+    undisturbed (N, H, W, 3) uint8: the images of the online part before colours, noise and classes of others came over them.
     """
 
     images: Tensor
@@ -42,6 +45,13 @@ class Batch(NamedTuple):
     true: Tensor
     names: list[str]
     parts: Mapping[str, int]
+    undisturbed: Tensor | None = None
+
+    def place_of(self, part: str) -> slice:
+        """Where a part's images stand among all."""
+        names = list(self.parts)
+        first = sum(self.parts[name] for name in names[: names.index(part)])
+        return slice(first, first + self.parts[part])
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,8 @@ class Mixture:
     """What a training learns from, and how a batch is made of it.
 
     labelled: frames with their own labels.  pseudo: pseudo-labelled frames; `real` of each batch's images are such.
-    bare: real images alone; where there are any, each batch also has as many of them as of labelled frames.
-    labelled_mix, pseudo_mix, bare_mix: which of them stands at which position.
+    unlabelled: real images alone.  bare, online: whether each batch has as many of them for that as of labelled frames.
+    labelled_mix, pseudo_mix, unlabelled_mix: which of them stands at which position.
     labelled_rare, pseudo_rare: how they are drawn instead, by class, where rare classes shall come more often.
     class_mix: the share of the pseudo-labelled over which half the classes of a labelled frame are laid.
     mask: how the masked copies of the pseudo-labelled look, if there are such.
@@ -78,8 +88,10 @@ class Mixture:
     real: int = 0
     class_mix: float = 0.0
     mask: Mask | None = None
-    bare: Sequence[Example] = ()
-    bare_mix: Mix = NOTHING
+    unlabelled: Sequence[Example] = ()
+    unlabelled_mix: Mix = NOTHING
+    bare: bool = False
+    online: bool = False
     labelled_rare: RareClasses | None = None
     pseudo_rare: RareClasses | None = None
     rank: int = 0
@@ -93,8 +105,13 @@ class Mixture:
     def parts(self) -> dict[str, int]:
         """How many images of each kind a batch has; see Batch."""
         synthetic = self.batch - self.real
-        copies, bare = self.real if self.mask else 0, synthetic if self.bare else 0
-        sizes = {SYNTHETIC: synthetic, PSEUDO: self.real, MASKED: copies, BARE: bare}
+        sizes = {
+            SYNTHETIC: synthetic,
+            PSEUDO: self.real,
+            MASKED: self.real if self.mask else 0,
+            ONLINE: synthetic if self.online else 0,
+            BARE: synthetic if self.bare else 0,
+        }
         return {part: size for part, size in sizes.items() if size}
 
     def part(self, rank: int, *, of: int) -> Mixture:
@@ -112,10 +129,19 @@ class Mixture:
         inside = slot
         for part, size in self.parts.items():
             if inside < size:
-                make = {SYNTHETIC: self._synthetic, PSEUDO: self._mixed, MASKED: self._masked, BARE: self._bare}[part]
-                return make(step * size + inside, rng)
+                return self._makers[part](step * size + inside, rng)
             inside -= size
         raise IndexError(slot)
+
+    @property
+    def _makers(self) -> dict[str, Callable[[int, np.random.Generator], Item]]:
+        return {
+            SYNTHETIC: self._synthetic,
+            PSEUDO: self._pseudo,
+            MASKED: self._masked,
+            ONLINE: self._online,
+            BARE: self._bare,
+        }
 
     def _synthetic(self, position: int, rng: np.random.Generator) -> Item:
         number, wanted = self._drawn(position, mix=self.labelled_mix, rare=self.labelled_rare, kind="synthetic")
@@ -126,8 +152,18 @@ class Mixture:
         return self._augmented(self.pseudo[number], rng, wanted=wanted, true=False)
 
     def _bare(self, position: int, rng: np.random.Generator) -> Item:
-        number, _ = self._drawn(position, mix=self.bare_mix, rare=None, kind="bare")
-        return self._augmented(self.bare[number], rng, wanted=None, true=False)
+        number, _ = self._drawn(position, mix=self.unlabelled_mix, rare=None, kind="bare")
+        item = self._augmented(self.unlabelled[number], rng, wanted=None, true=False)
+        return item._replace(label=np.full_like(item.label, IGNORE))
+
+    def _online(self, position: int, rng: np.random.Generator) -> Item:
+        number, _ = self._drawn(position, mix=self.unlabelled_mix, rare=None, kind="online")
+        chosen = self.unlabelled[number]
+        seen, open_ = placed(*chosen.read(), size=self.size, augment=self.augment, rng=rng)
+        # What is cut out of the disturbed image is still labelled: the average sees it.
+        image, _ = disturbed(seen, open_, augment=self.augment, rng=rng)
+        item = Item(image, open_, np.zeros_like(open_), np.zeros(open_.shape, dtype=bool), chosen.name)
+        return self._with_classes_laid_over(item, rng)._replace(undisturbed=seen)
 
     def _masked(self, position: int, rng: np.random.Generator) -> Item:
         item, mask = self._real(position, rng), self.mask
@@ -135,10 +171,11 @@ class Mixture:
         colour = np.array(mask.colour, dtype=np.uint8)
         return item._replace(image=masked(item.image, share=mask.share, block=mask.block, colour=colour, rng=rng))
 
-    def _mixed(self, position: int, rng: np.random.Generator) -> Item:
+    def _pseudo(self, position: int, rng: np.random.Generator) -> Item:
         item = self._real(position, rng)
-        if rng.random() >= self.class_mix:
-            return item
+        return self._with_classes_laid_over(item, rng) if rng.random() < self.class_mix else item
+
+    def _with_classes_laid_over(self, item: Item, rng: np.random.Generator) -> Item:
         above = self._above(rng)
         image, label, cut = class_mixed(above.image, above.label, onto=(item.image, item.label), rng=rng)
         return Item(image, label, np.where(cut, above.confidence, item.confidence), cut, item.name)
@@ -166,9 +203,11 @@ class Mixture:
         """This part of the batch of `step`."""
         parts = {name: size // self.ranks for name, size in self.parts.items()}
         slots = range(self.rank, sum(self.parts.values()), self.ranks)
-        *arrays, names = zip(*(self.item(step, slot) for slot in slots), strict=True)
+        *arrays, names, undisturbed = zip(*(self.item(step, slot) for slot in slots), strict=True)
         images, labels, confidences, true = (torch.from_numpy(np.stack(array)) for array in arrays)
-        return Batch(images, labels, confidences, true, list(names), parts)
+        seen = [picture for picture in undisturbed if picture is not None]
+        to_label = torch.from_numpy(np.stack(seen)) if seen else None
+        return Batch(images, labels, confidences, true, list(names), parts, to_label)
 
 
 def batches(mixture: Mixture, *, first: int, last: int, workers: int) -> Iterator[Batch]:

@@ -49,7 +49,7 @@ def divergence(logits_PK: Tensor, other_PK: Tensor) -> Tensor:
 def memory_loss(scores: Scores, *, auxiliary: float) -> Tensor:
     """KL(both || main) + KL(both || auxiliary), mean over pixels: the heads shall agree on images without labels.
 
-    `both` are the fused scores (Zheng & Yang 2020, memory regularization). Gradients flow through all three.
+    `both` are main + `auxiliary` * auxiliary scores (Zheng & Yang 2020, memory regularization). Gradients flow through all.
     """
     both_PK = rows(scores.main + auxiliary * scores.auxiliary)
     return (divergence(both_PK, rows(scores.main)) + divergence(both_PK, rows(scores.auxiliary))).mean()

@@ -8,37 +8,83 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from selfsyn import processes
 from selfsyn.config import RunConfig
+from selfsyn.labels import IGNORE
 from selfsyn.task.losses import pixel_weights, segmentation_loss
-from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch
+from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Batch
 from selfsyn.task.noisy import memory_loss, pseudo_label_loss
-from selfsyn.task.scores import Scores, normalised
+from selfsyn.task.scores import Scores, TaskNet, normalised
+
+SURE = 0.968  # confidence from which the average counts as sure of a pixel (Tranheden et al. 2021)
 
 
-class Seen(NamedTuple):
-    """What the net says about one part of a batch, and what it should have said.
+class Labels(NamedTuple):
+    """What the net should say of a batch, or of a part of it.
 
     label_BHW: int64 train ids.  weight_BHW: how much each pixel's label counts.  true_BHW: where it is no pseudo-label.
     confidence_BHW: the teacher's, 0..1.
     """
 
-    scores: Scores
     label_BHW: Tensor
     weight_BHW: Tensor
     true_BHW: Tensor
     confidence_BHW: Tensor
 
 
-def seen_by(net: Callable[[Tensor], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor) -> dict[str, Seen]:
-    """The batch's parts as the net sees them: one forward for all, so that they share their batch statistics."""
+class Seen(NamedTuple):
+    """What the net says about one part of a batch, and what it should have said."""
+
+    scores: Scores
+    labels: Labels
+
+
+def seen_by(
+    net: Callable[[Tensor], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet
+) -> dict[str, Seen]:
+    """The batch's parts as the net sees them: one forward for all, so that they share their batch statistics.
+
+    weights_K: of the classes.  average: the net that labels the online part.
+    """
+    labels = labels_of(batch, config, weights_K=weights_K, average=average)
+    scores = net(_normalised(batch.images, config, device=weights_K.device))
+    parts = zip(*(tensor.split(list(batch.parts.values())) for tensor in (*scores, *labels)), strict=True)
+    return {
+        name: Seen(Scores(main, auxiliary), Labels(*rest))
+        for name, (main, auxiliary, *rest) in zip(batch.parts, parts, strict=True)
+    }
+
+
+def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet) -> Labels:
+    """The batch's labels; where the online part has none, those that `average` gives it.
+
+    They weigh as much as the share of the part's pixels of which it is sure (Tranheden et al. 2021, eq. 3).
+    """
     device = weights_K.device
-    images = normalised(batch.images.to(device), mean=config.task.mean, std=config.task.std)
-    labels, true = batch.labels.to(device).long(), batch.true.to(device)
-    weights = pixel_weights(labels, true, weights_K=weights_K)
-    scores = net(images)
-    of_pixels = (*scores, labels, weights, true, batch.confidences.to(device) / 255)
-    parts = zip(*(tensor.split(list(batch.parts.values())) for tensor in of_pixels), strict=True)
-    return {name: Seen(Scores(main, auxiliary), *rest) for name, (main, auxiliary, *rest) in zip(batch.parts, parts, strict=True)}
+    label_BHW, true_BHW = batch.labels.to(device).long(), batch.true.to(device)
+    confidence_BHW = batch.confidences.to(device) / 255
+    if batch.undisturbed is None:
+        return Labels(label_BHW, pixel_weights(label_BHW, true_BHW, weights_K=weights_K), true_BHW, confidence_BHW)
+    found_BHW, sure_BHW = answer_of(average, _normalised(batch.undisturbed, config, device=device), config)
+    place, share = batch.place_of(ONLINE), processes.mean((sure_BHW >= SURE).float().mean())
+    given_BHW = true_BHW[place] | (label_BHW[place] == IGNORE)
+    label_BHW[place] = torch.where(given_BHW, label_BHW[place], found_BHW)
+    confidence_BHW[place] = torch.where(true_BHW[place], confidence_BHW[place], sure_BHW)
+    weight_BHW = pixel_weights(label_BHW, true_BHW, weights_K=weights_K)
+    weight_BHW[place] = torch.where(true_BHW[place], weight_BHW[place], share)
+    return Labels(label_BHW, weight_BHW, true_BHW, confidence_BHW)
+
+
+@torch.no_grad()
+def answer_of(average: TaskNet, images: Tensor, config: RunConfig) -> tuple[Tensor, Tensor]:
+    """The teacher's answer as both heads give it together: (B, H, W) int64 train ids and float confidences 0..1."""
+    logits_BKHW = average.eval().fused(images, auxiliary=config.task.auxiliary_at_inference)
+    confidence_BHW, label_BHW = logits_BKHW.float().softmax(dim=1).max(dim=1)
+    return label_BHW, confidence_BHW
+
+
+def _normalised(images: Tensor, config: RunConfig, *, device: torch.device) -> Tensor:
+    return normalised(images.to(device), mean=config.task.mean, std=config.task.std)
 
 
 def losses_of(seen: Mapping[str, Seen], config: RunConfig) -> dict[str, Tensor]:
@@ -50,12 +96,12 @@ def losses_of(seen: Mapping[str, Seen], config: RunConfig) -> dict[str, Tensor]:
 
 
 def _loss_of(name: str, part: Seen, config: RunConfig) -> Tensor:
-    scores, label, weight, true, confidence = part
+    label, weight, true, confidence = part.labels
     heads = config.train.auxiliary
     if name == SYNTHETIC:
-        return segmentation_loss(scores, label, weight_BHW=weight, auxiliary=heads)
+        return segmentation_loss(part.scores, label, weight_BHW=weight, auxiliary=heads)
     return pseudo_label_loss(
-        scores, label, weight_BHW=weight, true_BHW=true, confidence_BHW=confidence, auxiliary=heads, how=config.rounds
+        part.scores, label, weight_BHW=weight, true_BHW=true, confidence_BHW=confidence, auxiliary=heads, how=config.rounds
     )
 
 
@@ -64,9 +110,9 @@ def total_of(losses: Mapping[str, Tensor], batch: Batch, config: RunConfig) -> T
 
     Masked copies weigh as much as what they are copies of (MIC: lambda 1).
     """
-    synthetic, pseudo = batch.parts.get(SYNTHETIC, 0), batch.parts.get(PSEUDO, 0)
-    share = synthetic / (synthetic + pseudo)
-    of_pseudo = (1 - share) * config.train.pseudo_label
-    weights = {"loss_synthetic": share, "loss_pseudo": of_pseudo, "loss_masked": of_pseudo, "loss_memory": config.rounds.memory}
+    labelled = sum(batch.parts.get(part, 0) for part in (SYNTHETIC, PSEUDO, ONLINE))
+    shares = {part: batch.parts.get(PSEUDO if part == MASKED else part, 0) / labelled for part in (PSEUDO, MASKED, ONLINE)}
+    weights = {f"loss_{part}": share * config.train.pseudo_label for part, share in shares.items()}
+    weights |= {"loss_synthetic": batch.parts.get(SYNTHETIC, 0) / labelled, "loss_memory": config.rounds.memory}
     weights |= {f"align_{name}": weight for name, weight in config.rounds.align.weights.items()}
     return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()

@@ -11,14 +11,14 @@ import torch
 from selfsyn.config import RunConfig
 from selfsyn.data import sources
 from selfsyn.data.frames import Frame, LabelledFrame, labelled
-from selfsyn.data.mixing import Mix, by_source, mix_of
+from selfsyn.data.mixing import Mix, by_source, mix_of, prefix
 from selfsyn.data.sampling import rare_classes
 from selfsyn.flow import stage_before
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
-from selfsyn.task.examples import BareExample, LabelledExample, PseudoLabelledExample, class_counts
+from selfsyn.task.examples import BareExample, Border, LabelledExample, PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mask, Mixture
 from selfsyn.task.schedule import round_of
 from selfsyn.task.train import WEIGHTS
@@ -58,13 +58,14 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
         if not config.rounds.looks_at_real:
             return plain, digests
         bare_frames, digest = sources.real(layout, config)
-        return _with_bare(plain, config, bare_frames), {**digests, "real": digest}
+        return _with_unlabelled(plain, config, bare_frames), {**digests, "real": digest}
     store = LabelStore(layout.labels(round_))
     real_frames, digest = _labelled_frames(layout, config, store)
     real = round(config.train.batch * config.rounds.real_share_of(round_))
-    pseudo = [PseudoLabelledExample(frame, store, config.rounds.portion_of(round_)) for frame in real_frames]
+    portion = config.rounds.portion_of(round_)
+    pseudo = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in real_frames]
     mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config))
-    return _with_bare(mixture, config, real_frames), {**digests, "real": digest}
+    return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
 
 
 def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], dict[str, str]]:
@@ -104,10 +105,21 @@ def _mask(config: RunConfig) -> Mask | None:
     return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
 
 
-def _with_bare(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
-    if not config.rounds.looks_at_real or mixture.real == mixture.batch:  # without synthetic images there is nothing to align
+def _border(frame: Frame, config: RunConfig) -> Border:
+    source = next(source for source in config.real if frame.name.startswith(prefix(source, config.real)))
+    return Border(source.border, config.size)
+
+
+def _with_unlabelled(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
+    if not config.rounds.looks_at_real or mixture.real == mixture.batch:  # nothing to align with, nothing to lay over them
         return mixture
-    return replace(mixture, bare=[BareExample(frame) for frame in frames], bare_mix=mix_of(frames, config.real))
+    return replace(
+        mixture,
+        unlabelled=[BareExample(frame, _border(frame, config)) for frame in frames],
+        unlabelled_mix=mix_of(frames, config.real),
+        bare=config.rounds.bare,
+        online=config.rounds.online,
+    )
 
 
 def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:

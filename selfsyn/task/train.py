@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     rate = learning_rate(state.step, schedule=state.schedule, decay=config.train.decay)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
-    seen = seen_by(state.forward, batch, config, weights_K=state.weights_K)
+    seen = seen_by(state.forward, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
     losses = losses_of(seen, config)
     if state.alignment is not None:
         losses |= state.alignment.fooling(seen[BARE].scores)
