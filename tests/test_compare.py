@@ -145,6 +145,13 @@ def test_masked_copies_are_images_too(run: Path) -> None:
     assert cost(masked, one.phases, stage=one.stage).pseudo == 16
 
 
+def test_real_images_are_counted_for_each_use(run: Path) -> None:
+    one = entry_of(run, "ours")
+    used = replace(one.config, rounds=replace(one.config.rounds, online=True, memory=0.1))
+    # 7 updates of source-only without any, 4 of round 0 with 2 and 2, 8 with 1 and 1.
+    assert cost(used, one.phases, stage=one.stage).unlabelled == 4 * 4 + 8 * 2
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_only_the_oracle_reads_real_labels_and_only_who_needs_it_fits_an_adapter(run: Path, name: str) -> None:
     folders = [phase.folder for phase in entry_of(run, name).phases]

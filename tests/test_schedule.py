@@ -11,7 +11,7 @@ from tiny_run import make
 from selfsyn.config import Align, Rounds, RunConfig, from_mapping, load, to_toml
 from selfsyn.errors import InputError
 from selfsyn.flow import phases, train_phase
-from selfsyn.task.stages import schedule_of
+from selfsyn.task.schedule import schedule_of
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def test_lists_and_numbers_survive_run_toml(config: RunConfig, tmp_path: Path, r
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"start": "hot"}, "rounds.start is 'hot'; expected 'warm' or 'fresh'"),
-        ({"start": ["warm", "hot"]}, "expected 'warm' or 'fresh', or a list of them"),
+        ({"start": "hot"}, "rounds.start is 'hot'; expected 'warm', 'fresh' or 'continue'"),
+        ({"start": ["warm", "hot"]}, "'fresh' or 'continue', or a list of them"),
         ({"steps": []}, "expected a list of at least one int"),
         ({"steps": "many"}, "rounds.steps is 'many'; expected int"),
         ({"statistics": 1.5}, "rounds.statistics is 1.5; expected a share in"),
