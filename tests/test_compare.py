@@ -339,6 +339,22 @@ def test_a_killed_table_goes_on_and_a_finished_one_is_left_alone(run: Path, monk
     assert third.done == []
 
 
+def test_a_fault_in_one_row_keeps_no_other_from_being_computed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Faulty(Work):
+        def __call__(self, root: Path, phase: Phase, *, device: str, workers: int | None) -> None:
+            if (root.parent.name, phase.verb) == ("adabn", "export-teacher"):
+                raise SystemExit(1)
+            super().__call__(root, phase, device=device, workers=workers)
+
+    monkeypatch.setattr("jobs.running.run_phase", Faulty())
+    said = compare(run, "--rows", "source-only,adabn,oracle", code=1)
+    assert said.strip().splitlines()[-1].startswith(f"selfsyn: {run}: not finished: deeplabv3plus adabn seed 0; ")
+    assert list(table(run)) == ["source-only", "oracle"]
+    monkeypatch.setattr("jobs.running.run_phase", Work())
+    compare(run, "--rows", "source-only,adabn,oracle")
+    assert list(table(run)) == ["source-only", "adabn", "oracle"]
+
+
 def test_some_rows_now_and_others_later(run: Path, work: Work) -> None:
     compare(run, "--rows", "oracle")
     assert list(table(run)) == ["oracle"] and table(run)["oracle"]["gap_closed"] is None
