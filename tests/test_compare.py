@@ -67,11 +67,15 @@ def test_an_oracle_that_is_no_better_leaves_no_gap() -> None:
     assert gap_share({0: 0.5}, source={0: 0.4}, oracle={0: 0.3}) == (None, 1)
 
 
+PLAIN = ("rounds.start=warm", "rounds.statistics=0.0")
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run with an odd budget of 7 + 3 * 4 = 19 updates, in batches of 2 of which one image is pseudo-labelled."""
-    steps = ["train.steps=7", "rounds.steps=4", "rounds.learning_rate=3e-4"]
-    return make(tmp_path / "run", *steps, "rounds.real_share=[0.0, 0.5]", "rounds.start=warm", "rounds.statistics=0.0")
+    return make(
+        tmp_path / "run", "train.steps=7", "rounds.steps=4", "rounds.real_share=[0.0, 0.5]", "rounds.learning_rate=3e-4", *PLAIN
+    )
 
 
 def entry_of(run: Path, name: str, *, seed: int = 0, rounds: int = 2) -> Entry:
@@ -209,7 +213,7 @@ def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -
 def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path: Path, work: Work) -> None:
     steps = ["train.steps=7", "rounds.steps=4", "rounds.start=continue"]
     run = make(tmp_path / "run", *steps, "rounds.real_share=[0.0, 0.5, 0.5]")
-    for name in (*NAMES, "without-pseudo-labels", "without-one-schedule"):
+    for name in (*NAMES, "without-pseudo-labels", "without-plain-start"):
         one = entry_of(run, name)
         last = schedule_of(one.config, stage=one.stage)
         assert last.done + last.steps == (last.whole or last.steps), name

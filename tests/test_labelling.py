@@ -199,7 +199,7 @@ def test_training_goes_without_the_images_that_were_skipped(run: Path, call: Cal
     ]
     assert mixture.pseudo_mix.sizes == (5,)
     for example in mixture.pseudo:
-        assert example.read()[1].shape == SIZE[::-1]
+        assert example.read()[1].shape == (*SIZE[::-1], 2)  # classes and confidences
     (run / "round-1/labels/shard-00000-of-00001/index.jsonl").write_text("")
     with pytest.raises(InputError, match="no pseudo-label for image 'street-0-train'"):
         mixture_of(layout, config, stage="round-1")

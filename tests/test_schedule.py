@@ -43,7 +43,7 @@ def test_lists_and_numbers_survive_run_toml(config: RunConfig, tmp_path: Path, r
     ("value", "message"),
     [
         ({"start": "hot"}, "rounds.start is 'hot'; expected 'warm', 'fresh' or 'continue'"),
-        ({"start": ["warm", "hot"]}, "'fresh' or 'continue', or a list of them"),
+        ({"start": ["warm", "hot"]}, "expected 'warm', 'fresh' or 'continue', or a list of them"),
         ({"steps": []}, "expected a list of at least one int"),
         ({"steps": "many"}, "rounds.steps is 'many'; expected int"),
         ({"statistics": 1.5}, "rounds.statistics is 1.5; expected a share in"),

@@ -13,7 +13,7 @@ from tiny_store import write_shard
 from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
-from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Train
+from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Task, Train
 from selfsyn.data.frames import Frame
 from selfsyn.data.mixing import Mix
 from selfsyn.errors import InputError
@@ -93,6 +93,16 @@ def test_where_a_stages_net_comes_from(
     monkeypatch.setattr(stages, "build", lambda task, *, pretrained: built.append(pretrained) or nn.Identity())
     first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=stage)
     assert (loaded, built) == ([before] if before else [], [before is None])
+
+
+def test_a_fresh_round_0_starts_with_the_net_of_source_only(config: RunConfig, tmp_path: Path) -> None:
+    task = Task(backbone="efficientnet_lite0", weights="scratch", decoder_channels=8)
+    fresh = replace(config, task=task, rounds=Rounds(start=("fresh",)))
+    first, second, later = (
+        first_net(Layout(tmp_path), fresh, stage=stage).state_dict() for stage in (SOURCE_ONLY, "round-0", "round-1")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], later[name]) for name in first)
 
 
 def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(config: RunConfig, tmp_path: Path) -> None:

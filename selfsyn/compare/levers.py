@@ -27,22 +27,17 @@ def _train(name: str, title: str, words: str, **off: Any) -> Lever:
     return Lever(name, title, words, lambda config: replace(config, train=replace(config.train, **off)))
 
 
-def _start(name: str, title: str, words: str, *, of: str, to: str) -> Lever:
-    """Where the rounds begin, for a run whose rounds all begin `of` that."""
-
-    def off(config: RunConfig) -> RunConfig:
-        return replace(config, rounds=replace(config.rounds, start=to)) if config.rounds.start == of else config
-
-    return Lever(name, title, words, off)
+def _one_view(config: RunConfig) -> RunConfig:
+    return replace(config, teacher=replace(config.teacher, flip=False, scales=(1.0,)))
 
 
 def _no_pseudo_labels(config: RunConfig) -> RunConfig:
-    # As many rounds as before: where one schedule runs through all of them, it ends with the last that is named.
+    # As many rounds as before: a schedule that runs through them ends with the last one that is named.
     return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
 
 
-def _one_view(config: RunConfig) -> RunConfig:
-    return replace(config, teacher=replace(config.teacher, flip=False, scales=(1.0,)))
+def _warm(config: RunConfig) -> RunConfig:
+    return replace(config, rounds=replace(config.rounds, start="warm"))
 
 
 NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
@@ -62,11 +57,10 @@ LEVERS = (
     _rounds("online", "labels as it goes", "the training's own average labels no real images", online=False),
     _rounds("memory", "memory regularisation", "the heads need not agree on real images", memory=0.0),
     _rounds("alignment", "alignment", "no discriminator looks at answers on real images", align=Align()),
-    _start(
-        "one-schedule", "the one schedule", "every round has an optimizer and a schedule of its own", of="continue", to="warm"
+    _rounds("warm-start", "the start from the round before", "every round begins from the pretrained backbone", start="fresh"),
+    Lever(
+        "plain-start", "continued or fresh starts", "every round goes on from the one before, with a schedule of its own", _warm
     ),
-    _start("warm-start", "the warm start", "rounds 1, 2, ... begin from the pretrained backbone", of="warm", to="fresh"),
-    _start("fresh-start", "the fresh start", "every round goes on from the one before", of="fresh", to="warm"),
     _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", statistics=0.0),
     _train("class-weights", "class weights", "every class weighs alike", class_weight_power=0.0),
     _train("augmentation", "augmentation", "images are trained on as they are", augment=NO_AUGMENT),

@@ -40,9 +40,10 @@ class Row:
 
 
 def _source_only(config: RunConfig, rounds: int) -> RunConfig:
-    # Rounds that continue the source-only training would not let it come to its end.
-    alone = replace(config.rounds, start="warm") if "continue" in config.rounds.start else config.rounds
-    return replace(config, train=replace(config.train, steps=budget(config, rounds=rounds)), rounds=alone)
+    # A source-only training that rounds continue would not come to its end.
+    start = "warm" if config.rounds.start_of(0) == "continue" else config.rounds.start
+    train = replace(config.train, steps=budget(config, rounds=rounds))
+    return replace(config, train=train, rounds=replace(config.rounds, start=start))
 
 
 def _adabn(config: RunConfig, rounds: int) -> RunConfig:
