@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.options import device_option, dry_run_option, run_option, workers_option
-from selfsyn.errors import InputError
+from selfsyn.errors import FaultError, InputError
 
 if TYPE_CHECKING:
     from selfsyn.compare.plan import Entry
@@ -72,12 +72,16 @@ def command(
         click.echo("\n".join(_announced(entry) for entry in todo))
         return
     sources.check(layout, config)
+    failed = []
     for number, entry in enumerate(todo, start=1):
         say(f"{number} of {len(todo)}: {entry.name}")
-        _compute(entry, layout, config, rounds=rounds, device=device, workers=workers)
+        if not _computed(entry, layout, config, rounds=rounds, device=device, workers=workers):
+            failed.append(entry.name)
         table = _write_page(layout, config, rounds=rounds)
-    say(f"{root}: done; the page is {layout.root / 'compare' / PAGE}")
+    say(f"{root}: the page is {layout.root / 'compare' / PAGE}")
     click.echo(table)
+    if failed:
+        raise FaultError(f"{root}: not finished: {', '.join(failed)}; the lines above say why, the same command tries them again")
 
 
 def _numbers(seeds: tuple[str, ...]) -> tuple[int, ...]:
@@ -92,6 +96,17 @@ def _announced(entry: Entry) -> str:
     kinds = {name: count for name, count in vars(cost).items() if name not in ("updates", "besides") and count}
     images = ", ".join(f"{count} {name.replace('pseudo', 'pseudo-labelled')}" for name, count in kinds.items())
     return f"{entry.name}: {cost.updates} updates on {images} images: {phases}"
+
+
+def _computed(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, device: str, workers: int | None) -> bool:
+    """Whether the entry is finished now. A fault of one row does not keep the others from being computed; all else stops."""
+    try:
+        _compute(entry, layout, config, rounds=rounds, device=device, workers=workers)
+    except SystemExit as end:
+        if end.code != FaultError.exit_code:
+            raise
+        return False
+    return True
 
 
 def _compute(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, device: str, workers: int | None) -> None:

@@ -27,6 +27,7 @@ from selfsyn.flow import Phase, phases
 from selfsyn.images import encode_label_png
 from selfsyn.layout import Layout
 from selfsyn.phase import begin, finish, open_run
+from selfsyn.task.schedule import schedule_of
 
 NAMES = [row.name for row in ROWS]
 SCORES = {  # mIoU by row, for seeds 0 and 1
@@ -148,6 +149,13 @@ def test_masked_copies_are_images_too(run: Path) -> None:
     assert cost(masked, one.phases, stage=one.stage).pseudo == 16
 
 
+def test_real_images_are_counted_for_each_use(run: Path) -> None:
+    one = entry_of(run, "ours")
+    used = replace(one.config, rounds=replace(one.config.rounds, online=True, memory=0.1))
+    # 7 updates of source-only without any, 4 of round 0 with 2 and 2, 8 with 1 and 1.
+    assert cost(used, one.phases, stage=one.stage).unlabelled == 4 * 4 + 8 * 2
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_only_the_oracle_reads_real_labels_and_only_who_needs_it_fits_an_adapter(run: Path, name: str) -> None:
     folders = [phase.folder for phase in entry_of(run, name).phases]
@@ -200,6 +208,22 @@ def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -
     for lever in LEVERS:
         off = lever.off(config)
         assert lever.off(off) == off
+
+
+def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path: Path, work: Work) -> None:
+    steps = ["train.steps=7", "rounds.steps=4", "rounds.start=continue"]
+    run = make(tmp_path / "run", *steps, "rounds.real_share=[0.0, 0.5, 0.5]")
+    for name in (*NAMES, "without-pseudo-labels", "without-plain-start"):
+        one = entry_of(run, name)
+        last = schedule_of(one.config, stage=one.stage)
+        assert last.done + last.steps == (last.whole or last.steps), name
+        assert one.cost.updates == 19
+    assert schedule_of(entry_of(run, "ours").config, stage="round-2").done == 15
+    prints = {name: fingerprints(entry_of(run, name))["source-only/task"] for name in ("source-only", "adabn", "cycada", "ours")}
+    assert prints["source-only"] == prints["adabn"]
+    assert len(set(prints.values())) == 3  # of ours it is the beginning of one schedule, for CyCADA's adapter a whole one
+    assert "--rounds 1: with rounds.start = 'continue' one schedule runs to round 2" in compare(run, "--rounds", 1, code=2)
+    assert work.done == []
 
 
 def test_relative_places_lead_to_the_same_files(tmp_path: Path) -> None:
@@ -317,6 +341,22 @@ def test_a_killed_table_goes_on_and_a_finished_one_is_left_alone(run: Path, monk
     monkeypatch.setattr("jobs.running.run_phase", third)
     compare(run)
     assert third.done == []
+
+
+def test_a_fault_in_one_row_keeps_no_other_from_being_computed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Faulty(Work):
+        def __call__(self, root: Path, phase: Phase, *, device: str, workers: int | None) -> None:
+            if (root.parent.name, phase.verb) == ("adabn", "export-teacher"):
+                raise SystemExit(1)
+            super().__call__(root, phase, device=device, workers=workers)
+
+    monkeypatch.setattr("jobs.running.run_phase", Faulty())
+    said = compare(run, "--rows", "source-only,adabn,oracle", code=1)
+    assert said.strip().splitlines()[-1].startswith(f"selfsyn: {run}: not finished: deeplabv3plus adabn seed 0; ")
+    assert list(table(run)) == ["source-only", "oracle"]
+    monkeypatch.setattr("jobs.running.run_phase", Work())
+    compare(run, "--rows", "source-only,adabn,oracle")
+    assert list(table(run)) == ["source-only", "adabn", "oracle"]
 
 
 def test_some_rows_now_and_others_later(run: Path, work: Work) -> None:

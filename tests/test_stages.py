@@ -13,7 +13,7 @@ from tiny_store import write_shard
 from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
-from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Train
+from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Task, Train
 from selfsyn.data.frames import Frame
 from selfsyn.data.mixing import Mix
 from selfsyn.errors import InputError
@@ -95,12 +95,23 @@ def test_where_a_stages_net_comes_from(
     assert (loaded, built) == ([before] if before else [], [before is None])
 
 
+def test_a_fresh_round_0_starts_with_the_net_of_source_only(config: RunConfig, tmp_path: Path) -> None:
+    task = Task(backbone="efficientnet_lite0", weights="scratch", decoder_channels=8)
+    fresh = replace(config, task=task, rounds=Rounds(start=("fresh",)))
+    first, second, later = (
+        first_net(Layout(tmp_path), fresh, stage=stage).state_dict() for stage in (SOURCE_ONLY, "round-0", "round-1")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], later[name]) for name in first)
+
+
 def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(config: RunConfig, tmp_path: Path) -> None:
     names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
     maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
     write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
     whole = replace(config, rounds=replace(config.rounds, real_share=(0.0, 1.0)))
-    assert mixture_of(Layout(tmp_path), whole, stage="round-1")[0].parts == {"pseudo": 4}
+    mixture, _ = mixture_of(Layout(tmp_path), whole, stage="round-1")
+    assert mixture.parts == {"pseudo": 4} and not mixture.bare  # or discriminators would wait for images that never come
     half = replace(config, rounds=replace(config.rounds, real_share=(0.0, 0.5)))
     assert mixture_of(Layout(tmp_path), half, stage="round-1")[0].parts == {"synthetic": 2, "pseudo": 2, "bare": 2}
 

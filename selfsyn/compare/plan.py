@@ -69,8 +69,19 @@ def entries(
     """Everything that is to be computed, seed after seed, so that a first table is soon there."""
     if config.held_out is None:
         raise InputError(f"{layout.configuration}: no held_out data set; a comparison needs labelled real images to score on")
+    _refuse_half_a_schedule(config, rounds=rounds)
     places = [(net, row, seed) for seed in seeds for net in nets for row in rows]
     return [entry(layout, config, row=row, net=net, seed=seed, rounds=rounds) for net, row, seed in places]
+
+
+def _refuse_half_a_schedule(config: RunConfig, *, rounds: int) -> None:
+    """InputError where one schedule runs through our rounds (rounds.start = 'continue') and does not end with the last one."""
+    planned = len(config.rounds.real_share) - 1
+    if config.rounds.start_of(rounds) == "continue" and rounds != planned:
+        raise InputError(
+            f"--rounds {rounds}: with rounds.start = 'continue' one schedule runs to round {planned}, the last that"
+            f" rounds.real_share names; give --rounds {planned}, or name as many shares as there are rounds"
+        )
 
 
 def entry(layout: Layout, config: RunConfig, *, row: Row, net: str, seed: int, rounds: int) -> Entry:

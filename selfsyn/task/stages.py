@@ -14,7 +14,7 @@ from selfsyn.data.frames import Frame, LabelledFrame, labelled
 from selfsyn.data.mixing import Mix, by_source, mix_of, prefix
 from selfsyn.data.sampling import rare_classes
 from selfsyn.flow import stage_before
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
@@ -29,8 +29,9 @@ def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
     (seed, stage).
 
     A checkpoint of the stage's own goes before both; `fit` looks for it. InputError when the weights cannot be had.
+    A fresh round 0 starts with the very net that source-only starts with: chance in new layers is no difference of methods.
     """
-    torch.manual_seed(torch_seed(config.seed, f"new net {stage}"))
+    torch.manual_seed(torch_seed(config.seed, f"new net {SOURCE_ONLY if stage == round_stage(0) else stage}"))
     before = stage_before(config, stage=stage)
     net = build(config.task, pretrained=before is None)
     if before is not None:
