@@ -46,8 +46,8 @@ def fit_step(state: AdapterState, batch: Batch, config: RunConfig) -> dict[str, 
 def learning_rate(step: int, *, adapter: Adapter) -> float:
     """Constant in the first half, then linear to zero after the last step (Zhu et al. 2017, section 7.1); rising at first.
 
-    Without the rise, the first steps of a short fit throw the generators far from the identity, and a third of it is spent
-    on the way back.
+    Without the rise the first steps of the demo's fit threw the generators 1.3 to 5 times as far from the identity (three
+    seeds). What the fits ended with differed by no more than chance.
     """
     half, rise = adapter.steps / 2, adapter.steps * RISE
     return adapter.learning_rate * min(1.0, (step + 1) / rise, (adapter.steps - step) / half)
