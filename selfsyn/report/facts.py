@@ -61,7 +61,7 @@ def budget(run: Run) -> str | None:
     return (
         f"{stage_title(rounds[-1]).capitalize()} has had {last:,} updates, source-only {source:,}{unfinished}: what so many more"
         " updates on the plain synthetic images would have gained is part of the difference, and this page does not say how much."
-        " `selfsyn compare` trains every method for as long."
+        " selfsyn compare trains every method for as long."
     )
 
 
