@@ -7,6 +7,7 @@ import ctypes
 import io
 import math
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from export import contract
-from export.contract import Metadata
+from export import contract, tensorrt
+from export.contract import Golden, Metadata
 from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.files import digest_bytes
 from selfsyn.phase import read_manifest
@@ -23,14 +24,17 @@ from selfsyn.progress import say
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
+TENSORRT: Final = tensorrt.PROVIDER
+PROVIDERS: Final = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 REMEDY: Final = "install `onnxruntime-gpu[cuda,cudnn]` on a machine with a recent NVIDIA driver, or use --device cpu"
 # What ONNX Runtime may leave to the CPU on a GPU: arithmetic on sizes, never on pictures.
 HEAVY: Final = ("Conv", "Resize", "MaxPool", "Exp", "ScatterElements")
 # Images in one run. A CPU gains nothing from more; a GPU does, and always gets this many (see export.pipeline).
-BATCH: Final = {CPU: 1, CUDA: 4}
+BATCH: Final = {CPU: 1, CUDA: 4, TENSORRT: 4}
 # Of the golden picture: rounding moves classes where two tie and confidences by little, nonsense moves most of it.
 GOLDEN_SHARE: Final = 0.03
 GOLDEN_LEVELS: Final = 16
+SHOWN: Final = 3  # names in a refusal
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -40,24 +44,42 @@ class Teacher:
 
     metadata: what the file says about itself.  digest: sha256 of the file.  provider: where it runs.  size: (width, height)
     at which to show it images.  batch: how many of them to show at once.  golden: a picture with its answer, or None.
+    fixed: whether it takes `batch` images of `size` and nothing else, as TensorRT's engine does.
     """
 
-    def __init__(self, model: Path | bytes, *, device: str = "auto", threads: int | None = None) -> None:
-        """model: the file, or its bytes.  device: 'cpu', 'cuda' or 'auto'.  threads: for one image; default: usable_cores().
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        batch: int | None = None,
+        name: str = "model",
+    ) -> None:
+        """model: the file, or its bytes.  device: 'cpu', 'cuda', 'tensorrt' or 'auto', which is never TensorRT.
 
-        InputError when the file is no teacher of ours, or CUDA is asked for and cannot be had: there is no silent fallback.
+        threads: for one image; default: usable_cores().  batch: of a GPU's runs; default: BATCH.  name: what errors call bytes.
+        InputError when the file is no teacher of ours, or a GPU is asked for and cannot be had: there is no silent fallback.
         """
-        data, name = (model, "model") if isinstance(model, bytes) else (_read(model), str(model))
-        device = usable_device(device)
+        data, name = (model, name) if isinstance(model, bytes) else (_read(model), str(model))
+        device, threads = usable_device(device), threads or usable_cores()
         self.digest = digest_bytes(data)
-        self.provider = CUDA if device == "cuda" else CPU
-        self.session = _session(data, name=name, provider=self.provider, threads=threads or usable_cores())
-        properties = self.session.get_modelmeta().custom_metadata_map
-        self.metadata: Metadata = contract.from_properties(properties, name=name)
-        self.golden = contract.golden_of(properties, name=name)
+        self.provider = PROVIDERS[device]
+        self.batch = batch or BATCH[self.provider]
+        self.fixed = self.provider == TENSORRT
+        self.session: ort.InferenceSession
+        self.golden: Golden | None
+        if self.fixed:
+            plain = Teacher(data, device="cpu", threads=threads, name=name)
+            _refuse_unsupported(plain.session, name=name)
+            self.golden = _grown_golden(plain, name=name)
+            self.session = _engine(data, plain, name=name, batch=self.batch, threads=threads)
+        else:
+            self.session = _session(data, _providers(self.provider), name=name, threads=threads)
+            self.golden = contract.golden_of(self.session.get_modelmeta().custom_metadata_map, name=name)
+            _refuse_other_provider(self.session, provider=self.provider, name=name)
+        self.metadata: Metadata = contract.from_properties(self.session.get_modelmeta().custom_metadata_map, name=name)
         self.size = self.metadata.size
-        self.batch = BATCH[self.provider]
-        _refuse_other_provider(self.session, provider=self.provider, name=name)
 
     def predict(self, images_BHWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """(B, H, W, 3) uint8 RGB -> labels and confidences, each (B, H, W) uint8; see export.contract.
@@ -112,14 +134,16 @@ def load(folder: Path, *, device: str = "auto", threads: int | None = None, prec
 
 
 def usable_device(device: str) -> str:
-    """'auto' -> 'cuda' where CUDA truly loads, else 'cpu' with the reason said. InputError for a 'cuda' that cannot be had."""
+    """'auto' -> 'cuda' where CUDA truly loads, else 'cpu' with the reason said. InputError for a GPU that cannot be had."""
     if device == "cpu":
         return "cpu"
-    reason = why_no_cuda()
+    reason, remedy = why_no_cuda(), REMEDY
+    if reason is None and device == "tensorrt":
+        reason, remedy = tensorrt.why_no_tensorrt(), tensorrt.REMEDY
     if reason is None:
-        return "cuda"
-    if device == "cuda":
-        raise InputError(f"--device cuda: {reason}; {REMEDY}")
+        return "cuda" if device == "auto" else device
+    if device != "auto":
+        raise InputError(f"--device {device}: {reason}; {remedy}")
     say(f"no CUDA ({reason}): computing on the CPU")
     return "cpu"
 
@@ -173,7 +197,10 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _session(data: bytes, *, name: str, provider: str, threads: int) -> ort.InferenceSession:
+def _session(
+    data: bytes, providers: list[Any], *, name: str, threads: int, dimensions: Mapping[str, int] | None = None
+) -> ort.InferenceSession:
+    """providers: the one that is asked for first.  dimensions: of the input, by name, to be no other."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -181,12 +208,15 @@ def _session(data: bytes, *, name: str, provider: str, threads: int) -> ort.Infe
     # Threads that spin while they wait take the cores from the codecs beside them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    for dimension, size in (dimensions or {}).items():
+        options.add_free_dimension_override_by_name(dimension, size)
     try:
         # Without enable_fallback=False a CUDA fault in the middle of a job would turn it into a CPU job.
-        return ort.InferenceSession(data, options, providers=_providers(provider), enable_fallback=False)
+        return ort.InferenceSession(data, options, providers=providers, enable_fallback=False)
     except Exception as error:  # onnxruntime's errors share no class of their own
         reason = str(error).splitlines()[0]
-        raise InputError(f"{name}: onnxruntime cannot load it ({reason}); export it again, or use --device cpu") from error
+        remedy = "export it again, or use --device cpu" if dimensions is None else "use --device cuda"
+        raise InputError(f"{name}: onnxruntime cannot load it ({reason}); {remedy}") from error
 
 
 def _providers(provider: str) -> list[Any]:
@@ -197,11 +227,61 @@ def _providers(provider: str) -> list[Any]:
     return [(CUDA, cuda), CPU]
 
 
+def _engine(data: bytes, plain: Teacher, *, name: str, batch: int, threads: int) -> ort.InferenceSession:
+    """A session on TensorRT for `batch` images of the teacher's size. plain: the same file on the CPU."""
+    width, height = plain.size
+    shape, precision = (batch, height, width), plain.metadata.precision
+    with tensorrt.kept(tensorrt.engine_here(model=plain.digest, shape=shape, precision=precision)) as folder:
+        first = (TENSORRT, tensorrt.options(precision=precision, folder=folder))
+        session = _session(data, [first, *_providers(CUDA)], name=name, threads=threads, dimensions=tensorrt.dimensions(shape))
+        _refuse_other_provider(session, provider=TENSORRT, name=name)
+        _refuse_other_shape(session, shape=shape, name=name)
+    return session
+
+
+def _grown_golden(plain: Teacher, *, name: str) -> Golden:
+    """The golden picture grown to the working size, with the CPU's answer, which is checked against the net's first."""
+    if plain.golden is None:
+        raise InputError(f"{name}: has no golden picture to try TensorRT on; export it again, or use --device cuda")
+    plain.check()
+    image = tensorrt.grown(plain.golden.image, size=plain.size)
+    labels, confidences = plain.predict(image[None])
+    return Golden(image, labels[0], confidences[0])
+
+
+def _refuse_unsupported(session: ort.InferenceSession, *, name: str) -> None:
+    kinds = {node.op_type for assigned in session.get_provider_graph_assignment_info() for node in assigned.get_nodes()}
+    found = sorted(kinds & set(tensorrt.MISSING))
+    if found:
+        raise InputError(f"{name}: {', '.join(found)} (SegNet's unpooling) is not for TensorRT; use --device cuda")
+
+
+def _refuse_other_shape(session: ort.InferenceSession, *, shape: tuple[int, int, int], name: str) -> None:
+    found, expected = session.get_inputs()[0].shape, [*shape, 3]
+    if found != expected:
+        raise InputError(
+            f"{name}: its input is {found} under TensorRT, expected {expected}; export it again, or use --device cuda"
+        )
+
+
 def _refuse_other_provider(session: ort.InferenceSession, *, provider: str, name: str) -> None:
     found = session.get_providers()[0]
     if found != provider:
-        raise InputError(f"{name}: asked for {provider}, got {found}; {REMEDY}")
-    elsewhere = [assigned for assigned in session.get_provider_graph_assignment_info() if assigned.ep_name != provider]
-    astray = sorted({node.op_type for assigned in elsewhere for node in assigned.get_nodes()} & set(HEAVY))
+        remedy = tensorrt.REMEDY if provider == TENSORRT else REMEDY
+        raise InputError(f"{name}: asked for {provider}, got {found}; {remedy}")
+    everywhere = session.get_provider_graph_assignment_info()
+    on_cpu = [assigned for assigned in everywhere if assigned.ep_name not in (provider, CUDA)]
+    astray = sorted({node.op_type for assigned in on_cpu for node in assigned.get_nodes()} & set(HEAVY))
     if astray:
-        raise InputError(f"{name}: {', '.join(astray)} would run on the CPU, not on {provider}; {REMEDY}")
+        remedy = "use --device cuda" if provider == TENSORRT else REMEDY
+        raise InputError(f"{name}: {', '.join(astray)} would run on the CPU, not on {provider}; {remedy}")
+    if provider == TENSORRT:
+        _refuse_convolutions_on_cuda(everywhere, name=name)
+
+
+def _refuse_convolutions_on_cuda(everywhere: Iterable[Any], *, name: str) -> None:
+    nodes = [node for assigned in everywhere if assigned.ep_name == CUDA for node in assigned.get_nodes()]
+    astray = [node.name or node.op_type for node in nodes if node.op_type == "Conv"]
+    if astray:
+        shown = ", ".join(astray[:SHOWN]) + (", ..." if len(astray) > SHOWN else "")
+        raise InputError(f"{name}: convolutions ({len(astray)}: {shown}) would run on CUDA, not on TensorRT; use --device cuda")

@@ -116,13 +116,16 @@ def _in_other_process(work: Callable[[], T]) -> T | None:
 
 
 def _providers() -> tuple[tuple[str, ...], str]:
-    """onnxruntime's providers that load, and why CUDA is not among them, or ''."""
+    """onnxruntime's providers that load, and why CUDA is not among them, or ''. TensorRT may be absent without a word."""
     try:
-        from export.teacher import CPU, CUDA, why_no_cuda
+        from export.teacher import CPU, CUDA, TENSORRT, why_no_cuda
+        from export.tensorrt import why_no_tensorrt
     except ImportError as error:
         return (), str(error)
     reason = why_no_cuda()
-    return ((CPU,), reason) if reason else ((CUDA, CPU), "")
+    if reason:
+        return (CPU,), reason
+    return (CUDA, CPU) if why_no_tensorrt() else (TENSORRT, CUDA, CPU), ""
 
 
 def _speed(config: RunConfig, labels_on: str) -> tuple[Speed | None, str, str]:

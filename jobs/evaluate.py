@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from jobs.options import (
     bound_option,
-    device_option,
     dry_run_option,
     force_option,
     round_option,
     run_option,
     stage_of,
+    teacher_device_option,
     workers_option,
 )
 
@@ -38,7 +38,7 @@ PICTURES = 8
 @run_option
 @round_option
 @bound_option
-@device_option
+@teacher_device_option
 @workers_option
 @force_option
 @dry_run_option
@@ -76,7 +76,7 @@ def command(
         reads = ", ".join((*phase.needs, "the held-out images and labels"))
         click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
         return
-    if device == "cuda" and (force or not _is_done(layout.root / phase.folder, write_predictions=write_predictions)):
+    if device not in ("auto", "cpu") and (force or not _is_done(layout.root / phase.folder, write_predictions=write_predictions)):
         usable_device(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     frames, digest = held_out(layout, config)

@@ -25,8 +25,14 @@ round_option = click.option("--round", "round_", type=click.IntRange(0), help="T
 bound_option = click.option(
     "--bound", type=click.Choice([SOURCE_ONLY, ORACLE]), help="A bound instead of a round: without adaptation, or on real labels."
 )
-device_option = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+DEVICES = ("auto", "cpu", "cuda")
+device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to compute.")
+teacher_device_option = click.option(
+    "--device",
+    type=click.Choice([*DEVICES, "tensorrt"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; tensorrt builds an engine first, for minutes, and is never chosen by auto.",
 )
 workers_option = click.option(
     "--workers", type=click.IntRange(0), default=None, help="Processes or threads beside the main one; default: the cores."

@@ -9,12 +9,12 @@ import click
 
 from jobs.options import (
     check_shard,
-    device_option,
     dry_run_option,
     force_option,
     run_option,
     shard_option,
     shards_option,
+    teacher_device_option,
     workers_option,
 )
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 )
 @shard_option
 @shards_option
-@device_option
+@teacher_device_option
 @workers_option
 @force_option
 @dry_run_option
@@ -58,7 +58,7 @@ def command(
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join((*phase.needs, 'the real images'))}; writes {layout.root / phase.folder}")
         return
-    if device == "cuda" and (force or read_manifest(layout.root / phase.folder) is None):
+    if device not in ("auto", "cpu") and (force or read_manifest(layout.root / phase.folder) is None):
         usable_device(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     frames, digest = listed_real(layout, config)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.options import device_option
+from jobs.options import teacher_device_option
 from selfsyn.errors import InputError
 
 CODECS = 8  # threads that decode at most: each may hold a picture of --megapixels
@@ -22,7 +22,7 @@ CODECS = 8  # threads that decode at most: each may hold a picture of --megapixe
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 for all of them.")
-@device_option
+@teacher_device_option
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -92,7 +92,8 @@ def command(
     metrics = Metrics()
     models = Models(
         repository,
-        load=partial(Teacher, device=device, threads=threads),
+        # TensorRT's engine is built for as many images as a run holds.
+        load=partial(Teacher, device=device, threads=threads, batch=batch if device == "tensorrt" else None),
         refused=metrics.loads.labels("refused").inc,
         served=lambda model: metrics.serves(version=model.version, digest=model.teacher.digest),
     )

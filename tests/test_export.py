@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import selfsyn.task
-from export import contract, parity
+from export import contract, parity, tensorrt
+from export import teacher as runtime
 from export.contract import Metadata
 from export.graph import halved
 from export.teacher import Teacher, load
@@ -129,6 +130,15 @@ def test_segmenter_normalises_and_adds_the_auxiliary_scores() -> None:
         task = Task(architecture="fcn", auxiliary_at_inference=share)
         wanted = F.interpolate(main + share * auxiliary, size=(6, 8), mode="bilinear")
         assert torch.allclose(Segmenter(net, task=task).scores(image), wanted, atol=1e-4)
+
+
+def test_with_fixed_dimensions_no_size_is_left_to_compute(model: bytes) -> None:
+    def kinds(dimensions: dict[str, int] | None) -> set[str]:
+        session = runtime._session(model, [runtime.CPU], name="m", threads=1, dimensions=dimensions)
+        return {node.op_type for one in session.get_provider_graph_assignment_info() for node in one.get_nodes()}
+
+    assert "Shape" in kinds(None)  # so that each part of the graph that TensorRT takes has inputs of known size
+    assert "Shape" not in kinds(tensorrt.dimensions((4, 48, 64)))
 
 
 def test_model_is_one_file_with_named_dimensions_and_our_opset(model: bytes) -> None:

@@ -52,6 +52,7 @@ class Batches:
 
     async def answers(self, model: Model, images_BHWC: NDArray[np.uint8]) -> Maps:
         """(B, H, W, 3) uint8 -> labels and confidences, each (B, H, W) uint8. Refusal when the net cannot answer."""
+        _refuse_other_size(model, images_BHWC)
         jobs = [Job(model, part) for part in self._parts(model, images_BHWC)]
         self.pending.extend(jobs)
         self._start()
@@ -127,7 +128,8 @@ class Batches:
     def _predicted(self, model: Model, images_BHWC: NDArray[np.uint8]) -> Maps:
         count = len(images_BHWC)
         if model.teacher.provider != CPU:
-            filling = self.most(model, height=images_BHWC.shape[1], width=images_BHWC.shape[2]) - count
+            whole = self.most(model, height=images_BHWC.shape[1], width=images_BHWC.shape[2])
+            filling = (model.teacher.batch if model.teacher.fixed else whole) - count
             images_BHWC = np.concatenate([images_BHWC, *[images_BHWC[-1:]] * filling])
         began = time.monotonic()
         labels, confidences = self._sound(model, images_BHWC)
@@ -154,3 +156,13 @@ class Batches:
         except Exception as error:
             self.broken = str(error).splitlines()[0]
             raise Refusal(503, "the net's device has failed; try another server") from error
+
+
+def _refuse_other_size(model: Model, images_BHWC: NDArray[np.uint8]) -> None:
+    """TensorRT's engine is built for one size; pictures are resized to it before they come here, tensors are not."""
+    height, width = images_BHWC.shape[1:3]
+    expected = model.teacher.size
+    if model.teacher.fixed and (width, height) != expected:
+        raise Refusal(
+            400, f"images of {width}x{height}; expected {expected[0]}x{expected[1]}, TensorRT takes no other; resize them"
+        )

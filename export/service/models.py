@@ -88,6 +88,7 @@ class Models:
         try:
             model = Model(version, self._load(path), stamp)
             model.warm_up()
+            model.teacher.check()
         except Exception as error:  # whatever is wrong with a new version, the old one goes on
             reason = str(error) if isinstance(error, InputError | FaultError) else f"{type(error).__name__}: {error}"
             say(f"version {version} is refused: {' '.join(reason.split())}")

@@ -194,8 +194,9 @@ class Service:
 def described(model: Model) -> dict[str, Any]:
     """The protocol's model metadata; what it has no word for is in parameters."""
     metadata = model.teacher.metadata
-    image = {"name": contract.IMAGE, "datatype": tensors.DATATYPE, "shape": [-1, -1, -1, tensors.CHANNELS]}
-    maps = [{"name": name, "datatype": tensors.DATATYPE, "shape": [-1, -1, -1]} for name in (contract.LABEL, contract.CONFIDENCE)]
+    shape = [-1, *(model.teacher.size[::-1] if model.teacher.fixed else (-1, -1))]
+    image = {"name": contract.IMAGE, "datatype": tensors.DATATYPE, "shape": [*shape, tensors.CHANNELS]}
+    maps = [{"name": name, "datatype": tensors.DATATYPE, "shape": shape} for name in (contract.LABEL, contract.CONFIDENCE)]
     return {
         "name": contract.MODEL_NAME,
         "versions": [str(model.version)],
