@@ -157,6 +157,8 @@ class Augment:
 
     zoom: largest factor of the random crop-and-resize.  colour: strength of brightness, contrast, saturation, hue.
     blur: largest sigma in pixels.  noise: largest standard deviation in grey levels.  cutout: largest side, a share.
+    jpeg: largest loss of a JPEG's quality; 70 draws qualities from 100 to 30.  weather: largest strength of haze, rain or
+    snow, 0..1; at 1 haze leaves a twentieth of the contrast at 100 m.
     """
 
     flip: bool = True
@@ -165,6 +167,12 @@ class Augment:
     blur: float = 1.0
     noise: float = 8.0
     cutout: float = 0.0
+    jpeg: int = 0
+    weather: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.jpeg <= 99, f"train.augment.jpeg is {self.jpeg}; expected 0 to 99: 100 - jpeg is the lowest quality")
+        _require(0 <= self.weather <= 1, f"train.augment.weather is {self.weather}; expected a strength in [0, 1]")
 
 
 @dataclass(frozen=True)
