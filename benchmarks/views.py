@@ -52,6 +52,7 @@ def main(root: Path, stage: str) -> None:
     """Print a Markdown table."""
     torch.set_num_threads(1)
     layout, config = open_run(root)
+    config = config.of_stage(stage)
     net = build(config.task, pretrained=False)
     load_weights(net, layout.task(stage) / "weights.safetensors")
     print(f"{root.name}, {stage}\n\n| views | mIoU | pixel accuracy | calibration error | images/s |\n|---|---|---|---|---|")

@@ -129,6 +129,7 @@ def _evaluate(
     click.echo(_table(result))
     counts = {"images": len(frames), "miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"]}
     counts |= {"teacher": teacher.digest} | ({PREDICTIONS: len(frames)} if write_predictions else {})
+    counts |= started.config.net_of(started.phase.folder.split("/")[0])
     # The predictions are no output: they are for other programs, and writing them later leaves the digest as it is.
     finish(started, outputs={METRICS: digest_file(started.folder / METRICS)}, counts=counts, device=teacher.provider)
 

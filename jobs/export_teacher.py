@@ -59,7 +59,7 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
 
 def _export(
     started: Started, config: RunConfig, *, stage: str, weights: Path, frames: list[Frame]
-) -> tuple[dict[str, str], dict[str, float]]:
+) -> tuple[dict[str, str], dict[str, float | str]]:
     # Imported here: `selfsyn --help` must work where torch is not installed.
     from export import contract, parity
     from export.graph import halved
@@ -68,18 +68,19 @@ def _export(
     from selfsyn.files import digest_bytes, digest_file, write_atomic, write_json
     from selfsyn.labels import CLASSES
 
-    net = task_models.build(config.task, pretrained=False)
+    task = config.task_of(stage)
+    net = task_models.build(task, pretrained=False)
     task_models.load_weights(net, weights)
     metadata = contract.Metadata(
         classes=CLASSES,
-        mean=config.task.mean,
-        std=config.task.std,
+        mean=task.mean,
+        std=task.std,
         size=config.size,
         checkpoint=digest_file(weights),
         stage=stage,
         program=importlib.metadata.version("selfsyn"),
     )
-    segmenter = Segmenter(net, task=config.task, teacher=config.teacher)
+    segmenter = Segmenter(net, task=task, teacher=config.teacher)
     images = parity.examples([frame.image for frame in frames], size=config.size)
     model = to_onnx(segmenter, metadata=metadata)
     models = {contract.FP32: model, contract.FP16: halved(model)}
@@ -91,7 +92,7 @@ def _export(
         write_atomic(started.folder / contract.FILES[precision], data)
     mismatches = sum(case["mismatches"] for case in results[contract.FP32]["cases"])
     outputs = {contract.FILES[precision]: digest_bytes(data) for precision, data in models.items()}
-    return outputs, {"bytes": len(model), "parity_mismatches": mismatches}
+    return outputs, {"bytes": len(model), "parity_mismatches": mismatches, **config.net_of(stage)}
 
 
 def _compared(segmenter: Segmenter, model: bytes, precision: str, *, images: list[NDArray[np.uint8]]) -> dict[str, Any]:

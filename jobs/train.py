@@ -52,11 +52,12 @@ def command(
     from selfsyn import devices, processes
     from selfsyn.files import digest_file
     from selfsyn.flow import train_phase
+    from selfsyn.layout import SOURCE_ONLY
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
     from selfsyn.task.batch_norm import re_estimate, real_batches
     from selfsyn.task.schedule import continued, schedule_of
-    from selfsyn.task.stages import first_net, mixture_of, statistics_images, with_rare_classes
+    from selfsyn.task.stages import check_student, first_net, mixture_of, statistics_images, with_rare_classes
     from selfsyn.task.train import HISTORY, WEIGHTS, fit, write_weights
 
     layout, config = open_run(root)
@@ -68,12 +69,15 @@ def command(
     target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     devices.set_deterministic()
+    if stage == SOURCE_ONLY:
+        check_student(config)
     if count * nodes() > 1 and not processes.started_together():
         mixture_of(layout, config, stage=stage)[0].part(0, of=count * nodes())  # a mistake is told here, once
         raise SystemExit(launched(sys.argv[1:], count=count))
     with processes.joined():
         mixture, sources = mixture_of(layout, config, stage=stage)
         real, digests = statistics_images(layout, config, stage=stage)
+        own = config.of_stage(stage)
         net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
         before = continued(config, stage=stage)
         with processes.first_before_others():
@@ -88,7 +92,7 @@ def command(
             net,
             mixture,
             schedule=schedule,
-            config=config,
+            config=own,
             folder=started.folder,
             device=target,
             workers=devices.worker_count(workers),
@@ -98,10 +102,10 @@ def command(
             return
         if real:
             say(f"{phase.name}: batch-norm statistics on {len(real)} real images")
-            images = real_batches(real, config, device=target, workers=devices.worker_count(workers))
+            images = real_batches(real, own, device=target, workers=devices.worker_count(workers))
             re_estimate(state.average.module, images, share=config.rounds.statistics)
             write_weights(state, folder=started.folder)
         outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
         counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
         examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}
-        finish(started, outputs=outputs, counts={**counts, **examples}, device=devices.describe(target))
+        finish(started, outputs=outputs, counts={**counts, **examples, **config.net_of(stage)}, device=devices.describe(target))

@@ -135,10 +135,25 @@ class Task:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     auxiliary_at_inference: float = 0.5  # share of the auxiliary scores that the teacher adds to the main ones
 
+    section = "task"  # of run.toml, for messages; no field
+
     def __post_init__(self) -> None:
-        _require(self.output_stride in (8, 16, 32), f"task.output_stride is {self.output_stride}; expected 8, 16 or 32")
-        known = ("deeplabv3plus", "fcn", "segnet")
-        _require(self.architecture in known, f"task.architecture is {self.architecture!r}; expected one of {', '.join(known)}")
+        stride, known = self.output_stride, ("deeplabv3plus", "fcn", "segnet")
+        _require(stride in (8, 16, 32), f"{self.section}.output_stride is {stride}; expected 8, 16 or 32")
+        expected = f"expected one of {', '.join(known)}"
+        _require(self.architecture in known, f"{self.section}.architecture is {self.architecture!r}; {expected}")
+
+    @property
+    def words(self) -> str:
+        """What a person reads on a page."""
+        return f"{self.architecture} on {self.backbone} (weights: {self.weights})"
+
+    @property
+    def exact(self) -> str:
+        """`words`, and what else tells two nets of one architecture apart."""
+        if self.architecture != "deeplabv3plus":
+            return self.words
+        return f"{self.words}, {self.decoder_channels} decoder channels, output stride {self.output_stride}"
 
     def weights_file(self) -> Path | None:
         """The local file that `weights` names, or None for a word. InputError when there is no such file."""
@@ -146,9 +161,21 @@ class Task:
             return None
         if not Path(self.weights).is_file():
             raise InputError(
-                f"task.weights {self.weights}: no such file; give a .safetensors or .pth file, 'package', 'download' or 'scratch'"
+                f"{self.section}.weights {self.weights}: no such file;"
+                " give a .safetensors or .pth file, 'package', 'download' or 'scratch'"
             )
         return Path(self.weights)
+
+
+@dataclass(frozen=True)
+class Student(Task):
+    """The net that the others teach: what the last round that rounds.real_share names trains, and any round beyond it.
+
+    Smaller than [task] it is a product that a larger net taught, as in CLDA and DUDA. What run.toml does not say about it
+    is as in [task]. Another net cannot go on from the teacher's weights, so its first round starts 'fresh'.
+    """
+
+    section = "student"
 
 
 @dataclass(frozen=True)
@@ -157,6 +184,8 @@ class Augment:
 
     zoom: largest factor of the random crop-and-resize.  colour: strength of brightness, contrast, saturation, hue.
     blur: largest sigma in pixels.  noise: largest standard deviation in grey levels.  cutout: largest side, a share.
+    jpeg: largest loss of a JPEG's quality; 70 draws qualities from 100 to 30.  weather: largest strength of haze, rain or
+    snow, 0..1; at 1 haze leaves a twentieth of the contrast at 100 m.
     """
 
     flip: bool = True
@@ -165,6 +194,12 @@ class Augment:
     blur: float = 1.0
     noise: float = 8.0
     cutout: float = 0.0
+    jpeg: int = 0
+    weather: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.jpeg <= 99, f"train.augment.jpeg is {self.jpeg}; expected 0 to 99: 100 - jpeg is the lowest quality")
+        _require(0 <= self.weather <= 1, f"train.augment.weather is {self.weather}; expected a strength in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -392,6 +427,7 @@ class RunConfig:
     world: World = field(default_factory=World)
     adapter: Adapter = field(default_factory=Adapter)
     task: Task = field(default_factory=Task)
+    student: Student | None = None  # the net of the last round; None: that of every other stage
     train: Train = field(default_factory=Train)
     rounds: Rounds = field(default_factory=Rounds)
     teacher: Teacher = field(default_factory=Teacher)
@@ -408,11 +444,49 @@ class RunConfig:
         _require(not bordered, f"synthetic {', '.join(bordered)} has a border; only real sources do: remove it")
         fits = self.adapter.crop <= min(self.size) or self.adapter.full_resolution
         _require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
+        if self.student is not None:
+            _check_student(self.rounds, first=self.student_round)
+
+    @property
+    def student_round(self) -> int:
+        """The first round whose net is `student`, if there is one: the last that rounds.real_share names."""
+        return len(self.rounds.real_share) - 1
+
+    @property
+    def nets(self) -> tuple[Task, ...]:
+        """The net, and the student's where the run has one."""
+        return (self.task,) if self.student is None else (self.task, self.student)
+
+    def task_of(self, stage: str) -> Task:
+        """The net of a stage: `task`, but from `student_round` on `student`. Whoever builds or runs a stage's net asks here."""
+        number = stage.removeprefix("round-")
+        taught = number.isdecimal() and int(number) >= self.student_round
+        return self.student if self.student is not None and taught else self.task
+
+    def of_stage(self, stage: str) -> RunConfig:
+        """The configuration that a stage learns by: its own net's in place of `task`."""
+        return self if self.task_of(stage) is self.task else dataclasses.replace(self, task=self.task_of(stage))
+
+    def net_of(self, stage: str) -> dict[str, str]:
+        """{'net': which one the stage's is}, for its manifests, where a run has more than one."""
+        return {} if self.student is None else {"net": self.task_of(stage).exact}
 
     @property
     def adapted_size(self) -> tuple[int, int] | None:
         """(width, height) of adapted images; None: that of each synthetic frame."""
         return None if self.adapter.full_resolution else self.size
+
+
+def _check_student(rounds: Rounds, *, first: int) -> None:
+    _require(first > 0, "[student] is set, but rounds.real_share names no round with a teacher; name more shares, or remove it")
+    start, starts = rounds.start_of(first), [*(rounds.start_of(round_) for round_ in range(first)), "fresh"]
+    _require(
+        start == "fresh",
+        f"rounds.start of round {first} is {start!r}, but that round trains [student], which cannot go on from another net;"
+        f" set rounds.start to {starts}",
+    )
+    limit = rounds.stop_agreement
+    _require(not limit, f"rounds.stop_agreement is {limit}; expected 0 with [student], which an early end would never train")
 
 
 def _check_border(source: Source, *, size: tuple[int, int]) -> None:
@@ -441,7 +515,15 @@ def load(path: Path) -> RunConfig:
 
 def from_mapping(values: Mapping[str, Any]) -> RunConfig:
     """Nested mapping -> RunConfig, every key and type checked."""
-    return typing.cast(RunConfig, _build(RunConfig, values, prefix=""))
+    return typing.cast(RunConfig, _build(RunConfig, _with_whole_student(values), prefix=""))
+
+
+def _with_whole_student(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What [student] does not say is as in [task]."""
+    task, student = values.get("task", {}), values.get("student")
+    if isinstance(task, Mapping) and isinstance(student, Mapping):
+        return {**values, "student": {**task, **student}}
+    return values
 
 
 def to_toml(config: RunConfig) -> str:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from selfsyn.config import Augment
-from selfsyn.data.augment import augmented, class_mixed, masked
+from selfsyn.data import augment as augmentation
+from selfsyn.data.augment import augmented, class_mixed, disturbed, masked
+from selfsyn.data.weather import EXTINCTION, FARTHEST, WEATHERS, blended, falling, guessed_depth, hazed, rained, snowed
+from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE
 
 OFF = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
@@ -37,11 +46,10 @@ def test_image_and_label_move_together(seed: int) -> None:
     assert (np.abs(moved[..., 0].astype(int) - SHADES[moved_label]) < 2).mean() > 0.6
 
 
-@pytest.mark.parametrize("what", ["colour", "blur", "noise"])
-def test_changes_of_the_picture_leave_the_label(what: str) -> None:
+@pytest.mark.parametrize(("what", "most"), [("colour", 1.0), ("blur", 1.0), ("noise", 1.0), ("weather", 1.0), ("jpeg", 90)])
+def test_changes_of_the_picture_leave_the_label(what: str, most: float) -> None:
     image, label = blocks()
-    off = {"flip": False, "zoom": 1.0, "colour": 0.0, "blur": 0.0, "noise": 0.0, "cutout": 0.0}
-    augment = Augment(**{**off, what: 1.0})  # type: ignore[arg-type]
+    augment = replace(OFF, **{what: most})
     results = [augmented(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed)) for seed in range(8)]
     assert all(np.array_equal(same, label) for _, same in results)
     assert any(not np.array_equal(changed, image) for changed, _ in results)
@@ -136,3 +144,125 @@ def test_masking_hides_whole_blocks_by_the_share() -> None:
         hidden += corners[::16, ::16].mean() / 60
     assert abs(hidden - 0.7) < 0.03
     assert (image == 9).all()
+
+
+def picture() -> np.ndarray:
+    """Blocks of every shade and hue, so that there is contrast everywhere."""
+    return np.random.default_rng(7).integers(0, 256, (12, 16, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_without_jpeg_and_weather_nothing_else_changes_by_a_bit(seed: int) -> None:
+    image, label = picture(), np.zeros((96, 128), dtype=np.uint8)
+    augment = Augment(cutout=0.5)
+    assert (augment.jpeg, augment.weather) == (0, 0)
+    mine, plain = np.random.default_rng(seed), np.random.default_rng(seed)
+    changed = disturbed(image, label, augment=augment, rng=mine)
+    # The steps of before there were any other, in their order.
+    expected = augmentation._recoloured(image, strength=augment.colour, rng=plain)
+    expected = augmentation._blurred(expected, most=augment.blur, rng=plain)
+    expected = augmentation._noisy(expected, most=augment.noise, rng=plain)
+    cut = augmentation._with_cutout(expected, label, most=augment.cutout, rng=plain)
+    assert all(np.array_equal(one, other) for one, other in zip(changed, cut, strict=True))
+    assert mine.bit_generator.state == plain.bit_generator.state
+
+
+def test_a_compressed_image_is_what_pillow_makes_of_it_at_a_quality_that_may_be_drawn() -> None:
+    image, label = picture(), np.zeros((96, 128), dtype=np.uint8)
+    expected = {}
+    for quality in range(60, 101):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, format="JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+        expected[np.asarray(Image.open(file)).tobytes()] = quality
+    seen = [disturbed(image, label, augment=replace(OFF, jpeg=40), rng=np.random.default_rng(seed))[0] for seed in range(60)]
+    drawn = [expected[one.tobytes()] for one in seen if not np.array_equal(one, image)]
+    assert 18 <= len(drawn) <= 42  # half of them
+    assert min(drawn) < 66 and max(drawn) > 94
+
+
+@pytest.mark.parametrize("weather", WEATHERS)
+def test_weather_is_a_function_of_image_strength_and_generator(weather: Callable[..., np.ndarray]) -> None:
+    image = picture()
+    before = image.copy()
+    one, again, other = (weather(image, strength=0.6, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+    assert np.array_equal(image, before)
+    assert one.dtype == np.uint8 and one.shape == image.shape
+
+
+def test_the_thicker_the_haze_the_less_contrast_and_most_of_it_far_away() -> None:
+    image = picture()
+    seen = [hazed(image, strength=strength, rng=np.random.default_rng(3)).astype(float) for strength in (0.0, 0.25, 0.5, 1.0)]
+    assert np.abs(seen[0] - image).max() <= 1
+    contrast = [one.std() for one in seen]
+    assert contrast == sorted(contrast, reverse=True) and contrast[-1] < 0.75 * contrast[0]
+    # Koschmieder: of the contrast exp(-beta d) is left. The uppermost rows are at the farthest distance.
+    assert seen[-1][:16].std() / image[:16].std() == pytest.approx(np.exp(-EXTINCTION * FARTHEST), rel=0.03)
+    kept = [seen[-1][top : top + 8].std() / image[top : top + 8].std() for top in (0, 64, 88)]
+    assert kept == sorted(kept)
+
+
+def test_the_guessed_depth_is_that_of_a_flat_road() -> None:
+    depth = guessed_depth(100, horizon=0.4)
+    assert depth.dtype == np.float32 and np.allclose(depth[:43], FARTHEST)
+    assert depth[99] == pytest.approx(2.2 / 0.595) and depth[69] == pytest.approx(2.2 / 0.295)
+    assert (np.diff(depth) <= 0).all()
+
+
+def test_a_blend_by_hand() -> None:
+    image = np.array([[[100, 0, 200], [100, 0, 200], [100, 0, 200]]], dtype=np.uint8)
+    opacity = np.array([[0.0, 0.5, 1.0]], dtype=np.float32)
+    seen = blended(image, colour=np.array([200.0, 100.0, 50.4]), opacity_HW=opacity)
+    assert seen.tolist() == [[[100, 0, 200], [150, 50, 125], [200, 100, 50]]]
+
+
+def test_more_falls_the_stronger_rain_and_snow_are() -> None:
+    image = np.full((128, 256, 3), 60, dtype=np.uint8)
+    for weather in (rained, snowed):
+        # Haze alone is alike along a row; what differs there is what falls.
+        uneven = [weather(image, strength=s, rng=np.random.default_rng(5)).std(axis=1).mean() for s in (0.0, 0.3, 1.0)]
+        assert uneven[0] == 0 < uneven[1] < uneven[2]
+    cover = falling((64, 96), count=20, length=0.2, width=0.01, rng=np.random.default_rng(0))
+    assert cover.shape == (64, 96) and 0 <= cover.min() < cover.max() <= 1
+
+
+def test_half_the_images_have_weather_and_every_kind_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, label = picture(), np.zeros((96, 128), dtype=np.uint8)
+    seen: list[tuple[int, float]] = []
+
+    def noted(image: np.ndarray, *, strength: float, rng: np.random.Generator, kind: int) -> np.ndarray:
+        seen.append((kind, strength))
+        return image
+
+    monkeypatch.setattr(augmentation, "WEATHERS", [partial(noted, kind=kind) for kind in range(3)])
+    for seed in range(60):
+        disturbed(image, label, augment=replace(OFF, weather=0.4), rng=np.random.default_rng(seed))
+    assert 18 <= len(seen) <= 42 and {kind for kind, _ in seen} == {0, 1, 2}
+    assert all(0 <= strength <= 0.4 for _, strength in seen) and max(strength for _, strength in seen) > 0.3
+
+
+def test_weather_comes_before_the_camera_and_compression_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def noted(*pictures: np.ndarray, name: str, **_: object) -> np.ndarray | tuple[np.ndarray, ...]:
+        order.append(name)
+        return pictures if len(pictures) > 1 else pictures[0]
+
+    steps = ["_weathered", "_recoloured", "_blurred", "_noisy", "_compressed", "_with_cutout"]
+    for name in steps:
+        monkeypatch.setattr(augmentation, name, partial(noted, name=name))
+    disturbed(*blocks(), augment=Augment(), rng=np.random.default_rng(0))
+    assert order == steps
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"jpeg": 100}, r"train\.augment\.jpeg is 100; expected 0 to 99"),
+        ({"jpeg": -1}, r"train\.augment\.jpeg is -1"),
+        ({"weather": 1.5}, r"train\.augment\.weather is 1\.5; expected a strength in \[0, 1\]"),
+    ],
+)
+def test_strengths_that_there_are_not_are_refused(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(OFF, **wrong)

@@ -65,8 +65,8 @@ def text(lines: Sequence[Line]) -> str:
 
 
 def differences(line: Line, config: RunConfig) -> list[str]:
-    """What the row's configuration changes in the run's: 'train.steps: 240 -> 480'. Seed, net and places of files aside."""
-    same = tuple(f"{key}{end}" for key in ("seed", "task", "synthetic", "real", "held_out") for end in (".", ":"))
+    """What the row's configuration changes in the run's: 'train.steps: 240 -> 480'. Seed, nets and places of files aside."""
+    same = tuple(f"{key}{end}" for key in ("seed", "task", "student", "synthetic", "real", "held_out") for end in (".", ":"))
     return [change for change in configuration.difference(config, line.entry.config) if not change.startswith(same)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from selfsyn.config import Align, Augment, RunConfig
+from selfsyn.config import Align, Augment, RunConfig, Task
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ def _train(name: str, title: str, words: str, **off: Any) -> Lever:
     return Lever(name, title, words, lambda config: replace(config, train=replace(config.train, **off)))
 
 
+def _augment(name: str, title: str, words: str, **off: Any) -> Lever:
+    def without(config: RunConfig) -> RunConfig:
+        return replace(config, train=replace(config.train, augment=replace(config.train.augment, **off)))
+
+    return Lever(name, title, words, without)
+
+
 def _one_view(config: RunConfig) -> RunConfig:
     return replace(config, teacher=replace(config.teacher, flip=False, scales=(1.0,)))
 
@@ -37,10 +44,17 @@ def _no_pseudo_labels(config: RunConfig) -> RunConfig:
 
 
 def _warm(config: RunConfig) -> RunConfig:
-    return replace(config, rounds=replace(config.rounds, start="warm"))
+    # A student is another net and cannot go on from the round before.
+    start = "warm" if config.student is None else ("warm",) * config.student_round + ("fresh",)
+    return replace(config, rounds=replace(config.rounds, start=start))
 
 
-NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
+def _small_teacher(config: RunConfig) -> RunConfig:
+    # The scored net stays what it is: a larger one would say what the student costs, not what its teacher is worth.
+    return config if config.student is None else replace(config, task=Task(**vars(config.student)), student=None)
+
+
+NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0, jpeg=0, weather=0.0)
 
 LEVERS = (
     _rounds("adapter", "the adapter", "the rounds learn from the synthetic images as they are", adapted=False),
@@ -64,6 +78,9 @@ LEVERS = (
     _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", statistics=0.0),
     _train("class-weights", "class weights", "every class weighs alike", class_weight_power=0.0),
     _train("augmentation", "augmentation", "images are trained on as they are", augment=NO_AUGMENT),
+    _augment("jpeg", "JPEG as augmentation", "no training image is compressed", jpeg=0),
+    _augment("weather", "weather as augmentation", "no haze, rain or snow is laid over training images", weather=0.0),
     _train("average", "the weight average", "the teacher is the last net, not an average over updates", ema=0.0),
+    Lever("larger-teacher", "the larger teacher", "every stage, the semantic net too, has the student's net", _small_teacher),
     Lever("views", "mirrored and scaled views", "the teacher sees each image once, as it is", _one_view),
 )

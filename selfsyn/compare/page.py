@@ -67,7 +67,9 @@ def _part(config: RunConfig, net: str, lines: Sequence[Line]) -> Part:
         Learned(line.entry.row.title, line.entry.row.words, line.entry.cost, tuple(differences(line, config))) for line in lines
     )
     gallery, seed = _pictures(lines)
-    words = f"{task.architecture} on {task.backbone} (weights: {task.weights})"
+    words = task.words
+    if config.student is not None:
+        words = f"{task.exact}; our last round trains its student, {config.student.exact}"
     return Part(net, words, headline(lines), board(lines), ablation(lines), learned, gallery, seed)
 
 

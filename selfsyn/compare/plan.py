@@ -75,8 +75,13 @@ def entries(
 
 
 def _refuse_half_a_schedule(config: RunConfig, *, rounds: int) -> None:
-    """InputError where one schedule runs through our rounds (rounds.start = 'continue') and does not end with the last one."""
+    """InputError where one schedule runs through our rounds (rounds.start = 'continue') and does not end with the last one.
+
+    Likewise where the rounds end before the student's.
+    """
     planned = len(config.rounds.real_share) - 1
+    if config.student is not None and rounds < planned:
+        raise InputError(f"--rounds {rounds}: the net of [student] is trained in round {planned}; give --rounds {planned}")
     if config.rounds.start_of(rounds) == "continue" and rounds != planned:
         raise InputError(
             f"--rounds {rounds}: with rounds.start = 'continue' one schedule runs to round {planned}, the last that"
@@ -115,7 +120,7 @@ def donors(layout: Layout, config: RunConfig, *, rounds: int) -> list[Entry]:
 
 
 def based(layout: Layout, config: RunConfig, *, net: str, seed: int, root: Path) -> RunConfig:
-    """The run's configuration with another seed and net, as it reads in the folder `root`."""
+    """The run's configuration with another seed and net, as it reads in the folder `root`. A student stays what it is."""
     rendered = bool(world_phase(config))
 
     def moved(folder: D) -> D:

@@ -1,6 +1,7 @@
 """The rows of the table: each is settings over the run's own configuration, and the stage whose teacher is scored.
 
 Every row learns for the same number of updates in batches of the same size, from the same start: the pretrained backbone.
+A student is a matter of our own rounds: every other row scores the net of [task].
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _source_only(config: RunConfig, rounds: int) -> RunConfig:
     # A source-only training that rounds continue would not come to its end.
     start = "warm" if config.rounds.start_of(0) == "continue" else config.rounds.start
     train = replace(config.train, steps=budget(config, rounds=rounds))
-    return replace(config, train=train, rounds=replace(config.rounds, start=start))
+    return replace(config, student=None, train=train, rounds=replace(config.rounds, start=start))
 
 
 def _adabn(config: RunConfig, rounds: int) -> RunConfig:
@@ -56,7 +57,7 @@ def _rival(config: RunConfig, rounds: int, plan: Rounds) -> RunConfig:
     """One training from the pretrained backbone with the whole budget, at the rate at which source-only begins."""
     steps, rate = budget(config, rounds=rounds), config.train.learning_rate
     one = replace(plan, steps=steps, learning_rate=rate, start=("fresh",), real_share=(0.0,), portion=config.rounds.portion)
-    return replace(config, rounds=one)
+    return replace(config, student=None, rounds=one)
 
 
 def _cycada(config: RunConfig, rounds: int) -> RunConfig:
@@ -76,7 +77,7 @@ def _seg_uncertainty(config: RunConfig, rounds: int) -> RunConfig:
     whole = budget(config, rounds=rounds)
     first = Rounds(adapted=False, align=MULTI_LEVEL, memory=MEMORY, rectify=True, real_share=(0.0, 1.0), portion=(1.0,))
     steps, rates = (whole - whole // 2, whole // 2), (config.train.learning_rate, config.rounds.learning_rate_of(1))
-    return replace(config, rounds=replace(first, steps=steps, learning_rate=rates, start=("fresh", "warm")))
+    return replace(config, student=None, rounds=replace(first, steps=steps, learning_rate=rates, start=("fresh", "warm")))
 
 
 def _ours(config: RunConfig, rounds: int) -> RunConfig:
@@ -84,7 +85,7 @@ def _ours(config: RunConfig, rounds: int) -> RunConfig:
 
 
 def _oracle(config: RunConfig, rounds: int) -> RunConfig:
-    return replace(config, train=replace(config.train, oracle_steps=budget(config, rounds=rounds)))
+    return replace(config, student=None, train=replace(config.train, oracle_steps=budget(config, rounds=rounds)))
 
 
 def _only_round(rounds: int) -> str:

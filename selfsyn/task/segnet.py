@@ -46,7 +46,8 @@ class SegNet(TaskNet):
         """Build with random weights. InputError for another backbone than vgg16_bn."""
         super().__init__()
         if task.backbone != "vgg16_bn":
-            raise InputError(f"task.backbone {task.backbone!r}: segnet's encoder is vgg16_bn; set task.backbone to it")
+            name = f"{task.section}.backbone"
+            raise InputError(f"{name} {task.backbone!r}: segnet's encoder is vgg16_bn; set {name} to it")
         self.backbone = Encoder()
         outputs = (WIDTHS[0], *WIDTHS[:-1])
         self.decoders = nn.ModuleList(

@@ -33,10 +33,16 @@ def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {SOURCE_ONLY if stage == round_stage(0) else stage}"))
     before = stage_before(config, stage=stage)
-    net = build(config.task, pretrained=before is None)
+    net = build(config.task_of(stage), pretrained=before is None)
     if before is not None:
         load_weights(net, layout.task(before) / WEIGHTS)
     return net
+
+
+def check_student(config: RunConfig) -> None:
+    """InputError when the student's net or weights cannot be had: said by the first training, not by the last."""
+    if config.student is not None:
+        build(config.student, pretrained=True)
 
 
 def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixture, dict[str, str]]:
@@ -65,7 +71,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     real = round(config.train.batch * config.rounds.real_share_of(round_))
     portion = config.rounds.portion_of(round_)
     pseudo = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in real_frames]
-    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config))
+    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config, stage))
     return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
 
 
@@ -101,8 +107,8 @@ def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, work
     return mixture
 
 
-def _mask(config: RunConfig) -> Mask | None:
-    red, green, blue = (round(255 * share) for share in config.task.mean)  # what the net sees as zeros
+def _mask(config: RunConfig, stage: str) -> Mask | None:
+    red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # what the net sees as zeros
     return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
 
 
