@@ -52,7 +52,7 @@ def command(root: Path, shard: int, shards: int, device: str, workers: int | Non
     devices.set_deterministic()
     frames, digest = sources.synthetic(layout, config)
     frames = frames[shard::shards]
-    generator = load_generator(layout.adapter / WEIGHTS, adapter=config.adapter, device=target)
+    generator = load_generator(layout.adapter() / WEIGHTS, adapter=config.adapter, device=target)
     started = begin(layout, config, phase, sources={"synthetic": digest}, force=force)
     if started is None:
         say(f"{phase.name}: already done")

@@ -570,7 +570,7 @@ def test_room_by_hand(run: Path) -> None:
     codec = Codec(seconds=0, image_bytes=900.0, label_bytes=100.0)
     parts = room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=SOUND.speed)
     assert parts == {"adapted": 10_000, "labels": 2 * 5 * (100 + 64 * 48), "models": 4 * 1000 * 24 + 100 * 32}
-    put(layout.adapted / "manifest.json", b"{}")
+    put(layout.adapted() / "manifest.json", b"{}")
     put(layout.task("round-0") / "manifest.json", b"{}")
     put(layout.shard(1, shard=0, shards=1) / "manifest.json", b"{}")
     parts = room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=SOUND.speed)

@@ -164,16 +164,16 @@ class FakeRun:
             | (CONTENT if s % 10 == 0 else {})
             for s in range(40)
         ]
-        _write_lines(self.layout.adapter / "history.jsonl", rows)
+        _write_lines(self.layout.adapter() / "history.jsonl", rows)
         sheet = np.hstack([self.draw(index, size=self.size)[0] for index in range(4)])
-        write_atomic(self.layout.adapter / "samples.png", encode_png(sheet))
+        write_atomic(self.layout.adapter() / "samples.png", encode_png(sheet))
         return {"steps": 40}
 
     def _adapt(self, phase: Phase) -> dict[str, Any]:
         for index in range(FRAMES):
             image, label = self.draw(index, size=self.size)
-            write_atomic(self.layout.adapted / f"images/{index + 1:05d}.png", encode_png(image[:, :, ::-1].copy()))
-            write_atomic(self.layout.adapted / f"labels/{index + 1:05d}.png", encode_label_png(label))
+            write_atomic(self.layout.adapted() / f"images/{index + 1:05d}.png", encode_png(image[:, :, ::-1].copy()))
+            write_atomic(self.layout.adapted() / f"labels/{index + 1:05d}.png", encode_label_png(label))
         return {"images": FRAMES}
 
     def _pseudo_label(self, phase: Phase) -> dict[str, Any]:
@@ -571,7 +571,7 @@ def test_the_report_needs_no_torch() -> None:
 def test_the_content_has_its_charts_and_too_little_of_it_a_warning(tmp_path: Path) -> None:
     root = FakeRun(tmp_path / "run").complete(rounds=0).root
     layout, config = Layout(root), configuration.load(root / "run.toml")
-    run, history = collect(layout, config), layout.adapter / "history.jsonl"
+    run, history = collect(layout, config), layout.adapter() / "history.jsonl"
     assert [chart.title.split()[0] for chart in content_charts(run)] == ["Does", "What"]
     assert hallucination(run) is None, "0.725 of 0.8 is more than 0.9: enough"
     history.write_text(history.read_text() + json.dumps({"step": 41} | CONTENT | {"agreement_adapted": 0.7199}) + "\n")

@@ -32,7 +32,7 @@ def to_write(
     parts = {}
     if world_phase(config) and read_manifest(layout.world) is None:
         parts["world"] = (config.world.engine + config.world.camera + config.world.held_out) * 4 * pixels
-    if read_manifest(layout.adapted) is None:
+    if read_manifest(layout.adapted()) is None:
         parts["adapted"] = round(synthetic * (image + label))
     parts["labels"] = round(sum(not _labelled(layout, k) for k in range(1, ROUNDS + 1)) * real * (label + pixels))
     return parts | ({"models": _models(layout, speed)} if speed else {})
@@ -65,5 +65,5 @@ def _labelled(layout: Layout, round_: int) -> bool:
 def _models(layout: Layout, speed: Speed) -> int:
     stages = [SOURCE_ONLY, *(round_stage(k) for k in range(ROUNDS + 1))]
     unfinished = sum(read_manifest(layout.task(stage)) is None for stage in stages)
-    adapter = speed.adapter_parameters * ADAPTER_BYTES if read_manifest(layout.adapter) is None else 0
+    adapter = speed.adapter_parameters * ADAPTER_BYTES if read_manifest(layout.adapter()) is None else 0
     return unfinished * speed.task_parameters * TASK_BYTES + adapter

@@ -68,7 +68,7 @@ class Run:
 
     def has(self, folder: Path) -> bool:
         """Whether the phase that fills `folder` is finished, in all its shards."""
-        if folder != self.layout.adapted:
+        if folder != self.layout.adapted():
             return (folder / MANIFEST).exists()
         try:
             return bool(adapted_parts(folder))
@@ -133,8 +133,8 @@ def _steps(layout: Layout, config: RunConfig, last_round: int) -> Iterator[Step]
         if phase.verb == "pseudo-label":
             cut = partial(pseudo_label_phase, config, round_=int(phase.arguments[1]))
             yield from _shard_steps(layout.labels(int(phase.arguments[1])), cut)
-        elif phase.verb == "adapt" and not (layout.adapted / MANIFEST).exists():
-            yield from _shard_steps(layout.adapted, partial(adapt_phase, config))
+        elif phase.verb == "adapt" and not (layout.adapted() / MANIFEST).exists():
+            yield from _shard_steps(layout.adapted(), partial(adapt_phase, config))
         elif phase.verb != "report":
             yield Step(phase, read_manifest(layout.root / phase.folder))
 

@@ -36,7 +36,7 @@ def hallucination(run: Run) -> str | None:
 
 
 def _agreement(run: Run) -> Chart | None:
-    curves = read_curves(run.layout.adapter / "history.jsonl") if run.has(run.layout.adapter) else {}
+    curves = read_curves(run.layout.adapter() / "history.jsonl") if run.has(run.layout.adapter()) else {}
     lines = tuple(Curve(*LINES[key], *curves[key]) for key in LINES if key in curves)
     if not lines:
         return None
@@ -68,8 +68,8 @@ def _shares(run: Run) -> Chart | None:
 
 def _last_row(run: Run) -> Mapping[str, Any]:
     """The last row of the fit that looked at the content, or an empty one."""
-    path = run.layout.adapter / "history.jsonl"
-    if not run.has(run.layout.adapter) or not path.exists():
+    path = run.layout.adapter() / "history.jsonl"
+    if not run.has(run.layout.adapter()) or not path.exists():
         return {}
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return next((row for row in reversed(rows) if "agreement_adapted" in row), {})

@@ -83,7 +83,7 @@ def _training(run: Run) -> Chart | None:
 
 
 def _adapter_losses(run: Run) -> Chart | None:
-    curves = read_curves(run.layout.adapter / "history.jsonl") if run.has(run.layout.adapter) else {}
+    curves = read_curves(run.layout.adapter() / "history.jsonl") if run.has(run.layout.adapter()) else {}
     panels = [Panel(name, tuple(lines)) for name, lines in _by_direction(curves).items()]
     if not panels:
         return None
@@ -116,8 +116,8 @@ def domains(run: Run) -> Iterator[Domain]:
     for source, colour in zip(run.config.synthetic, itertools.cycle(SYNTHETIC_COLOURS)):
         kind, images, labels = dataset(source.layout, ids=source.ids), *_files(run, source)
         yield Domain(f"synthetic {source.called}", colour, labels_of(labels, kind, size=size), colours_of(images, size=size))
-    if run.has(run.layout.adapted):
-        adapted = ADAPTED.find_images(run.layout.adapted, "")
+    if run.has(run.layout.adapted()):
+        adapted = ADAPTED.find_images(run.layout.adapted(), "")
         yield Domain("adapted", COLOUR["ramp-6"], colours=colours_of(adapted, size=size))
     for source in run.config.real:
         yield Domain(f"real {source.called}", COLOUR["oracle"], colours=colours_of(_files(run, source)[0], size=size))

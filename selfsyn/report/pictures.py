@@ -57,11 +57,11 @@ Column = Callable[[str], Picture]
 
 def adapted_gallery(run: Run) -> Gallery | None:
     """Synthetic frames beside their adapted form and label; None while `adapt` is unfinished."""
-    if not run.has(run.layout.adapted):
+    if not run.has(run.layout.adapted()):
         return None
     before = _images_of(run, run.config.synthetic)
-    after = ADAPTED.find_images(run.layout.adapted, "")
-    labels = ADAPTED.find_labels(run.layout.adapted, "")
+    after = ADAPTED.find_images(run.layout.adapted(), "")
+    labels = ADAPTED.find_labels(run.layout.adapted(), "")
     columns: dict[str, Column] = {
         "synthetic": lambda name: photo(before[name]),
         "adapted": lambda name: photo(after[name]),
@@ -72,7 +72,7 @@ def adapted_gallery(run: Run) -> Gallery | None:
 
 def sample_sheet(run: Run) -> Picture | None:
     """The adapter's own samples.png, made smaller; None while there is none."""
-    path = run.layout.adapter / "samples.png"
+    path = run.layout.adapter() / "samples.png"
     return photo(path, largest=SHEET) if path.exists() else None
 
 

@@ -74,7 +74,7 @@ def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledF
     if not config.rounds.adapted:
         frames, digest = sources.synthetic(layout, config)
         return frames, {"synthetic": digest}
-    return by_source(labelled(layout.adapted, layout="adapted"), config.synthetic), {}
+    return by_source(labelled(layout.adapted(), layout="adapted"), config.synthetic), {}
 
 
 def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
