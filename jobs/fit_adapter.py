@@ -6,36 +6,38 @@ from pathlib import Path
 
 import click
 
-from jobs.options import device_option, dry_run_option, force_option, run_option
+from jobs.options import check_refit, device_option, dry_run_option, force_option, refit_option, run_option
 
 UNREADABLE = "unreadable.json"
 
 
 @click.command()
 @run_option
+@refit_option
 @device_option
 @force_option
 @dry_run_option
-def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
+def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) -> None:
     """Fit the adapter (CyCADA's pixel level) on synthetic and real images.
 
-    Reads no label of a real image. The source-only net says what must not change; train it before. Real images that cannot
-    be read are named in unreadable.json and left out; run.toml says how many may be (teacher.unreadable).
+    Reads no label of a real image. The source-only net says what must not change; train it before. --round K fits it again,
+    from the start, and the net of round K-1 says it. Real images that cannot be read are named in unreadable.json and left
+    out; run.toml says how many may be (teacher.unreadable).
     """
     from selfsyn import devices
     from selfsyn.adapter.fit import HISTORY, WEIGHTS, fit
     from selfsyn.data import sources
     from selfsyn.data.unreadable import readable
     from selfsyn.files import digest_file
-    from selfsyn.flow import fit_adapter_phase
-    from selfsyn.layout import SOURCE_ONLY
+    from selfsyn.flow import fit_adapter_phase, frozen_stage
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
     from selfsyn.stopping import Stopping
     from selfsyn.task import build, load_weights
 
     layout, config = open_run(root)
-    phase = fit_adapter_phase(config)
+    check_refit(config, round_=round_, path=layout.configuration)
+    phase = fit_adapter_phase(config, round_=round_)
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
@@ -45,7 +47,7 @@ def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
     synthetic, synthetic_digest = sources.synthetic(layout, config)
     listed, real_digest = sources.listed_real(layout, config)
     frozen = build(config.task, pretrained=False)
-    load_weights(frozen, layout.task(SOURCE_ONLY) / WEIGHTS)
+    load_weights(frozen, layout.task(frozen_stage(round_)) / WEIGHTS)
     started = begin(layout, config, phase, sources={"synthetic": synthetic_digest, "real": real_digest}, force=force)
     if started is None:
         say(f"{phase.name}: already done")

@@ -64,7 +64,7 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
     if started is None:
         say(f"{phase.name}: already done")
         return
-    probed = _pairs(frames, adapted=layout.adapted)
+    probed = _pairs(frames, adapted=layout.adapted())
     agreements = {}
     if ablate:
         agreements = _fit_ablated(started, layout, frames, device=asked, workers=workers)

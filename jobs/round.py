@@ -18,6 +18,7 @@ from selfsyn.pseudo_labels import LabelStore
 from selfsyn.rounds import change, settled
 
 REPORT = "report"
+LEARNING = ("fit-adapter", "train")  # what a round that has nothing new to learn is spared
 
 
 @click.command()
@@ -60,12 +61,12 @@ def run_phases(
 
 
 def _round_of(phase: Phase) -> int:
-    """The round that a training is about; 0 for every other phase."""
-    return int(phase.arguments[1]) if phase.verb == "train" and phase.arguments[0] == "--round" else 0
+    """The round that a training, or a re-fit of the adapter, is about; 0 for every other phase."""
+    return int(phase.arguments[1]) if phase.verb in LEARNING and "--round" in phase.arguments else 0
 
 
 def _settled(layout: Layout, config: RunConfig, phase: Phase) -> bool:
-    """Whether the rounds end before this training, because its labels are those of the round before (rounds.stop_agreement)."""
+    """Whether the rounds end before this phase, because its round's labels are the last one's (rounds.stop_agreement)."""
     round_ = _round_of(phase)
     if round_ < 2 or not config.rounds.stop_agreement:
         return False

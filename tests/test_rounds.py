@@ -55,17 +55,19 @@ def test_the_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected"),
+    ("limit", "refit", "expected"),
     [
-        (0.75, ["pseudo-label 2", "report"]),
-        (0.8, ["pseudo-label 2", "train 2", "export-teacher 2", "evaluate 2", "report"]),
-        (0.0, ["pseudo-label 2", "train 2", "export-teacher 2", "evaluate 2", "report"]),
+        (0.75, "false", ["pseudo-label 2", "report"]),
+        (0.75, "true", ["pseudo-label 2", "report"]),  # no adapter is fitted for a round that will not be
+        (0.8, "false", ["pseudo-label 2", "train 2", "export-teacher 2", "evaluate 2", "report"]),
+        (0.8, "true", ["pseudo-label 2", "fit-adapter 2", "adapt 2", "train 2", "export-teacher 2", "evaluate 2", "report"]),
+        (0.0, "false", ["pseudo-label 2", "train 2", "export-teacher 2", "evaluate 2", "report"]),
     ],
 )
 def test_round_ends_where_the_labels_are_settled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, expected: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, refit: str, expected: list[str]
 ) -> None:
-    root = make(tmp_path / "run", f"rounds.stop_agreement={limit}")
+    root = make(tmp_path / "run", f"rounds.stop_agreement={limit}", f"rounds.refit={refit}")
     stores(root, {"a": maps(0, 0, 1, 1, confidence=102)}, {"a": maps(0, 0, 1, 2, confidence=102)})
     done: list[str] = []
 

@@ -43,8 +43,8 @@ def fit(
 ) -> AdapterState:
     """Fit the adapter in `folder`; writes weights.safetensors (source to target alone), history.jsonl and samples.png.
 
-    frozen: f_S, a task net that was trained on the synthetic frames as they are. SIGTERM writes a checkpoint and exits 143.
-    FaultError for a loss that is not finite.
+    frozen: f_S, a task net that was trained on the synthetic frames as they are, or in a round on adapted ones. SIGTERM writes
+    a checkpoint and exits 143. FaultError for a loss that is not finite.
     """
     samples = read_samples(synthetic, real, config=config)
     state = _resumed(frozen, config=config, folder=folder, device=device)
@@ -93,7 +93,7 @@ def _content_row(state: AdapterState, samples: Samples, *, config: RunConfig) ->
     after = content(state.frozen, samples, config=config, generator=state.average)
     most = int(np.abs(after.shares - before.shares).argmax())
     say(
-        f"fit-adapter: step {state.step}: the source-only net is right on {before.agreement:.1%} of source pixels, adapted"
+        f"fit-adapter: step {state.step}: the frozen net is right on {before.agreement:.1%} of source pixels, adapted"
         f" {after.agreement:.1%}; {before.moved(after):.1%} of the pixels changed class, most of all {CLASSES[most]}"
         f" ({before.shares[most]:.1%} -> {after.shares[most]:.1%})"
     )

@@ -57,7 +57,13 @@ def _small_teacher(config: RunConfig) -> RunConfig:
 NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0, jpeg=0, weather=0.0)
 
 LEVERS = (
-    _rounds("adapter", "the adapter", "the rounds learn from the synthetic images as they are", adapted=False),
+    _rounds("adapter", "the adapter", "the rounds learn from the synthetic images as they are", adapted=False, refit=False),
+    _rounds(
+        "re-fit",
+        "the re-fit of the adapter",
+        "the adapter is fitted once, with the source-only net as the frozen one",
+        refit=False,
+    ),
     Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
     _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", class_mix=0.0),

@@ -18,7 +18,7 @@ from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
 from selfsyn.flow import Phase, adapt_phase, phases, pseudo_label_phase
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
-from selfsyn.phase import MANIFEST, adapted_parts, read_manifest
+from selfsyn.phase import ADAPTED, MANIFEST, adapted_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -68,12 +68,22 @@ class Run:
 
     def has(self, folder: Path) -> bool:
         """Whether the phase that fills `folder` is finished, in all its shards."""
-        if folder != self.layout.adapted:
+        if folder.name != ADAPTED:
             return (folder / MANIFEST).exists()
         try:
             return bool(adapted_parts(folder))
         except NotReadyError:
             return False
+
+    @property
+    def adapters(self) -> tuple[int, ...]:
+        """The rounds before which an adapter was fitted (Rounds.adapters), as far as that is finished."""
+        return tuple(k for k in self.config.rounds.adapters(self.last_round) if self.has(self.layout.adapter(k)))
+
+    @property
+    def adaptations(self) -> tuple[int, ...]:
+        """The same of the adapted images."""
+        return tuple(k for k in self.config.rounds.adapters(self.last_round) if self.has(self.layout.adapted(k)))
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -130,11 +140,11 @@ def _stages(last_round: int) -> tuple[str, ...]:
 def _steps(layout: Layout, config: RunConfig, last_round: int) -> Iterator[Step]:
     with_bounds = (layout.root / ORACLE).exists()
     for phase in phases(config, rounds=last_round, with_bounds=with_bounds):
+        round_ = int(phase.arguments[1]) if "--round" in phase.arguments else 0
         if phase.verb == "pseudo-label":
-            cut = partial(pseudo_label_phase, config, round_=int(phase.arguments[1]))
-            yield from _shard_steps(layout.labels(int(phase.arguments[1])), cut)
-        elif phase.verb == "adapt" and not (layout.adapted / MANIFEST).exists():
-            yield from _shard_steps(layout.adapted, partial(adapt_phase, config))
+            yield from _shard_steps(layout.labels(round_), partial(pseudo_label_phase, config, round_=round_))
+        elif phase.verb == "adapt" and not (layout.adapted(round_) / MANIFEST).exists():
+            yield from _shard_steps(layout.adapted(round_), partial(adapt_phase, config, round_=round_))
         elif phase.verb != "report":
             yield Step(phase, read_manifest(layout.root / phase.folder))
 

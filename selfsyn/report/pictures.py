@@ -23,7 +23,7 @@ from selfsyn.data.sample import sample_of
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.layout import Layout
 from selfsyn.report.collect import Run
-from selfsyn.report.verdict import stage_title
+from selfsyn.report.verdict import fitted_again, stage_title
 
 T = TypeVar("T")
 
@@ -56,24 +56,29 @@ Column = Callable[[str], Picture]
 
 
 def adapted_gallery(run: Run) -> Gallery | None:
-    """Synthetic frames beside their adapted form and label; None while `adapt` is unfinished."""
-    if not run.has(run.layout.adapted):
+    """Synthetic frames beside what each adapter made of them and their label; None while `adapt` is unfinished."""
+    if not run.adaptations:
         return None
-    before = _images_of(run, run.config.synthetic)
-    after = ADAPTED.find_images(run.layout.adapted, "")
-    labels = ADAPTED.find_labels(run.layout.adapted, "")
+    images = {"synthetic": _images_of(run, run.config.synthetic)}
+    images |= {adapted_title(k): ADAPTED.find_images(run.layout.adapted(k), "") for k in run.adaptations}
+    labels = ADAPTED.find_labels(run.layout.adapted(run.adaptations[0]), "")
     columns: dict[str, Column] = {
-        "synthetic": lambda name: photo(before[name]),
-        "adapted": lambda name: photo(after[name]),
-        "its label": lambda name: label(read_ids(labels[name])),
+        title: lambda name, found=found: photo(found[name])  # type: ignore[misc]
+        for title, found in images.items()
     }
-    return _gallery(_spread(before.keys() & after.keys() & labels.keys()), columns)
+    columns["its label"] = lambda name: label(read_ids(labels[name]))
+    return _gallery(_spread(set(labels).intersection(*images.values())), columns)
 
 
-def sample_sheet(run: Run) -> Picture | None:
-    """The adapter's own samples.png, made smaller; None while there is none."""
-    path = run.layout.adapter / "samples.png"
-    return photo(path, largest=SHEET) if path.exists() else None
+def adapted_title(round_: int) -> str:
+    """'adapted', or 'adapted for round 1' by the adapter that was fitted again before it."""
+    return f"adapted for round {round_}" if round_ else "adapted"
+
+
+def sample_sheets(run: Run) -> list[tuple[str, Picture]]:
+    """(what tells the adapter from the first one, its own samples.png made smaller) of each adapter that has one."""
+    paths = {round_: run.layout.adapter(round_) / "samples.png" for round_ in run.config.rounds.adapters(run.last_round)}
+    return [(fitted_again(round_), photo(path, largest=SHEET)) for round_, path in paths.items() if path.exists()]
 
 
 def pseudo_label_gallery(run: Run) -> Gallery | None:

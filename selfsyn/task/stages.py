@@ -50,7 +50,8 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
     round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
-    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones.
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones; with `rounds.refit` a round reads
+    those that were last adapted before it.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
@@ -58,9 +59,9 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
         return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
-    frames, digests = _rounds_synthetic(layout, config)
-    plain = _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic))
     round_ = round_of(stage)
+    frames, digests = _rounds_synthetic(layout, config, round_)
+    plain = _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic))
     if round_ == 0:
         if not config.rounds.looks_at_real:
             return plain, digests
@@ -75,12 +76,13 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
 
 
-def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], dict[str, str]]:
-    """The synthetic frames that the rounds learn from, adapted or as they are, and the digests of the data sets read."""
+def _rounds_synthetic(layout: Layout, config: RunConfig, round_: int) -> tuple[list[LabelledFrame], dict[str, str]]:
+    """The synthetic frames that a round learns from, adapted or as they are, and the digests of the data sets read."""
     if not config.rounds.adapted:
         frames, digest = sources.synthetic(layout, config)
         return frames, {"synthetic": digest}
-    return by_source(labelled(layout.adapted, layout="adapted"), config.synthetic), {}
+    folder = layout.adapted(config.rounds.adapter_of(round_))
+    return by_source(labelled(folder, layout="adapted"), config.synthetic), {}
 
 
 def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
