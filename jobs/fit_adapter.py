@@ -46,7 +46,8 @@ def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) ->
     devices.set_deterministic()
     synthetic, synthetic_digest = sources.synthetic(layout, config)
     listed, real_digest = sources.listed_real(layout, config)
-    frozen = build(config.task, pretrained=False)
+    own = config.of_stage(frozen_stage(round_))
+    frozen = build(own.task, pretrained=False)
     load_weights(frozen, layout.task(frozen_stage(round_)) / WEIGHTS)
     started = begin(layout, config, phase, sources={"synthetic": synthetic_digest, "real": real_digest}, force=force)
     if started is None:
@@ -58,7 +59,7 @@ def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) ->
         frozen,
         synthetic=synthetic,
         real=real,
-        config=config,
+        config=own,
         folder=started.folder,
         device=target,
         stopping=Stopping(),
