@@ -155,6 +155,14 @@ def test_each_stage_has_the_weights_of_its_own_net(run: Path) -> None:
         assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in wanted.items()}
 
 
+def test_each_stage_learns_by_its_own_nets_constants(run: Path) -> None:
+    means = {}
+    for stage in ("round-1", "round-2"):
+        saved = torch.load(run / stage / "task/checkpoint.pt", weights_only=True)
+        means[stage] = tomllib.loads(saved["configuration"])["task"]["mean"]
+    assert means == {"round-1": [0.5, 0.5, 0.5], "round-2": [0.4, 0.3, 0.2]}
+
+
 def test_the_exported_file_is_the_students(run: Path) -> None:
     teacher, student = (load_teacher(run / stage / "teacher", device="cpu") for stage in ("round-1", "round-2"))
     assert teacher.metadata.mean == (0.5, 0.5, 0.5)

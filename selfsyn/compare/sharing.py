@@ -70,7 +70,8 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
     A stage's own net stands for both: what a student reads is its own, what all others read has no student.
     """
     stage = phase.folder.split("/")[0]
-    config = replace(config.of_stage(stage), student=None)
+    net = config.task_of(stage) if phase.verb in ("train", "export-teacher") else config.task
+    config = replace(config, task=net, student=None)
     if phase.verb != "train":
         return config
     steps = config.train.steps if stage == SOURCE_ONLY else 0
