@@ -31,7 +31,7 @@ class Size(click.ParamType[tuple[int, int]]):
 @click.command()
 @click.option("--run", "root", type=click.Path(path_type=Path, file_okay=False), help="Render what this run's run.toml asks for.")
 @click.option(
-    "--look", type=click.Choice(["engine", "camera"]), help="engine: a game's look; camera: the stand-in for real photos."
+    "--look", type=click.Choice(["engine", "town", "camera"]), help="engine, town: a game's look; camera: the stand-in for real photos."
 )
 @click.option("--count", type=click.IntRange(1), help="How many frames.")
 @click.option("--size", type=Size(), default="240x176", show_default=True, help="Frame size in pixels.")
@@ -55,7 +55,7 @@ def command(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Render labelled street frames: --look engine in GTA5's layout, --look camera in Cityscapes' layout.
+    """Render labelled street frames: --look engine or town in GTA5's layout, --look camera in Cityscapes' layout.
 
     Either for a run (--run), or anywhere (--look, --count and --to).
     """
@@ -75,10 +75,11 @@ def _render_for_run(root: Path, *, workers: int | None, force: bool, dry_run: bo
     from selfsyn.flow import world_phase
     from selfsyn.phase import begin, finish, open_run
     from selfsyn.progress import say
+    from selfsyn.world import LOOKS
 
     layout, config = open_run(root)
     if not world_phase(config):
-        raise InputError(f"{layout.configuration}: world asks for no frames; set world.engine, world.camera or world.held_out")
+        raise InputError(f"{layout.configuration}: world asks for no frames; set world.engine, world.town, world.camera or world.held_out")
     if dry_run:
         click.echo(f"world: would write {config.world} to {layout.world}")
         return
@@ -87,19 +88,21 @@ def _render_for_run(root: Path, *, workers: int | None, force: bool, dry_run: bo
         say("world: already done")
         return
     _render_parts(layout, config, workers=workers)
-    parts = {name: sorted((layout.world / name).rglob("[!.]*.png")) for name in ("engine", "camera")}
+    parts = {name: sorted((layout.world / name).rglob("[!.]*.png")) for name in LOOKS}
     outputs = {name: digest_listing(paths, root=layout.world) for name, paths in parts.items()}
     finish(started, outputs={**outputs, "all": digest_lines(outputs.values())}, counts=vars(config.world))
 
 
 def _render_parts(layout: Layout, config: RunConfig, *, workers: int | None) -> None:
-    world, engine, camera = config.world, layout.world / "engine", layout.world / "camera"
-    for folder, look, first, count, split in (
-        (engine, "engine", 0, world.engine, "train"),
-        (camera, "camera", 0, world.camera, "train"),
-        (camera, "camera", HELD_OUT_FIRST, world.held_out, "val"),
+    world = config.world
+    for look, first, count, split in (
+        ("engine", 0, world.engine, "train"),
+        ("town", 0, world.town, "train"),
+        ("camera", 0, world.camera, "train"),
+        ("camera", HELD_OUT_FIRST, world.held_out, "val"),
     ):
         if count:
+            folder = layout.world / look
             _render(folder, look=look, seed=config.seed, first=first, count=count, size=config.size, split=split, workers=workers)
 
 

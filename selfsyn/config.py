@@ -89,10 +89,12 @@ class HeldOut(DataFolder):
 class World:
     """Frames of the built-in street world that the run renders for itself; 0 renders none.
 
-    engine: synthetic frames.  camera: frames of the stand-in for the real domain.  held_out: labelled camera frames.
+    engine, town: synthetic frames, of a wide, tall city and of a low old town.  camera: frames of the stand-in for the real
+    domain.  held_out: labelled camera frames.
     """
 
     engine: int = 0
+    town: int = 0
     camera: int = 0
     held_out: int = 0
 

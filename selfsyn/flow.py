@@ -37,7 +37,7 @@ class Phase:
 def world_phase(config: RunConfig) -> tuple[Phase, ...]:
     """The rendering of the run's own frames; none when the user brings all data."""
     world = config.world
-    return (Phase("world", "world"),) if world.engine or world.camera or world.held_out else ()
+    return (Phase("world", "world"),) if any(vars(world).values()) else ()
 
 
 def _data_needs(config: RunConfig) -> tuple[str, ...]:

@@ -54,7 +54,8 @@ class Listing:
 def roles(config: RunConfig) -> list[Role]:
     """The data sets of a run in the order of run.toml."""
     world, held_out = config.world, config.held_out
-    found = [Role(f"synthetic {source.called}", source, True, world.engine) for source in config.synthetic]
+    rendered = {"engine": world.engine, "town": world.town}
+    found = [Role(f"synthetic {s.called}", s, True, rendered.get(Path(s.root).name, 0)) for s in config.synthetic]
     found += [Role(f"real {source.called}", source, False, world.camera) for source in config.real]
     return found + ([Role(f"held_out {held_out.layout}", held_out, True, world.held_out)] if held_out else [])
 

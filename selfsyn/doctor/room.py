@@ -32,7 +32,7 @@ def to_write(
     image, label = (codec.image_bytes, codec.label_bytes) if codec else (3 * pixels, pixels)
     parts = {}
     if world_phase(config) and read_manifest(layout.world) is None:
-        parts["world"] = (config.world.engine + config.world.camera + config.world.held_out) * 4 * pixels
+        parts["world"] = sum(vars(config.world).values()) * 4 * pixels
     adapters = config.rounds.adapters(ROUNDS)
     to_adapt = sum(read_manifest(layout.adapted(k)) is None for k in adapters)
     if to_adapt:

@@ -1,13 +1,16 @@
-"""The two looks of the street world, as numbers: what stands in a street, what it is made of, how it is lit and seen.
+"""The looks of the street world, as numbers: what stands in a street, what it is made of, how it is lit and seen.
 
 `engine` is the synthetic domain: the clean look of a game in a wide, tall, sunny city. `camera` stands in for the
-real domain in the demo: a low old town under changing weather, seen through a lens and a sensor. The classes and
-their meaning are the same; everything else may differ. No number of `engine` was chosen by looking at a target's labels.
+real domain in the demo: a low old town under changing weather, seen through a lens and a sensor. `town` is a second
+synthetic domain, for photos of such a town: what stands there, of every shade, drawn as cleanly as by the engine. The
+classes and their meaning are the same; everything else may differ. No number of `engine` was chosen by looking at a
+target's labels; those of `town` were chosen by looking at photos without labels (benchmarks/RESULTS.md says how).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from selfsyn.world.look import LensLook, LightLook, Look, MaterialLook, StreetLook
@@ -254,6 +257,64 @@ CAMERA = Look(
         jpeg=(55, 92),
     ),
 )
+
+TOWN = Look(
+    name="town",
+    number=3,
+    street=replace(
+        CAMERA.street,
+        lanes={1: 0.1, 2: 0.6, 3: 0.25, 4: 0.05},
+        lane_width=(2.7, 3.6),
+        pavement=(1.4, 4.6),
+        zones={"row": 0.46, "house": 0.18, "wall": 0.14, "park": 0.22},
+        storeys={(4, 7): 0.25, (7, 13): 0.6, (13, 22): 0.15},
+        plot=(5, 18),
+        trams=0.12,
+        fences=0.5,
+    ),
+    material=replace(
+        CAMERA.material,
+        walls=CAMERA.material.walls + ENGINE.material.walls[:3] + ((0.78, 0.77, 0.74),),
+        roofs=CAMERA.material.roofs + ENGINE.material.roofs,
+        fences=CAMERA.material.fences + ENGINE.material.fences,
+        pole_metal=CAMERA.material.pole_metal + ENGINE.material.pole_metal,
+        cars=CAMERA.material.cars + ENGINE.material.cars,
+        cloth=CAMERA.material.cloth + ENGINE.material.cloth,
+        glass_front=0.12,
+        dirt=(0.1, 0.5),
+        asphalt=(0.06, 0.24),
+        asphalt_tint=(0.98, 0.99, 1.01),
+        paving=(0.06, 0.46),  # from asphalt as dark as the road's to pale stone
+        slab=(0.3, 4.0),
+        markings=0.9,
+        leaf_hue=(0.12, 0.32),
+        leaf_saturation=(0.3, 0.8),
+        leaf_value=(0.06, 0.32),
+        bare_trees=0.5,
+        leaf_grain=(9, 22),
+    ),
+    light=replace(
+        CAMERA.light,
+        weather={"clear": 0.36, "overcast": 0.36, "low_sun": 0.22, "haze": 0.06},
+        sun_height=(10, 50),
+        sun_strength=(0.9, 2.4),
+        sky_blue=(0.2, 1.0),
+        wet=0.1,
+    ),
+    lens=replace(
+        ENGINE.lens,
+        field_of_view=(50, 74),
+        eye_height=(1.2, 1.8),
+        pitch_sigma=0.03,
+        yaw_sigma=0.08,
+        exposure=(0.07, 0.22),
+        exposure_sigma=0.6,
+        white_balance_sigma=0.03,
+        gamma=(1.9, 2.4),
+        saturation=(0.7, 1.4),
+        contrast=(1.0, 1.35),
+    ),
+)
 # fmt: on
 
-LOOKS: Mapping[str, Look] = MappingProxyType({look.name: look for look in (ENGINE, CAMERA)})
+LOOKS: Mapping[str, Look] = MappingProxyType({look.name: look for look in (ENGINE, CAMERA, TOWN)})

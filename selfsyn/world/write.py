@@ -1,4 +1,4 @@
-"""Write frames of the street world in the layout of a known data set: `engine` as GTA5, `camera` as Cityscapes.
+"""Write frames of the street world in the layout of a known data set: `engine` and `town` as GTA5, `camera` as Cityscapes.
 
 The files are the same whatever the number of processes, and a run that was killed goes on where it stopped.
 """
@@ -24,6 +24,7 @@ from selfsyn.world.looks import LOOKS
 
 Image = NDArray[np.uint8]
 _FRAMES_PER_TASK = 4
+AS_GTA5 = ("engine", "town")  # the synthetic looks
 
 
 class Frame(NamedTuple):
@@ -83,7 +84,7 @@ def write_world(
 ) -> None:
     """Render frames first .. first + count - 1 of a look into `root`; size is (width, height).
 
-    `engine` becomes GTA5's layout (which has no splits), `camera` Cityscapes' with the given split. Frames whose
+    `engine` and `town` become GTA5's layout (which has no splits), `camera` Cityscapes' with the given split. Frames whose
     files are there are kept. Each frame's image is written after its label: an image never lacks its label.
     `on_frame` is called with each index when its files are there. Raises InputError for an unknown look, a negative
     number, no workers, or more frames than the names can count.
@@ -108,7 +109,7 @@ def _in_order(write_one: Callable[[int], int], indices: range, *, workers: int) 
 
 
 def _write_frame(root: Path, index: int, *, look: str, seed: int, size: tuple[int, int], split: str) -> int:
-    as_gta5 = look == "engine"
+    as_gta5 = look in AS_GTA5
     files = gta5_files(root, index=index) if as_gta5 else cityscapes_files(root, index=index, seed=seed, split=split)
     if files.complete():
         return index
@@ -137,7 +138,7 @@ def _check(look: str, *, seed: int, first: int, count: int, workers: int) -> Non
         raise InputError(f"look {look!r} is not known; expected one of {', '.join(LOOKS)}")
     if min(seed, first, count) < 0 or workers < 1:
         raise InputError(f"seed {seed}, first {first}, count {count}, workers {workers}: expected 0 or more, and a worker")
-    if look == "engine" and first + count > 99_999:
+    if look in AS_GTA5 and first + count > 99_999:
         raise InputError(f"frames up to {first + count}: GTA5's five-digit names end at 99999; ask for fewer")
     if max(seed, first + count) > 999_999:
         raise InputError(f"seed {seed}, frames up to {first + count}: six-digit names end at 999999; choose smaller numbers")
