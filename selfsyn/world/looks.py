@@ -307,12 +307,12 @@ TOWN = Look(
         eye_height=(1.2, 1.8),
         pitch_sigma=0.03,
         yaw_sigma=0.08,
-        exposure=(0.07, 0.22),
+        exposure=(0.05, 0.18),
         exposure_sigma=0.6,
         white_balance_sigma=0.03,
         gamma=(1.9, 2.4),
         saturation=(0.7, 1.4),
-        contrast=(1.0, 1.35),
+        contrast=(1.1, 1.5),
     ),
 )
 # fmt: on
