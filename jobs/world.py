@@ -31,7 +31,9 @@ class Size(click.ParamType[tuple[int, int]]):
 @click.command()
 @click.option("--run", "root", type=click.Path(path_type=Path, file_okay=False), help="Render what this run's run.toml asks for.")
 @click.option(
-    "--look", type=click.Choice(["engine", "town", "camera"]), help="engine, town: a game's look; camera: the stand-in for real photos."
+    "--look",
+    type=click.Choice(["engine", "town", "camera"]),
+    help="engine, town: a game's look; camera: the stand-in for real photos.",
 )
 @click.option("--count", type=click.IntRange(1), help="How many frames.")
 @click.option("--size", type=Size(), default="240x176", show_default=True, help="Frame size in pixels.")
@@ -79,7 +81,9 @@ def _render_for_run(root: Path, *, workers: int | None, force: bool, dry_run: bo
 
     layout, config = open_run(root)
     if not world_phase(config):
-        raise InputError(f"{layout.configuration}: world asks for no frames; set world.engine, world.town, world.camera or world.held_out")
+        raise InputError(
+            f"{layout.configuration}: world asks for no frames; set world.engine, world.town, world.camera or world.held_out"
+        )
     if dry_run:
         click.echo(f"world: would write {config.world} to {layout.world}")
         return

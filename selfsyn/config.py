@@ -288,6 +288,8 @@ class Rounds:
     round that real_share names (so the source-only net of such a run is not trained to its end); 'fresh': rounds 1, 2, ...
     begin with the pretrained backbone again (Zhang et al. 2021); a list says it by round, of round 0 too.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
+    unadapted: share of the synthetic images that are taken as they are all the same, each frame now adapted, now not: what an
+    adapter spoils is then still seen unspoilt.
     refit: whether the adapter is fitted once more before round K, with the net of round K-1 as the frozen one, and the synthetic
     images adapted once more (Li et al. 2019, K = 2); a list says it by round, as for portion: [true, false] is once, before
     round 1, whose images the later rounds read too. A re-fit begins at the identity and draws what the first fit drew, so that
@@ -316,6 +318,7 @@ class Rounds:
     learning_rate: float | tuple[float, ...] = 5e-4
     start: str | tuple[str, ...] = "warm"
     adapted: bool = True
+    unadapted: float = 0.0
     refit: bool | tuple[bool, ...] = False
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
@@ -344,7 +347,11 @@ class Rounds:
             self.adapted or not again,
             f"rounds.refit is {self.refit} and rounds.adapted false; expected rounds.adapted = true, or no refit",
         )
-        shares = {name: getattr(self, name) for name in ("class_mix", "soft", "statistics", "stop_agreement")}
+        _require(
+            self.adapted or not self.unadapted,
+            f"rounds.unadapted is {self.unadapted} and rounds.adapted false; expected 0, for nothing is adapted",
+        )
+        shares = {name: getattr(self, name) for name in ("unadapted", "class_mix", "soft", "statistics", "stop_agreement")}
         for name, share in shares.items():
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
         _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")

@@ -57,6 +57,8 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"rounds": {"refit": [True, 1]}}, "rounds.refit is 1; expected bool"),
         ({"rounds": {"refit": True, "adapted": False}}, "rounds.refit is True and rounds.adapted false; expected rounds.adapted"),
         ({"rounds": {"refit": [False, True], "adapted": False}}, "and rounds.adapted false"),
+        ({"rounds": {"unadapted": 0.5, "adapted": False}}, "rounds.unadapted is 0.5 and rounds.adapted false; expected 0"),
+        ({"rounds": {"unadapted": 1.5}}, "rounds.unadapted is 1.5; expected a share"),
         ({"rounds": {"portion": [0.0]}}, "expected shares in \\(0, 1\\]"),
         ({"task": {"architecture": "unet"}}, "'unet'; expected one of deeplabv3plus, fcn, segnet"),
         ({"held_out": {"layout": "camvid", "root": "x", "protocol": "voc"}}, "protocol 'voc' is not known"),

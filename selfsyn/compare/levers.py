@@ -57,7 +57,20 @@ def _small_teacher(config: RunConfig) -> RunConfig:
 NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0, jpeg=0, weather=0.0)
 
 LEVERS = (
-    _rounds("adapter", "the adapter", "the rounds learn from the synthetic images as they are", adapted=False, refit=False),
+    _rounds(
+        "adapter",
+        "the adapter",
+        "the rounds learn from the synthetic images as they are",
+        adapted=False,
+        unadapted=0.0,
+        refit=False,
+    ),
+    _rounds(
+        "unadapted",
+        "unadapted frames beside adapted ones",
+        "every synthetic image of the rounds is an adapted one",
+        unadapted=0.0,
+    ),
     _rounds(
         "re-fit",
         "the re-fit of the adapter",

@@ -183,7 +183,8 @@ class Mixture:
     def _above(self, rng: np.random.Generator) -> Item:
         """What is laid over a pseudo-labelled image."""
         if self.labelled_rare is None:
-            number, wanted = int(rng.integers(len(self.labelled))), None
+            often = self.labelled_mix.frequencies() if self.labelled_mix.shares else None
+            number, wanted = int(rng.choice(len(self.labelled), p=often)), None
         else:
             number, wanted = self.labelled_rare.draw(rng)
         return self._augmented(self.labelled[number], rng, wanted=wanted, true=True)

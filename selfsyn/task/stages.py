@@ -50,7 +50,8 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
     round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
-    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones; with `rounds.refit` a round reads
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones, beside them by the share
+    `rounds.unadapted`; with `rounds.refit` a round reads
     those that were last adapted before it.
     """
     if stage == SOURCE_ONLY:
@@ -60,8 +61,8 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
         frames, digest = sources.oracle(layout, config)
         return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
     round_ = round_of(stage)
-    frames, digests = _rounds_synthetic(layout, config, round_)
-    plain = _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic))
+    frames, mix, digests = _rounds_synthetic(layout, config, round_)
+    plain = _mixture(config, stage, frames, mix=mix)
     if round_ == 0:
         if not config.rounds.looks_at_real:
             return plain, digests
@@ -76,13 +77,18 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
 
 
-def _rounds_synthetic(layout: Layout, config: RunConfig, round_: int) -> tuple[list[LabelledFrame], dict[str, str]]:
-    """The synthetic frames that a round learns from, adapted or as they are, and the digests of the data sets read."""
-    if not config.rounds.adapted:
-        frames, digest = sources.synthetic(layout, config)
-        return frames, {"synthetic": digest}
-    folder = layout.adapted(config.rounds.adapter_of(round_))
-    return by_source(labelled(folder, layout="adapted"), config.synthetic), {}
+def _rounds_synthetic(layout: Layout, config: RunConfig, round_: int) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
+    """The synthetic frames that a round learns from, adapted or as they are or both, how they are mixed, and the digests of
+    the data sets read."""
+    adapted: list[LabelledFrame] = []
+    if config.rounds.adapted:
+        folder = layout.adapted(config.rounds.adapter_of(round_))
+        adapted = by_source(labelled(folder, layout="adapted"), config.synthetic)
+        if not config.rounds.unadapted:
+            return adapted, mix_of(adapted, config.synthetic), {}
+    frames, digest = sources.synthetic(layout, config)
+    mix = mix_of(frames, config.synthetic)
+    return [*adapted, *frames], mix.twice(config.rounds.unadapted) if adapted else mix, {"synthetic": digest}
 
 
 def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
