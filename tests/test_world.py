@@ -132,10 +132,11 @@ def test_processes_do_not_change_a_byte(tmp_path: Path) -> None:
     assert len(one) == 12 and one == _bytes_below(tmp_path / "2")
 
 
-def test_engine_is_written_as_gta5(tmp_path: Path) -> None:
-    write_world(tmp_path, look="engine", seed=5, first=10, count=1, size=(48, 32))
+@pytest.mark.parametrize("look", ["engine", "town"])
+def test_synthetic_looks_are_written_as_gta5(tmp_path: Path, look: str) -> None:
+    write_world(tmp_path, look=look, seed=5, first=10, count=1, size=(48, 32))
     assert sorted(_bytes_below(tmp_path)) == ["images/00011.png", "labels/00011.png"]
-    image, label = render("engine", seed=5, index=10, size=(48, 32))
+    image, label = render(look, seed=5, index=10, size=(48, 32))
     files = gta5_files(tmp_path, index=10)
     assert np.array_equal(np.asarray(Image.open(files.image)), image)
     stored = Image.open(files.label)
@@ -172,7 +173,7 @@ def test_resume_keeps_what_is_there_and_completes_the_rest(tmp_path: Path) -> No
 
 
 def test_wrong_input_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"look 'game' is not known; expected one of engine, camera"):
+    with pytest.raises(InputError, match=r"look 'game' is not known; expected one of engine, camera, town"):
         render("game", seed=0, index=0, size=SIZE)
     with pytest.raises(InputError, match="at least 16x16"):
         render("engine", seed=0, index=0, size=(8, 32))
