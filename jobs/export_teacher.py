@@ -80,7 +80,7 @@ def _export(
         stage=stage,
         program=importlib.metadata.version("selfsyn"),
     )
-    segmenter = Segmenter(net, task=task, teacher=config.teacher)
+    segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage))
     images = parity.examples([frame.image for frame in frames], size=config.size)
     model = to_onnx(segmenter, metadata=metadata)
     models = {contract.FP32: model, contract.FP16: halved(model)}
@@ -92,7 +92,7 @@ def _export(
         write_atomic(started.folder / contract.FILES[precision], data)
     mismatches = sum(case["mismatches"] for case in results[contract.FP32]["cases"])
     outputs = {contract.FILES[precision]: digest_bytes(data) for precision, data in models.items()}
-    return outputs, {"bytes": len(model), "parity_mismatches": mismatches, **config.net_of(stage)}
+    return outputs, {"bytes": len(model), "parity_mismatches": mismatches, "views": len(segmenter.views), **config.net_of(stage)}
 
 
 def _compared(segmenter: Segmenter, model: bytes, precision: str, *, images: list[NDArray[np.uint8]]) -> dict[str, Any]:

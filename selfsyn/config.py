@@ -420,17 +420,23 @@ class Teacher:
     precision: 'fp32', or 'fp16' for half the time and memory on a GPU: the file that labels and is evaluated.
     flip: whether the teacher also looks at each image mirrored, and answers by the mean of both scores.
     scales: sizes at which it looks at each image, likewise; 1.0 is the working size.
+    views: which nets look so: 'every' one; or those of 'labelling' alone, the rounds before the last that rounds.real_share
+    names. The last round's, which is delivered, and the bounds then look once: what the views saw is learned, not paid for
+    at every image.
     unreadable: share of the real images that may be unreadable, rounded up to whole images: they are recorded and left out.
     """
 
     precision: str = "fp32"
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    views: str = "every"
     unreadable: float = 0.01
 
     def __post_init__(self) -> None:
         _require(self.precision in ("fp32", "fp16"), f"teacher.precision is {self.precision!r}; expected fp32 or fp16")
         _require(all(0.25 <= scale <= 4 for scale in self.scales), f"teacher.scales is {self.scales}; expected 0.25 to 4")
+        known = ("every", "labelling")
+        _require(self.views in known, f"teacher.views is {self.views!r}; expected one of {', '.join(known)}")
         _require(0 <= self.unreadable < 1, f"teacher.unreadable is {self.unreadable}; expected a share in [0, 1)")
 
     def spoiled_of(self, images: int) -> int:
@@ -489,6 +495,14 @@ class RunConfig:
         number = stage.removeprefix("round-")
         taught = number.isdecimal() and int(number) >= self.student_round
         return self.student if self.student is not None and taught else self.task
+
+    def teacher_of(self, stage: str) -> Teacher:
+        """How the teacher of a stage looks at images: `teacher`, or once where only those look twice that label."""
+        number = stage.removeprefix("round-")
+        labels = number.isdecimal() and int(number) < len(self.rounds.real_share) - 1
+        if self.teacher.views == "every" or labels:
+            return self.teacher
+        return dataclasses.replace(self.teacher, flip=False, scales=(1.0,))
 
     def of_stage(self, stage: str) -> RunConfig:
         """The configuration that a stage learns by: its own net's in place of `task`."""

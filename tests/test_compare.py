@@ -98,6 +98,7 @@ CHANGES: dict[str, dict[str, object]] = {
         "train.steps": 19,
         "rounds.steps": 0,
         "rounds.adapted": False,
+        "rounds.real_share": (0.0,),
         "rounds.statistics": 1.0,
     },
     "cycada": {**RIVAL, "rounds.align.features": 0.1, "rounds.align.gate": 0.6},
@@ -183,6 +184,14 @@ def test_rows_share_what_would_be_the_same_and_nothing_else(run: Path) -> None:
     assert print_of("ours", "round-1/task") != print_of("without-class-mix", "round-1/task")
     assert print_of("ours", "round-0/task") != print_of("cycada", "round-0/task")
     assert print_of("mrnet", "round-0/task") != print_of("seg-uncertainty", "round-0/task")
+
+
+def test_a_net_that_labels_and_one_that_does_not_share_no_export_where_views_are_for_labelling(tmp_path: Path) -> None:
+    settings = ("teacher.flip=true", "teacher.views=labelling", "rounds.start=warm")
+    runs = [make(tmp_path / name, f"rounds.real_share={name}", *settings) for name in ("[0.0]", "[0.0, 0.5]")]
+    last, labels = (fingerprints(entry_of(run, "ours")) for run in runs)
+    assert last["round-0/task"] == labels["round-0/task"]
+    assert last["round-0/teacher"] != labels["round-0/teacher"]
 
 
 @pytest.mark.parametrize("online", ["true", "false"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"rounds": {"refit": True, "adapted": False}}, "rounds.refit is True and rounds.adapted false; expected rounds.adapted"),
         ({"rounds": {"refit": [False, True], "adapted": False}}, "and rounds.adapted false"),
         ({"rounds": {"unadapted": 0.5, "adapted": False}}, "rounds.unadapted is 0.5 and rounds.adapted false; expected 0"),
+        ({"teacher": {"views": "some"}}, "teacher.views is 'some'; expected one of every, labelling"),
         ({"rounds": {"unadapted": 1.5}}, "rounds.unadapted is 1.5; expected a share"),
         ({"rounds": {"portion": [0.0]}}, "expected shares in \\(0, 1\\]"),
         ({"task": {"architecture": "unet"}}, "'unet'; expected one of deeplabv3plus, fcn, segnet"),
@@ -127,6 +129,27 @@ def test_a_round_beyond_the_schedule_takes_its_last_value() -> None:
     rounds = config.Rounds(real_share=(0.0, 0.25, 0.5), portion=(0.2, 0.4))
     assert [rounds.real_share_of(k) for k in (0, 1, 2, 9)] == [0.0, 0.25, 0.5, 0.5]
     assert [rounds.portion_of(k) for k in (1, 2, 9)] == [0.2, 0.4, 0.4]
+
+
+def test_only_the_nets_that_label_look_twice_where_views_are_for_labelling() -> None:
+    teacher = config.Teacher(flip=True, scales=(1.0, 1.5), views="labelling")
+    run = config.RunConfig(
+        "test",
+        0,
+        (64, 48),
+        (config.Source("gta5", "s"),),
+        (config.Source("camvid", "r"),),
+        adapter=config.Adapter(crop=32),
+        rounds=config.Rounds(real_share=(0.0, 0.25, 0.5)),
+        teacher=teacher,
+    )
+    stages = ("source-only", "oracle", "round-0", "round-1", "round-2", "round-3")
+    seen = {stage: (run.teacher_of(stage).flip, run.teacher_of(stage).scales) for stage in stages}
+    twice = {stage for stage, views in seen.items() if views == (True, (1.0, 1.5))}
+    assert twice == {"round-0", "round-1"}
+    assert {seen[stage] for stage in stages if stage not in twice} == {(False, (1.0,))}
+    every = replace(run, teacher=replace(teacher, views="every"))
+    assert all(every.teacher_of(stage) is every.teacher for stage in stages)
 
 
 def test_the_difference_names_each_leaf() -> None:

@@ -350,6 +350,19 @@ def call(monkeypatch: pytest.MonkeyPatch, run: Path, *arguments: str) -> int:
     return 0
 
 
+@pytest.mark.parametrize(("shares", "views"), [("[0.0]", 1), ("[0.0, 0.5]", 2)])
+def test_the_last_round_looks_once_where_views_are_for_labelling(
+    run: Path, monkeypatch: pytest.MonkeyPatch, shares: str, views: int
+) -> None:
+    with (run / "run.toml").open("a") as file:
+        file.write(f'teacher = {{ flip = true, views = "labelling" }}\nrounds = {{ real_share = {shares} }}\n')
+    assert call(monkeypatch, run, "--round", "0") == 0
+    folder = run / "round-0/teacher"
+    assert json.loads((folder / "manifest.json").read_text())["counts"]["views"] == views
+    graph = onnx.load(folder / "segmenter/1/model.onnx").graph
+    assert sum(node.op_type == "Conv" for node in graph.node) == 3 * views
+
+
 def test_verb_writes_the_model_repository(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, run, "--round", "0") == 0
     folder = run / "round-0" / "teacher"

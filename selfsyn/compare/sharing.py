@@ -72,6 +72,8 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
     stage = phase.folder.split("/")[0]
     net = config.task_of(stage) if phase.verb in ("train", "export-teacher") else config.task
     config = replace(config, task=net, student=None)
+    if phase.verb == "export-teacher":  # what the views are, not how run.toml says it
+        return replace(config, teacher=replace(config.teacher_of(stage), views="every"))
     if phase.verb != "train":
         return config
     steps = config.train.steps if stage == SOURCE_ONLY else 0
