@@ -21,7 +21,7 @@ from PIL import Image
 from jobs.report import command
 from selfsyn import config as configuration
 from selfsyn.calibration import calibration, joint_counts
-from selfsyn.config import Adapter, HeldOut, Rounds, RunConfig, Source, Train, World
+from selfsyn.config import Adapter, HeldOut, Rounds, RunConfig, Source, Teacher, Train, World
 from selfsyn.errors import InputError, NotReadyError
 from selfsyn.files import digest_bytes, write_atomic, write_json
 from selfsyn.flow import Phase, phases
@@ -92,6 +92,7 @@ class FakeRun:
     draw: Any = field(default=street)
     world: World = field(default_factory=World)
     refit: bool = False
+    teacher: Teacher = field(default_factory=Teacher)
 
     def __post_init__(self) -> None:
         """Write run.toml and the data sets."""
@@ -99,6 +100,7 @@ class FakeRun:
         self.config = RunConfig(
             self.recipe, 7, self.size, (Source("gta5", "data/synthetic"),), (Source("cityscapes", "data/real"),), held_out,
             adapter=Adapter(crop=32), train=Train(steps=300, batch=8), world=self.world, rounds=Rounds(refit=self.refit),
+            teacher=self.teacher,
         )  # fmt: skip
         self.layout = Layout(self.root)
         write_atomic(self.layout.configuration, configuration.to_toml(self.config).encode())
@@ -462,6 +464,19 @@ def test_a_rendered_camera_is_not_called_real(tmp_path: Path, finished: Path) ->
     assert report(tmp_path)[0] == 0
     assert "not what it scores on photographs" in page_of(tmp_path).words
     assert "not what it scores on photographs" not in page_of(finished).words
+
+
+@pytest.mark.parametrize(
+    ("teacher", "words"),
+    [
+        (Teacher(flip=True, scales=(1.0, 1.5)), "each image is seen as it is and mirrored, at 1, 1.5 of its size"),
+        (Teacher(scales=(0.5,), views="labelling"), "as it is, at 0.5 of its size, by the teachers of the rounds that label"),
+    ],
+)
+def test_views_are_told(tmp_path: Path, finished: Path, teacher: Teacher, words: str) -> None:
+    FakeRun(tmp_path, teacher=teacher).complete(rounds=0)
+    assert report(tmp_path)[0] == 0
+    assert words in page_of(tmp_path).words and "of its size" not in page_of(finished).words
 
 
 def test_unfinished_phases_are_named(tmp_path: Path) -> None:

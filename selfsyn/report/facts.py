@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfsyn import config as configuration
-from selfsyn.config import DataFolder, Source
+from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.flow import stage_before
 from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.phase import MANIFEST
@@ -33,6 +33,8 @@ def meaning(run: Run) -> list[tuple[str, str]]:
     """(term, words) in the order in which a reader asks."""
     facts = [("Synthetic", _sources(run.config.synthetic)), ("Real", _real(run))]
     facts += [("Held out", _held_out(run)), ("Net", _net(run)), ("Training", _training(run)), ("Seed", str(run.config.seed))]
+    if run.config.teacher.flip or run.config.teacher.scales != (1.0,):
+        facts.append(("Views", _views(run.config)))
     facts.append(("Made with", f"selfsyn {_several(_of_manifests(run, 'version'))} on {_several(_of_manifests(run, 'device'))}"))
     return facts
 
@@ -109,6 +111,15 @@ def duration(seconds: float) -> str:
 def short(digest: str) -> str:
     """'sha256:0123456789…' -> '01234567'."""
     return digest.removeprefix("sha256:")[:8]
+
+
+def _views(config: RunConfig) -> str:
+    teacher = config.teacher
+    sizes = ", ".join(f"{scale:g}" for scale in teacher.scales)
+    words = f"each image is seen {'as it is and mirrored' if teacher.flip else 'as it is'}, at {sizes} of its size"
+    if teacher.views == "every":
+        return words
+    return f"{words}, by the teachers of the rounds that label for a next one; the last round's net and the bounds see it once"
 
 
 def _finished(name: str, folder: str, manifest: Mapping[str, Any]) -> Making:
