@@ -57,7 +57,14 @@ def command(
     from selfsyn.progress import say
     from selfsyn.task.batch_norm import re_estimate, real_batches
     from selfsyn.task.schedule import continued, schedule_of
-    from selfsyn.task.stages import check_student, first_net, mixture_of, statistics_images, with_rare_classes
+    from selfsyn.task.stages import (
+        check_student,
+        first_net,
+        mixture_of,
+        statistics_images,
+        with_colours_of_real,
+        with_rare_classes,
+    )
     from selfsyn.task.train import HISTORY, WEIGHTS, fit, write_weights
 
     layout, config = open_run(root)
@@ -87,7 +94,9 @@ def command(
                 say(f"{phase.name}: already done")
             return
         with processes.first_before_others():
-            mixture = with_rare_classes(mixture, config, folder=started.folder, workers=devices.worker_count(workers))
+            threads = devices.worker_count(workers)
+            mixture = with_rare_classes(mixture, config, folder=started.folder, workers=threads)
+            mixture = with_colours_of_real(mixture, layout, config, stage=stage, folder=started.folder, workers=threads)
         state = fit(
             net,
             mixture,

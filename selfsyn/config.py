@@ -297,6 +297,9 @@ class Rounds:
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
     class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
+    colours: share of the synthetic images that take the colours of a real one, its mean and covariance of red, green and blue
+    (Pitié & Kokaram 2007), drawn anew each time; one laid over a real image takes that one's. Exposure and contrast of the whole
+    image are what an adapter that looks at tiles cannot change.
     statistics: share of batch-norm statistics re-estimated on the real images that a round's net ends with; 0 keeps its own.
     rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
     robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
@@ -323,6 +326,7 @@ class Rounds:
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
+    colours: float = 0.0
     statistics: float = 0.0
     rare: float = 0.0
     robust: str = ""
@@ -351,7 +355,9 @@ class Rounds:
             self.adapted or not self.unadapted,
             f"rounds.unadapted is {self.unadapted} and rounds.adapted false; expected 0, for nothing is adapted",
         )
-        shares = {name: getattr(self, name) for name in ("unadapted", "class_mix", "soft", "statistics", "stop_agreement")}
+        shares = {
+            name: getattr(self, name) for name in ("unadapted", "class_mix", "colours", "soft", "statistics", "stop_agreement")
+        }
         for name, share in shares.items():
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
         _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")

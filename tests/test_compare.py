@@ -100,6 +100,8 @@ CHANGES: dict[str, dict[str, object]] = {
         "rounds.adapted": False,
         "rounds.real_share": (0.0,),
         "rounds.statistics": 1.0,
+        "rounds.class_mix": 0.0,
+        "rounds.learning_rate": 5e-4,
     },
     "cycada": {**RIVAL, "rounds.align.features": 0.1, "rounds.align.gate": 0.6},
     "adaptsegnet": {**RIVAL, **MULTI_LEVEL, "rounds.adapted": False},
@@ -127,6 +129,14 @@ CHANGES: dict[str, dict[str, object]] = {
 def test_a_row_differs_from_the_run_in_what_it_says_and_nothing_else(run: Path, name: str) -> None:
     before, after = (configuration.flat(config) for config in (load(run / "run.toml"), entry_of(run, name).config))
     assert {key: value for key, value in after.items() if before[key] != value} == CHANGES[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rounds_that_begin_with_the_backbone_leave_the_source_only_net_out_of_the_budget(tmp_path: Path, name: str) -> None:
+    fresh = make(tmp_path / "run", "train.steps=7", "rounds.steps=4", 'rounds.start=["fresh","warm"]', "rounds.adapted=false")
+    one = entry_of(fresh, name)
+    assert budget(load(fresh / "run.toml"), rounds=2) == one.cost.updates == 12
+    assert one.cost.besides == (7 if name == "cycada" else 0)  # its adapter's frozen net
 
 
 @pytest.mark.parametrize("name", NAMES)

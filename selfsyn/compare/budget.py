@@ -30,8 +30,12 @@ class Cost:
 
 
 def budget(config: RunConfig, *, rounds: int) -> int:
-    """The updates of a whole run to round `rounds`: what every row of its table gets."""
-    return config.train.steps + sum(config.rounds.steps_of(round_) for round_ in range(rounds + 1))
+    """The updates that lead to the net of round `rounds`: what every row of its table gets.
+
+    A round 0 that begins with the pretrained backbone does not go on from the source-only net.
+    """
+    before = 0 if config.rounds.start_of(0) == "fresh" else config.train.steps
+    return before + sum(config.rounds.steps_of(round_) for round_ in range(rounds + 1))
 
 
 def steps_of(config: RunConfig, stage: str) -> int:

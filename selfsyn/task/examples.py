@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.ahead import ahead
+from selfsyn.data.colours import Colours, colours_of_file, stacked, unstacked
 from selfsyn.data.frames import Frame, LabelledFrame
 from selfsyn.data.sampling import pixels_by_class
 from selfsyn.files import write_atomic
@@ -20,6 +21,7 @@ from selfsyn.images import read_image
 from selfsyn.pseudo_labels import LabelStore, select, without_border
 
 Picture = NDArray[np.uint8]
+MOST_LOOKED_AT = 500  # of a data set's frames, where a sample says enough
 
 
 class Example(Protocol):
@@ -147,13 +149,23 @@ def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> ND
     return counts
 
 
-def _write_array(file: Path, array: NDArray[np.int64]) -> None:
+def colours_of_frames(frames: Sequence[Frame], *, size: tuple[int, int], file: Path, workers: int) -> tuple[Colours, ...]:
+    """The colours of at most MOST_LOOKED_AT evenly spaced frames, seen at `size`. Found once and kept in `file`, a .npy."""
+    if not file.exists():
+        chosen = frames[:: max(1, len(frames) // MOST_LOOKED_AT)]
+        with ThreadPoolExecutor(max(1, workers)) as threads:
+            found = ahead(lambda frame: colours_of_file(frame.image, size=size), chosen, threads=threads, most=4 * workers)
+            _write_array(file, stacked(list(found)))
+    return unstacked(np.load(file))
+
+
+def _write_array(file: Path, array: NDArray[np.int64] | NDArray[np.float64]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, array)
     write_atomic(file, buffer.getvalue())
 
 
-def label_counts(examples: Sequence[Example], *, most: int = 500) -> NDArray[np.int64]:
+def label_counts(examples: Sequence[Example], *, most: int = MOST_LOOKED_AT) -> NDArray[np.int64]:
     """(19,) pixel counts by class over at most `most` evenly spaced examples."""
     stride = max(1, len(examples) // most)
     counts = np.zeros(256, dtype=np.int64)

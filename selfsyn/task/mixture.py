@@ -16,7 +16,8 @@ from torch import Tensor
 
 from selfsyn.ahead import ahead
 from selfsyn.config import Augment
-from selfsyn.data.augment import augmented, class_mixed, disturbed, masked, placed
+from selfsyn.data.augment import class_mixed, disturbed, masked, placed
+from selfsyn.data.colours import Colours, colours_of, with_colours
 from selfsyn.data.mixing import NOTHING, Mix
 from selfsyn.data.sampling import RareClasses
 from selfsyn.errors import InputError
@@ -72,6 +73,7 @@ class Mixture:
     labelled_mix, pseudo_mix, unlabelled_mix: which of them stands at which position.
     labelled_rare, pseudo_rare: how they are drawn instead, by class, where rare classes shall come more often.
     class_mix: the share of the pseudo-labelled over which half the classes of a labelled frame are laid.
+    colours: of real images; `recoloured` of the labelled frames take those of one drawn anew, or of the one they are laid over.
     mask: how the masked copies of the pseudo-labelled look, if there are such.
     rank, ranks: which part of each batch this is, of how many: each `ranks`-th image from the `rank`-th on.
     """
@@ -87,6 +89,8 @@ class Mixture:
     pseudo_mix: Mix = NOTHING
     real: int = 0
     class_mix: float = 0.0
+    colours: Sequence[Colours] = ()
+    recoloured: float = 0.0
     mask: Mask | None = None
     unlabelled: Sequence[Example] = ()
     unlabelled_mix: Mix = NOTHING
@@ -145,7 +149,12 @@ class Mixture:
 
     def _synthetic(self, position: int, rng: np.random.Generator) -> Item:
         number, wanted = self._drawn(position, mix=self.labelled_mix, rare=self.labelled_rare, kind="synthetic")
-        return self._augmented(self.labelled[number], rng, wanted=wanted, true=True)
+        return self._augmented(self.labelled[number], rng, wanted=wanted, true=True, colours=self._drawn_colours(rng))
+
+    def _drawn_colours(self, rng: np.random.Generator) -> Colours | None:
+        if not self.colours or rng.random() >= self.recoloured:
+            return None
+        return self.colours[int(rng.integers(len(self.colours)))]
 
     def _real(self, position: int, rng: np.random.Generator) -> Item:
         number, wanted = self._drawn(position, mix=self.pseudo_mix, rare=self.pseudo_rare, kind="real")
@@ -177,6 +186,8 @@ class Mixture:
 
     def _with_classes_laid_over(self, item: Item, rng: np.random.Generator) -> Item:
         above = self._above(rng)
+        if self.colours and rng.random() < self.recoloured:
+            above = above._replace(image=with_colours(above.image, colours_of(item.image)))
         image, label, cut = class_mixed(above.image, above.label, onto=(item.image, item.label), rng=rng)
         return Item(image, label, np.where(cut, above.confidence, item.confidence), cut, item.name)
 
@@ -195,8 +206,12 @@ class Mixture:
             return mix.item(position, seed=self.seed, purpose=f"{self.purpose} {kind}"), None
         return rare.draw(generator(self.seed, f"{self.purpose} {kind} rare", position))
 
-    def _augmented(self, example: Example, rng: np.random.Generator, *, wanted: int | None, true: bool) -> Item:
-        image, target = augmented(*example.read(), size=self.size, augment=self.augment, rng=rng, wanted=wanted)
+    def _augmented(
+        self, example: Example, rng: np.random.Generator, *, wanted: int | None, true: bool, colours: Colours | None = None
+    ) -> Item:
+        image, target = placed(*example.read(), size=self.size, augment=self.augment, rng=rng, wanted=wanted)
+        image = image if colours is None else with_colours(image, colours)
+        image, target = disturbed(image, target, augment=self.augment, rng=rng)
         label, confidence = (target[..., 0], target[..., 1]) if target.ndim == 3 else (target, np.full_like(target, 255))
         return Item(image, label, confidence, np.full(label.shape, true), example.name)
 

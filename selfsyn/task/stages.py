@@ -18,7 +18,7 @@ from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.task import TaskNet, build, load_weights
-from selfsyn.task.examples import BareExample, Border, LabelledExample, PseudoLabelledExample, class_counts
+from selfsyn.task.examples import BareExample, Border, LabelledExample, PseudoLabelledExample, class_counts, colours_of_frames
 from selfsyn.task.mixture import Mask, Mixture
 from selfsyn.task.schedule import round_of
 from selfsyn.task.train import WEIGHTS
@@ -64,7 +64,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     frames, mix, digests = _rounds_synthetic(layout, config, round_)
     plain = _mixture(config, stage, frames, mix=mix)
     if round_ == 0:
-        if not config.rounds.looks_at_real:
+        if not (config.rounds.looks_at_real or config.rounds.colours):
             return plain, digests
         bare_frames, digest = sources.real(layout, config)
         return _with_unlabelled(plain, config, bare_frames), {**digests, "real": digest}
@@ -113,6 +113,20 @@ def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, work
         often = mixture.pseudo_mix.frequencies()
         mixture = replace(mixture, pseudo_rare=rare_classes(counts, temperature=config.rounds.rare, frequencies=often))
     return mixture
+
+
+def with_colours_of_real(
+    mixture: Mixture, layout: Layout, config: RunConfig, *, stage: str, folder: Path, workers: int
+) -> Mixture:
+    """The mixture of a round, its labelled frames in colours of the real images as far as run.toml asks for it.
+
+    Those are looked at once, and what was found kept in the stage's `folder`.
+    """
+    if not config.rounds.colours or stage in (SOURCE_ONLY, ORACLE):
+        return mixture
+    frames, _ = sources.real(layout, config)
+    found = colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
+    return replace(mixture, colours=found, recoloured=config.rounds.colours)
 
 
 def _mask(config: RunConfig, stage: str) -> Mask | None:

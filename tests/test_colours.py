@@ -1,0 +1,121 @@
+"""Colours of one image given to another: mean and covariance are those of the other, and the map is the one that moves least."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from official_files import cityscapes_frame, gta5_frame
+from tiny_training import tiny_config, tiny_mixture
+
+from selfsyn.compare.levers import NO_AUGMENT
+from selfsyn.config import Adapter, Rounds, RunConfig, Source, Train
+from selfsyn.data.colours import Colours, colours_of, stacked, unstacked, with_colours
+from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.task.stages import mixture_of, with_colours_of_real
+
+RNG = np.random.default_rng(0)
+
+
+def picture(*, mean: float, spread: float) -> np.ndarray:
+    """(40, 60, 3) far from black and white, its channels not independent."""
+    values = RNG.normal(mean, spread, (40, 60, 3))
+    values[..., 1] = (values[..., 0] + values[..., 1]) / 2
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def test_an_image_takes_mean_and_covariance_of_another() -> None:
+    wanted = colours_of(picture(mean=150, spread=12))
+    found = colours_of(with_colours(picture(mean=90, spread=25), wanted))
+    assert found.mean == pytest.approx(wanted.mean, abs=0.003)  # levels are rounded to 1/255
+    assert found.covariance == pytest.approx(wanted.covariance, abs=2e-4)
+
+
+def test_its_own_colours_change_nothing() -> None:
+    image = picture(mean=120, spread=20)
+    assert np.abs(with_colours(image, colours_of(image)).astype(int) - image).max() <= 1
+
+
+def test_between_independent_channels_each_is_scaled_by_the_ratio_of_deviations() -> None:
+    image = picture(mean=128, spread=15)
+    own = colours_of(image)
+    wanted = Colours(own.mean + 0.1, 4 * own.covariance)  # of all maps with this covariance, the least one doubles distances
+    moved = with_colours(image, wanted).astype(float) / 255
+    expected = own.mean + 0.1 + 2 * (image / 255 - own.mean)
+    assert moved == pytest.approx(np.clip(expected, 0, 1), abs=0.003)
+
+
+def test_an_image_of_one_colour_stays_finite_and_takes_the_mean() -> None:
+    wanted = colours_of(picture(mean=100, spread=20))
+    moved = with_colours(np.full((20, 20, 3), 200, np.uint8), wanted)
+    assert moved.reshape(-1, 3).mean(axis=0) / 255 == pytest.approx(wanted.mean, abs=0.003)
+    assert moved.std() < 10  # three channels, each of one value
+
+
+def test_colours_come_back_from_their_rows() -> None:
+    many = [colours_of(picture(mean=mean, spread=10)) for mean in (80, 120)]
+    for one, again in zip(many, unstacked(stacked(many)), strict=True):
+        assert np.array_equal(one.mean, again.mean) and np.array_equal(one.covariance, again.covariance)
+
+
+def test_as_many_labelled_images_as_asked_for_take_a_real_ones_colours_and_real_ones_none() -> None:
+    config = tiny_config(augment=NO_AUGMENT)
+    plain = tiny_mixture(config)
+    dark = Colours(np.full(3, 0.1), 1e-4 * np.eye(3))
+    coloured = replace(plain, colours=[dark], recoloured=0.5)
+    before, after = ([mixture.read_batch(step) for step in range(60)] for mixture in (plain, coloured))
+    means = np.concatenate([batch.images[:2].flatten(1).float().mean(1).numpy() for batch in after]) / 255
+    assert np.mean(np.abs(means - 0.1) < 0.02) == pytest.approx(0.5, abs=0.12)
+    for one, other in zip(before, after, strict=True):
+        assert bool((one.images[2:] == other.images[2:]).all()) and bool((one.labels == other.labels).all())
+        assert one.names == other.names
+
+
+def test_what_is_laid_over_a_real_image_takes_that_images_colours() -> None:
+    config = tiny_config(augment=NO_AUGMENT)
+    mixture = replace(tiny_mixture(config, class_mix=1.0), colours=[Colours(np.full(3, 0.9), 1e-4 * np.eye(3))], recoloured=1.0)
+    plain = tiny_mixture(config)
+    for step in range(10):
+        mixed, real = mixture.read_batch(step), plain.read_batch(step).images[2:]
+        laid = mixed.true[2:]
+        for image, cut, below in zip(mixed.images[2:], laid, real, strict=True):
+            if cut.all():  # a label of one class is laid over whole
+                assert image.float().mean().item() == pytest.approx(below.float().mean().item(), abs=2)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    """Three synthetic and three real frames."""
+    for number in range(1, 4):
+        gta5_frame(tmp_path / "gta", number, np.full((32, 48), 7), rng=RNG)
+        cityscapes_frame(tmp_path / "city", "train", f"ulm_{number:06d}_000019", np.full((32, 48), 7), rng=RNG)
+    return RunConfig(
+        "test",
+        0,
+        (48, 32),
+        synthetic=(Source("gta5", "gta"),),
+        real=(Source("cityscapes", "city"),),
+        adapter=Adapter(crop=32),
+        train=Train(batch=4),
+        rounds=Rounds(adapted=False, colours=0.75),
+    )
+
+
+@pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
+def test_bounds_take_no_colours(config: RunConfig, tmp_path: Path, stage: str) -> None:
+    mixture, inputs = mixture_of(Layout(tmp_path), config, stage=stage)
+    assert "real" not in inputs
+    assert with_colours_of_real(mixture, Layout(tmp_path), config, stage=stage, folder=tmp_path, workers=1) is mixture
+
+
+def test_a_round_looks_at_every_real_image_once(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path)
+    mixture, inputs = mixture_of(layout, config, stage="round-0")
+    assert list(inputs) == ["synthetic", "real"]  # another set of real images is another training
+    first = with_colours_of_real(mixture, layout, config, stage="round-0", folder=tmp_path, workers=1)
+    assert len(first.colours) == 3 and first.recoloured == 0.75
+    monkeypatch.setattr("selfsyn.task.examples.colours_of_file", None)
+    again = with_colours_of_real(mixture, layout, config, stage="round-0", folder=tmp_path, workers=1)
+    assert np.array_equal(stacked(again.colours), stacked(first.colours))
