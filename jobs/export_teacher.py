@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from export.to_onnx import Segmenter
     from selfsyn.config import RunConfig
-    from selfsyn.data.frames import Frame
+    from selfsyn.data.frames import Frame, LabelledFrame
     from selfsyn.phase import Started
+    from selfsyn.task import TaskNet
 
 WEIGHTS = "weights.safetensors"
 PARITY = "parity.json"
@@ -35,7 +36,7 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
     The file carries its own pre- and post-processing: uint8 images in, classes and confidences out; beside it, its half
     precision form for GPUs. Both are compared with the trained net on real images; one that differs is not written.
     """
-    from selfsyn.data.sources import real
+    from selfsyn.data.sources import real, synthetic
     from selfsyn.flow import export_phase
     from selfsyn.phase import begin, finish, open_run, require
     from selfsyn.progress import say
@@ -49,16 +50,26 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
         return
     require(layout, phase)
     frames, digest = real(layout, config)
-    started = begin(layout, config, phase, sources={"real": digest}, force=force)
+    labelled, of_labels = synthetic(layout, config) if config.teacher_of(stage).prior else ([], None)
+    digests = {"real": digest} | ({"synthetic": of_labels} if of_labels else {})
+    started = begin(layout, config, phase, sources=digests, force=force)
     if started is None:
         say(f"{phase.name}: already done")
         return
-    outputs, counts = _export(started, config, stage=stage, weights=layout.task(stage) / WEIGHTS, frames=frames)
+    outputs, counts = _export(
+        started, config, stage=stage, weights=layout.task(stage) / WEIGHTS, frames=frames, labelled=labelled
+    )
     finish(started, outputs=outputs, counts=counts)
 
 
 def _export(
-    started: Started, config: RunConfig, *, stage: str, weights: Path, frames: list[Frame]
+    started: Started,
+    config: RunConfig,
+    *,
+    stage: str,
+    weights: Path,
+    frames: list[Frame],
+    labelled: list[LabelledFrame],
 ) -> tuple[dict[str, str], dict[str, float | str]]:
     # Imported here: `selfsyn --help` must work where torch is not installed.
     from export import contract, parity
@@ -80,7 +91,8 @@ def _export(
         stage=stage,
         program=importlib.metadata.version("selfsyn"),
     )
-    segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage))
+    added = _added(net, config, stage=stage, frames=frames, labelled=labelled)
+    segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage), added=added)
     images = parity.examples([frame.image for frame in frames], size=config.size)
     model = to_onnx(segmenter, metadata=metadata)
     models = {contract.FP32: model, contract.FP16: halved(model)}
@@ -93,6 +105,23 @@ def _export(
     mismatches = sum(case["mismatches"] for case in results[contract.FP32]["cases"])
     outputs = {contract.FILES[precision]: digest_bytes(data) for precision, data in models.items()}
     return outputs, {"bytes": len(model), "parity_mismatches": mismatches, "views": len(segmenter.views), **config.net_of(stage)}
+
+
+def _added(
+    net: TaskNet, config: RunConfig, *, stage: str, frames: list[Frame], labelled: list[LabelledFrame]
+) -> NDArray[np.float32] | None:
+    """What is added to a labelling teacher's scores (teacher.prior), (19,); None for one that answers as its net does."""
+    from export.prior import mean_probabilities, moved
+    from export.to_onnx import Segmenter
+    from selfsyn.task.examples import LabelledExample, label_counts
+
+    strength = config.teacher_of(stage).prior
+    if not strength:
+        return None
+    counts = label_counts([LabelledExample(frame) for frame in labelled])
+    plain = Segmenter(net, task=config.task_of(stage)).eval()
+    found = mean_probabilities(plain, [frame.image for frame in frames], size=config.size)
+    return moved(counts / counts.sum(), found, strength=strength)
 
 
 def _compared(segmenter: Segmenter, model: bytes, precision: str, *, images: list[NDArray[np.uint8]]) -> dict[str, Any]:

@@ -429,6 +429,10 @@ class Teacher:
     views: which nets look so: 'every' one; or those of 'labelling' alone, the rounds before the last that rounds.real_share
     names. The last round's, which is delivered, and the bounds then look once: what the views saw is learned, not paid for
     at every image.
+    prior: how far the teachers of the rounds that label for a next one are moved to the class shares of the synthetic labels,
+    0..1: each score gets prior times the logarithm of the class's share there over its mean probability on real images (Berthelot
+    et al. 2020). Class weights and another domain make a net call some classes too often and others hardly ever. The last round's
+    net, which is delivered, and the bounds answer as they are.
     unreadable: share of the real images that may be unreadable, rounded up to whole images: they are recorded and left out.
     """
 
@@ -436,6 +440,7 @@ class Teacher:
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     views: str = "every"
+    prior: float = 0.0
     unreadable: float = 0.01
 
     def __post_init__(self) -> None:
@@ -443,6 +448,7 @@ class Teacher:
         _require(all(0.25 <= scale <= 4 for scale in self.scales), f"teacher.scales is {self.scales}; expected 0.25 to 4")
         known = ("every", "labelling")
         _require(self.views in known, f"teacher.views is {self.views!r}; expected one of {', '.join(known)}")
+        _require(0 <= self.prior <= 1, f"teacher.prior is {self.prior}; expected a share in [0, 1]")
         _require(0 <= self.unreadable < 1, f"teacher.unreadable is {self.unreadable}; expected a share in [0, 1)")
 
     def spoiled_of(self, images: int) -> int:
@@ -503,12 +509,12 @@ class RunConfig:
         return self.student if self.student is not None and taught else self.task
 
     def teacher_of(self, stage: str) -> Teacher:
-        """How the teacher of a stage looks at images: `teacher`, or once where only those look twice that label."""
+        """How the teacher of a stage answers: `teacher`, of which some is for those alone that label for a next round."""
         number = stage.removeprefix("round-")
-        labels = number.isdecimal() and int(number) < len(self.rounds.real_share) - 1
-        if self.teacher.views == "every" or labels:
+        if number.isdecimal() and int(number) < len(self.rounds.real_share) - 1:
             return self.teacher
-        return dataclasses.replace(self.teacher, flip=False, scales=(1.0,))
+        once = {} if self.teacher.views == "every" else {"flip": False, "scales": (1.0,)}
+        return dataclasses.replace(self.teacher, prior=0.0, **once)
 
     def of_stage(self, stage: str) -> RunConfig:
         """The configuration that a stage learns by: its own net's in place of `task`."""

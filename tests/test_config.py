@@ -149,7 +149,13 @@ def test_only_the_nets_that_label_look_twice_where_views_are_for_labelling() -> 
     assert twice == {"round-0", "round-1"}
     assert {seen[stage] for stage in stages if stage not in twice} == {(False, (1.0,))}
     every = replace(run, teacher=replace(teacher, views="every"))
-    assert all(every.teacher_of(stage) is every.teacher for stage in stages)
+    assert all(every.teacher_of(stage) == every.teacher for stage in stages)
+
+
+def test_only_the_teachers_that_label_are_moved_to_the_shares_of_the_labels() -> None:
+    run = config.from_mapping(values(rounds={"real_share": [0.0, 0.5]}, teacher={"prior": 0.5}))
+    stages = ("source-only", "oracle", "round-0", "round-1")
+    assert [run.teacher_of(stage).prior for stage in stages] == [0.0, 0.0, 0.5, 0.0]
 
 
 def test_the_difference_names_each_leaf() -> None:

@@ -38,6 +38,10 @@ def _one_view(config: RunConfig) -> RunConfig:
     return replace(config, teacher=replace(config.teacher, flip=False, scales=(1.0,)))
 
 
+def _no_prior(config: RunConfig) -> RunConfig:
+    return replace(config, teacher=replace(config.teacher, prior=0.0))
+
+
 def _no_pseudo_labels(config: RunConfig) -> RunConfig:
     # As many rounds as before: a schedule that runs through them ends with the last one that is named.
     return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
@@ -102,5 +106,6 @@ LEVERS = (
     _augment("weather", "weather as augmentation", "no haze, rain or snow is laid over training images", weather=0.0),
     _train("average", "the weight average", "the teacher is the last net, not an average over updates", ema=0.0),
     Lever("larger-teacher", "the larger teacher", "every stage, the semantic net too, has the student's net", _small_teacher),
+    Lever("prior", "the class shares of the labels", "teachers that label answer as their nets do", _no_prior),
     Lever("views", "mirrored and scaled views", "the teacher sees each image once, as it is", _one_view),
 )
