@@ -13,7 +13,10 @@ from tiny_training import tiny_config, tiny_mixture
 from selfsyn.compare.levers import NO_AUGMENT
 from selfsyn.config import Adapter, Rounds, RunConfig, Source, Train
 from selfsyn.data.colours import Colours, colours_of, stacked, unstacked, with_colours
+from selfsyn.data.frames import Frame, listing
+from selfsyn.errors import InputError
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.task.examples import colours_of_frames
 from selfsyn.task.stages import mixture_of, with_colours_of_real
 
 RNG = np.random.default_rng(0)
@@ -73,16 +76,21 @@ def test_as_many_labelled_images_as_asked_for_take_a_real_ones_colours_and_real_
         assert one.names == other.names
 
 
-def test_what_is_laid_over_a_real_image_takes_that_images_colours() -> None:
+def test_what_is_laid_over_a_real_image_takes_that_images_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[np.ndarray, Colours]] = []
+    monkeypatch.setattr(
+        "selfsyn.task.mixture.with_colours", lambda image, colours: given.append((image, colours)) or np.full_like(image, 7)
+    )
     config = tiny_config(augment=NO_AUGMENT)
-    mixture = replace(tiny_mixture(config, class_mix=1.0), colours=[Colours(np.full(3, 0.9), 1e-4 * np.eye(3))], recoloured=1.0)
-    plain = tiny_mixture(config)
-    for step in range(10):
-        mixed, real = mixture.read_batch(step), plain.read_batch(step).images[2:]
-        laid = mixed.true[2:]
-        for image, cut, below in zip(mixed.images[2:], laid, real, strict=True):
-            if cut.all():  # a label of one class is laid over whole
-                assert image.float().mean().item() == pytest.approx(below.float().mean().item(), abs=2)
+    bright = Colours(np.full(3, 0.9), 1e-4 * np.eye(3))
+    mixed = replace(tiny_mixture(config, class_mix=1.0), colours=[bright], recoloured=1.0).read_batch(0)
+    below = tiny_mixture(config).read_batch(0).images[2:].numpy()
+    assert len(given) == 2  # one for each of the batch's real images
+    for (_, colours), image in zip(given, below, strict=True):
+        assert colours.mean == pytest.approx(colours_of(image).mean) and colours.mean[0] < 0.8
+    cut = mixed.true[2:].numpy()
+    assert cut.any() and not cut.all()
+    assert (mixed.images[2:].numpy()[cut] == 7).all() and (mixed.images[2:].numpy()[~cut] == below[~cut]).all()
 
 
 @pytest.fixture
@@ -119,3 +127,22 @@ def test_a_round_looks_at_every_real_image_once(config: RunConfig, tmp_path: Pat
     monkeypatch.setattr("selfsyn.task.examples.colours_of_file", None)
     again = with_colours_of_real(mixture, layout, config, stage="round-0", folder=tmp_path, workers=1)
     assert np.array_equal(stacked(again.colours), stacked(first.colours))
+
+
+def test_unreadable_real_images_are_left_out_and_all_of_them_refused(config: RunConfig, tmp_path: Path) -> None:
+    frames = listing(tmp_path / "city", layout="cityscapes", split="train")
+    frames[1].image.write_bytes(b"no picture")
+    assert len(colours_of_frames(frames, size=(48, 32), file=tmp_path / "two.npy", workers=1)) == 2
+    for frame in frames:
+        frame.image.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"ulm_000001.*none of the 3 real images"):
+        colours_of_frames(frames, size=(48, 32), file=tmp_path / "none.npy", workers=1)
+    assert not (tmp_path / "none.npy").exists()
+
+
+def test_no_more_than_five_hundred_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [Frame(str(number), tmp_path / f"{number}.png") for number in range(999)]
+    seen: list[Path] = []
+    one = Colours(np.zeros(3), np.eye(3))
+    monkeypatch.setattr("selfsyn.task.examples.colours_of_file", lambda path, *, size: seen.append(path) or one)
+    assert len(colours_of_frames(frames, size=(48, 32), file=tmp_path / "c.npy", workers=2)) == len(seen) == 500

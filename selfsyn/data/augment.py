@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.config import Augment
+from selfsyn.data.colours import Colours, with_colours
 from selfsyn.data.sampling import LEAST_SHARE
 from selfsyn.data.weather import WEATHERS
 from selfsyn.images import decode_image, encode_jpeg, resize_image, resize_label
@@ -28,9 +29,12 @@ def augmented(
     augment: Augment,
     rng: np.random.Generator,
     wanted: int | None = None,
+    colours: Colours | None = None,
 ) -> tuple[Picture, Picture]:
-    """`placed`, then `disturbed`."""
-    return disturbed(*placed(image, label, size=size, augment=augment, rng=rng, wanted=wanted), augment=augment, rng=rng)
+    """`placed`, in other `colours` if there are such, then `disturbed`."""
+    image, label = placed(image, label, size=size, augment=augment, rng=rng, wanted=wanted)
+    image = image if colours is None else with_colours(image, colours)
+    return disturbed(image, label, augment=augment, rng=rng)
 
 
 def placed(

@@ -16,8 +16,9 @@ from selfsyn.ahead import ahead
 from selfsyn.data.colours import Colours, colours_of_file, stacked, unstacked
 from selfsyn.data.frames import Frame, LabelledFrame
 from selfsyn.data.sampling import pixels_by_class
+from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
-from selfsyn.images import read_image
+from selfsyn.images import UnreadableError, read_image
 from selfsyn.pseudo_labels import LabelStore, select, without_border
 
 Picture = NDArray[np.uint8]
@@ -150,13 +151,27 @@ def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> ND
 
 
 def colours_of_frames(frames: Sequence[Frame], *, size: tuple[int, int], file: Path, workers: int) -> tuple[Colours, ...]:
-    """The colours of at most MOST_LOOKED_AT evenly spaced frames, seen at `size`. Found once and kept in `file`, a .npy."""
+    """The colours of at most MOST_LOOKED_AT evenly spaced frames, seen at `size`. Found once and kept in `file`, a .npy.
+
+    Images that cannot be read are left out; InputError, naming the first, when all are.
+    """
     if not file.exists():
-        chosen = frames[:: max(1, len(frames) // MOST_LOOKED_AT)]
+        chosen = frames[:: max(1, -(-len(frames) // MOST_LOOKED_AT))]
         with ThreadPoolExecutor(max(1, workers)) as threads:
-            found = ahead(lambda frame: colours_of_file(frame.image, size=size), chosen, threads=threads, most=4 * workers)
-            _write_array(file, stacked(list(found)))
+            looked = ahead(lambda frame: _colours_or_why(frame, size=size), chosen, threads=threads, most=4 * workers)
+            found = list(looked)
+        colours = [one for one in found if isinstance(one, Colours)]
+        if not colours:
+            raise InputError(f"{found[0]} (and none of the {len(found)} real images that were looked at can be read)")
+        _write_array(file, stacked(colours))
     return unstacked(np.load(file))
+
+
+def _colours_or_why(frame: Frame, *, size: tuple[int, int]) -> Colours | UnreadableError:
+    try:
+        return colours_of_file(frame.image, size=size)
+    except UnreadableError as error:
+        return error
 
 
 def _write_array(file: Path, array: NDArray[np.int64] | NDArray[np.float64]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsyn.ahead import ahead
 from selfsyn.config import Augment
-from selfsyn.data.augment import class_mixed, disturbed, masked, placed
+from selfsyn.data.augment import augmented, class_mixed, disturbed, masked, placed
 from selfsyn.data.colours import Colours, colours_of, with_colours
 from selfsyn.data.mixing import NOTHING, Mix
 from selfsyn.data.sampling import RareClasses
@@ -209,9 +209,7 @@ class Mixture:
     def _augmented(
         self, example: Example, rng: np.random.Generator, *, wanted: int | None, true: bool, colours: Colours | None = None
     ) -> Item:
-        image, target = placed(*example.read(), size=self.size, augment=self.augment, rng=rng, wanted=wanted)
-        image = image if colours is None else with_colours(image, colours)
-        image, target = disturbed(image, target, augment=self.augment, rng=rng)
+        image, target = augmented(*example.read(), size=self.size, augment=self.augment, rng=rng, wanted=wanted, colours=colours)
         label, confidence = (target[..., 0], target[..., 1]) if target.ndim == 3 else (target, np.full_like(target, 255))
         return Item(image, label, confidence, np.full(label.shape, true), example.name)
 
