@@ -513,8 +513,8 @@ class RunConfig:
         number = stage.removeprefix("round-")
         if number.isdecimal() and int(number) < len(self.rounds.real_share) - 1:
             return self.teacher
-        once = {} if self.teacher.views == "every" else {"flip": False, "scales": (1.0,)}
-        return dataclasses.replace(self.teacher, prior=0.0, **once)
+        unmoved = dataclasses.replace(self.teacher, prior=0.0)
+        return unmoved if self.teacher.views == "every" else dataclasses.replace(unmoved, flip=False, scales=(1.0,))
 
     def of_stage(self, stage: str) -> RunConfig:
         """The configuration that a stage learns by: its own net's in place of `task`."""
