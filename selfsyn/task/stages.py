@@ -124,7 +124,7 @@ def with_colours_of_real(
     """
     if not config.rounds.colours or stage in (SOURCE_ONLY, ORACLE):
         return mixture
-    frames, _ = sources.real(layout, config)
+    frames, _ = sources.listed_real(layout, config)  # mixture_of has said which are truncated
     found = colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
     return replace(mixture, colours=found, recoloured=config.rounds.colours)
 
