@@ -90,6 +90,7 @@ RIVAL = {
     "rounds.start": ("fresh",),
     "rounds.real_share": (0.0,),
     "rounds.class_mix": 0.0,
+    "rounds.colours": 0.0,
 }
 MULTI_LEVEL = {"rounds.align.main": 0.001, "rounds.align.auxiliary": 0.0002}
 CHANGES: dict[str, dict[str, object]] = {
@@ -101,6 +102,7 @@ CHANGES: dict[str, dict[str, object]] = {
         "rounds.real_share": (0.0,),
         "rounds.statistics": 1.0,
         "rounds.class_mix": 0.0,
+        "rounds.colours": 0.0,
         "rounds.learning_rate": 5e-4,
     },
     "cycada": {**RIVAL, "rounds.align.features": 0.1, "rounds.align.gate": 0.6},
