@@ -55,6 +55,16 @@ def test_a_term_on_bare_images_leaves_the_labelled_ones_as_they_were() -> None:
     assert torch.equal(ours.images, theirs.images[:4]) and torch.equal(ours.labels, theirs.labels[:4])
 
 
+def test_bare_images_are_normalised_by_themselves_and_labelled_ones_together() -> None:
+    config = tiny_config(memory=0.1)
+    torch.manual_seed(0)
+    net, batch = TinyNet(), tiny_mixture(config).read_batch(0)
+    darker = batch._replace(images=torch.cat([batch.images[:2] // 3, batch.images[2:]]))
+    seen, beside_darker = (seen_by(net, one, config, weights_K=torch.ones(19), average=net) for one in (batch, darker))
+    assert torch.equal(seen[BARE].scores.main, beside_darker[BARE].scores.main)
+    assert not torch.equal(seen[PSEUDO].scores.main, beside_darker[PSEUDO].scores.main)
+
+
 def test_everything_at_once_learns(tmp_path: Path) -> None:
     wanted: dict[str, Any] = {"rectify": True, "confidence": True, "robust": "symmetric", "memory": 0.1}
     config = tiny_config(steps=120, align=Align(main=0.001, auxiliary=0.0002, features=0.01, channels=4), **wanted)

@@ -42,12 +42,18 @@ class Seen(NamedTuple):
 def seen_by(
     net: Callable[[Tensor], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet
 ) -> dict[str, Seen]:
-    """The batch's parts as the net sees them: one forward for all, so that they share their batch statistics.
+    """The batch's parts as the net sees them: one forward for all that have labels, so that they share their batch statistics.
+
+    Bare images go through by themselves (Tsai et al. 2018): normalised together with synthetic ones, the net would answer them
+    by what stands beside them, and nothing does when it is used.
 
     weights_K: of the classes.  average: the net that labels the online part.
     """
     labels = labels_of(batch, config, weights_K=weights_K, average=average)
-    scores = net(_normalised(batch.images, config, device=weights_K.device))
+    bare = batch.parts.get(BARE, 0)
+    images = _normalised(batch.images, config, device=weights_K.device)
+    passes = [net(some) for some in images.split([len(images) - bare, bare]) if len(some)]
+    scores = [torch.cat(heads) for heads in zip(*passes, strict=True)]
     parts = zip(*(tensor.split(list(batch.parts.values())) for tensor in (*scores, *labels)), strict=True)
     return {
         name: Seen(Scores(main, auxiliary), Labels(*rest))
