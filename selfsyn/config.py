@@ -249,7 +249,7 @@ class Align:
     main, auxiliary: weights of the terms on each head's class probabilities (Tsai et al. 2018: 0.001 and 0.0002; with
     least squares 0.01 on the main head alone).  features: on the main head's scores pixel by pixel (Hoffman et al. 2018: 0.1).
     gate: a term counts only while its discriminator was right more often than that in its last 100 updates (Hoffman et al.
-    2018: 0.6); 0 is always.  learning_rate, channels: of the discriminators.
+    2018: 0.6); 0 is always.  learning_rate, channels: of the discriminators, those of `compare`'s rivals too.
     """
 
     main: float = 0.0

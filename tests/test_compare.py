@@ -133,6 +133,12 @@ def test_a_row_differs_from_the_run_in_what_it_says_and_nothing_else(run: Path, 
     assert {key: value for key, value in after.items() if before[key] != value} == CHANGES[name]
 
 
+@pytest.mark.parametrize("name", ["cycada", "adaptsegnet", "mrnet", "seg-uncertainty"])
+def test_the_rivals_discriminators_are_as_large_as_the_run_says(tmp_path: Path, name: str) -> None:
+    config = entry_of(make(tmp_path / "run", "rounds.align.channels=4", *PLAIN), name).config
+    assert config.rounds.align.wanted and config.rounds.align.channels == 4
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_rounds_that_begin_with_the_backbone_leave_the_source_only_net_out_of_the_budget(tmp_path: Path, name: str) -> None:
     fresh = make(tmp_path / "run", "train.steps=7", "rounds.steps=4", 'rounds.start=["fresh","warm"]', "rounds.adapted=false")

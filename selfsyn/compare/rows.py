@@ -57,7 +57,13 @@ def _rival(config: RunConfig, rounds: int, plan: Rounds) -> RunConfig:
     """One training from the pretrained backbone with the whole budget, at the rate at which source-only begins."""
     steps, rate = budget(config, rounds=rounds), config.train.learning_rate
     one = replace(plan, steps=steps, learning_rate=rate, start=("fresh",), real_share=(0.0,), portion=config.rounds.portion)
-    return replace(config, student=None, rounds=one)
+    return _with_critics(replace(config, student=None, rounds=one), of=config)
+
+
+def _with_critics(config: RunConfig, *, of: RunConfig) -> RunConfig:
+    """With discriminators as large as the run says."""
+    align = replace(config.rounds.align, channels=of.rounds.align.channels)
+    return replace(config, rounds=replace(config.rounds, align=align))
 
 
 def _cycada(config: RunConfig, rounds: int) -> RunConfig:
@@ -77,7 +83,8 @@ def _seg_uncertainty(config: RunConfig, rounds: int) -> RunConfig:
     whole = budget(config, rounds=rounds)
     first = Rounds(adapted=False, align=MULTI_LEVEL, memory=MEMORY, rectify=True, real_share=(0.0, 1.0), portion=(1.0,))
     steps, rates = (whole - whole // 2, whole // 2), (config.train.learning_rate, config.rounds.learning_rate_of(1))
-    return replace(config, student=None, rounds=replace(first, steps=steps, learning_rate=rates, start=("fresh", "warm")))
+    plan = replace(first, steps=steps, learning_rate=rates, start=("fresh", "warm"))
+    return _with_critics(replace(config, student=None, rounds=plan), of=config)
 
 
 def _ours(config: RunConfig, rounds: int) -> RunConfig:
