@@ -26,7 +26,9 @@ def _listed(context: click.Context, parameter: click.Parameter, value: str) -> t
 @click.command()
 @run_option
 @click.option(
-    "--rounds", type=click.IntRange(0), default=2, show_default=True, help="The last round of ours; it makes the budget."
+    "--rounds",
+    type=click.IntRange(0),
+    help="The last round of ours; it makes the budget. Default: the last of rounds.real_share.",
 )
 @click.option("--rows", callback=_listed, default="", metavar="ROW,...", help="Some rows only; default: all but the ablation.")
 @click.option("--seeds", callback=_listed, default="", metavar="N,...", help="Seeds of nets and world; default: the run's.")
@@ -39,7 +41,7 @@ def _listed(context: click.Context, parameter: click.Parameter, value: str) -> t
 @dry_run_option
 def command(
     root: Path,
-    rounds: int,
+    rounds: int | None,
     rows: tuple[str, ...],
     seeds: tuple[str, ...],
     nets: tuple[str, ...],
@@ -60,13 +62,14 @@ def command(
     from selfsyn.progress import say
 
     layout, config = open_run(root)
+    last = config.last_round if rounds is None else rounds
     todo = entries(
         layout,
         config,
         rows=chosen(config, names=rows, ablate=ablate),
         nets=nets or (config.task.architecture,),
         seeds=_numbers(seeds) or (config.seed,),
-        rounds=rounds,
+        rounds=last,
     )
     if dry_run:
         click.echo("\n".join(_announced(entry) for entry in todo))
@@ -75,9 +78,9 @@ def command(
     failed = []
     for number, entry in enumerate(todo, start=1):
         say(f"{number} of {len(todo)}: {entry.name}")
-        if not _computed(entry, layout, config, rounds=rounds, device=device, workers=workers):
+        if not _computed(entry, layout, config, rounds=last, device=device, workers=workers):
             failed.append(entry.name)
-        table = _write_page(layout, config, rounds=rounds)
+        table = _write_page(layout, config, rounds=last)
     say(f"{root}: the page is {layout.root / 'compare' / PAGE}")
     click.echo(table)
     if failed:

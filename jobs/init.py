@@ -20,4 +20,4 @@ def command(recipe: str, root: Path, settings: tuple[str, ...]) -> None:
     The same configuration again is fine; another one in the same run folder is refused with the difference.
     """
     path = recipes.write_run(root, recipe=recipe, settings=settings)
-    click.echo(f"{path}: written; next: selfsyn round --run {root} --rounds 2")
+    click.echo(f"{path}: written; next: selfsyn round --run {root}")

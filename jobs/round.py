@@ -23,13 +23,17 @@ LEARNING = ("fit-adapter", "train")  # what a round that has nothing new to lear
 
 @click.command()
 @run_option
-@click.option("--rounds", type=click.IntRange(0), required=True, help="The last round: 2 means rounds 0, 1 and 2.")
+@click.option(
+    "--rounds", type=click.IntRange(0), help="The last round: 2 means rounds 0, 1 and 2. Default: the last of rounds.real_share."
+)
 @bounds_option
 @device_option
 @workers_option
 @processes_option
 @dry_run_option
-def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool) -> None:
+def command(
+    root: Path, rounds: int | None, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool
+) -> None:
     """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption.
 
     With rounds.stop_agreement it ends with an earlier round, when a teacher's labels are all but those of the one before.
@@ -38,11 +42,11 @@ def command(root: Path, rounds: int, with_bounds: bool, device: str, workers: in
 
 
 def run_phases(
-    root: Path, *, rounds: int, with_bounds: bool, device: str, workers: int | None, count: int = 1, dry_run: bool = False
+    root: Path, *, rounds: int | None, with_bounds: bool, device: str, workers: int | None, count: int = 1, dry_run: bool = False
 ) -> None:
     """Run each unfinished phase as its own process; leave with the exit code of the first that fails."""
     layout, config = open_run(root)
-    flow = phases(config, rounds=rounds, with_bounds=with_bounds)
+    flow = phases(config, rounds=config.last_round if rounds is None else rounds, with_bounds=with_bounds)
     todo = [phase for phase in flow if not is_current(layout, phase)]
     if todo and todo[-1].verb != REPORT:
         todo.append(flow[-1])  # new stages make the page old

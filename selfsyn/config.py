@@ -490,11 +490,16 @@ class RunConfig:
         fits = self.adapter.crop <= min(self.size) or self.adapter.full_resolution
         _require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
         if self.student is not None:
-            _check_student(self.rounds, first=self.student_round)
+            _check_student(self.rounds, first=self.last_round)
+        _check_batches(self)
+
+    def real_in_batch(self, round_: int) -> int:
+        """How many of a batch's labelled images are pseudo-labelled real ones in round `round_`."""
+        return round(self.train.batch * self.rounds.real_share_of(round_)) if round_ else 0
 
     @property
-    def student_round(self) -> int:
-        """The first round whose net is `student`, if there is one: the last that rounds.real_share names."""
+    def last_round(self) -> int:
+        """The last round that rounds.real_share names; its net, and any later one's, is `student` if there is one."""
         return len(self.rounds.real_share) - 1
 
     @property
@@ -503,15 +508,15 @@ class RunConfig:
         return (self.task,) if self.student is None else (self.task, self.student)
 
     def task_of(self, stage: str) -> Task:
-        """The net of a stage: `task`, but from `student_round` on `student`. Whoever builds or runs a stage's net asks here."""
+        """The net of a stage: `task`, but from `last_round` on `student`. Whoever builds or runs a stage's net asks here."""
         number = stage.removeprefix("round-")
-        taught = number.isdecimal() and int(number) >= self.student_round
+        taught = number.isdecimal() and int(number) >= self.last_round
         return self.student if self.student is not None and taught else self.task
 
     def teacher_of(self, stage: str) -> Teacher:
         """How the teacher of a stage answers: `teacher`, of which some is for those alone that label for a next round."""
         number = stage.removeprefix("round-")
-        if number.isdecimal() and int(number) < len(self.rounds.real_share) - 1:
+        if number.isdecimal() and int(number) < self.last_round:
             return self.teacher
         unmoved = dataclasses.replace(self.teacher, prior=0.0)
         return unmoved if self.teacher.views == "every" else dataclasses.replace(unmoved, flip=False, scales=(1.0,))
@@ -540,6 +545,21 @@ def _check_student(rounds: Rounds, *, first: int) -> None:
     )
     limit = rounds.stop_agreement
     _require(not limit, f"rounds.stop_agreement is {limit}; expected 0 with [student], which an early end would never train")
+
+
+def _check_batches(config: RunConfig) -> None:
+    """DeepLabV3+ pools each image to one pixel: of one image alone, batch norm has nothing to normalise there."""
+    if all(net.architecture != "deeplabv3plus" for net in config.nets):
+        return
+    batch = config.train.batch
+    _require(batch > 1, f"train.batch is {batch}; expected at least 2 for deeplabv3plus")
+    shares = config.rounds.real_share if config.rounds.bare else ()
+    alone = [round_ for round_ in range(len(shares)) if batch - config.real_in_batch(round_) == 1]
+    _require(
+        not alone,
+        f"train.batch is {batch} and rounds.real_share {shares}: rounds.align and rounds.memory would have 1 bare real image a"
+        f" batch in round {', '.join(map(str, alone))}; expected 0 or at least 2 for deeplabv3plus: set train.batch higher",
+    )
 
 
 def _check_border(source: Source, *, size: tuple[int, int]) -> None:

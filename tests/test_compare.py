@@ -74,7 +74,12 @@ PLAIN = ("rounds.start=warm", "rounds.statistics=0.0")
 def run(tmp_path: Path) -> Path:
     """A run with an odd budget of 7 + 3 * 4 = 19 updates, in batches of 2 of which one image is pseudo-labelled."""
     return make(
-        tmp_path / "run", "train.steps=7", "rounds.steps=4", "rounds.real_share=[0.0, 0.5]", "rounds.learning_rate=3e-4", *PLAIN
+        tmp_path / "run",
+        "train.steps=7",
+        "rounds.steps=4",
+        "rounds.real_share=[0.0, 0.5, 0.5]",
+        "rounds.learning_rate=3e-4",
+        *PLAIN,
     )
 
 
@@ -170,9 +175,10 @@ def test_masked_copies_are_images_too(run: Path) -> None:
 
 def test_real_images_are_counted_for_each_use(run: Path) -> None:
     one = entry_of(run, "ours")
-    used = replace(one.config, rounds=replace(one.config.rounds, online=True, memory=0.1))
-    # 7 updates of source-only without any, 4 of round 0 with 2 and 2, 8 with 1 and 1.
-    assert cost(used, one.phases, stage=one.stage).unlabelled == 4 * 4 + 8 * 2
+    rounds = replace(one.config.rounds, online=True, memory=0.1)
+    used = replace(one.config, rounds=rounds, train=replace(one.config.train, batch=4))
+    # 7 updates of source-only without any, 4 of round 0 with 4 and 4, 8 with 2 and 2.
+    assert cost(used, one.phases, stage=one.stage).unlabelled == 4 * 8 + 8 * 4
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -222,9 +228,10 @@ def test_round_0_reads_what_acts_on_pseudo_labels_where_it_makes_its_own(tmp_pat
 
 def test_online_images_are_counted_beside_bare_ones(run: Path) -> None:
     one = entry_of(run, "ours")
+    config = replace(one.config, train=replace(one.config.train, batch=4))
     online, both = (replace(one.config.rounds, online=True, memory=memory) for memory in (0.0, 0.1))
-    seen = [cost(replace(one.config, rounds=rounds), one.phases, stage=one.stage).unlabelled for rounds in (online, both)]
-    assert seen == [30 - 7 * 2, 2 * (30 - 7 * 2)]  # as many as synthetic ones, source-only's apart
+    seen = [cost(replace(config, rounds=rounds), one.phases, stage=one.stage).unlabelled for rounds in (online, both)]
+    assert seen == [60 - 7 * 4, 2 * (60 - 7 * 4)]  # as many as synthetic ones, source-only's apart
 
 
 def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -> None:
@@ -232,6 +239,8 @@ def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -
     names = [row.name for row in ablations(config)]
     assert "without-class-mix" in names and "without-adapter" in names
     assert "without-rectified" not in names and "without-views" not in names
+    # The demo says how large the rivals' discriminators are, and has none itself.
+    assert config.rounds.align.channels == 32 and "without-alignment" not in names
     for lever in LEVERS:
         off = lever.off(config)
         assert lever.off(off) == off
@@ -460,6 +469,17 @@ def test_a_dry_run_says_rows_budgets_and_phases_and_writes_nothing(run: Path, ca
     assert all(": 19 updates on " in line for line in lines)
     assert "seg-uncertainty seed 1: 19 updates on 20 synthetic, 18 pseudo-labelled, 20 unlabelled images: world" in lines[-3]
     assert [path.name for path in run.iterdir()] == ["run.toml"]
+
+
+def test_the_last_round_is_the_last_that_real_share_names_unless_it_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make(tmp_path / "run", "rounds.real_share=[0.0, 0.5, 0.5, 0.5]", *PLAIN)
+    for options, last in (((), 3), (("--rounds", "1"), 1)):
+        compare(run, "--rows", "ours", "--dry-run", *options)
+        assert capsys.readouterr().out.rstrip().endswith(f"evaluate --round {last}")
+        code, said = selfsyn_here("round", "--run", run, "--dry-run", *options)
+        assert code == 0 and f"train --round {last}" in said and f"train --round {last + 1}" not in said
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,11 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"train": {"decay": "linear"}}, "train.decay is 'linear'; expected poly or cosine"),
         ({"train": {"precision": "fp16"}}, "train.precision is 'fp16'; expected one of auto, fp32, bf16"),
         ({"train": {"clip_norm": -1}}, "train.clip_norm is -1.0; expected at least 0"),
+        ({"train": {"batch": 1}}, "train.batch is 1; expected at least 2 for deeplabv3plus"),
+        (
+            {"train": {"batch": 2}, "rounds": {"real_share": [0, 0.5], "memory": 0.1}},
+            "would have 1 bare real image a batch in round 1; expected 0 or at least 2",
+        ),
     ],
 )
 def test_wrong_values_are_refused(changes: dict[str, object], message: str) -> None:

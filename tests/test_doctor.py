@@ -103,7 +103,7 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
 def test_a_sound_run_is_ready_and_not_begun(run: Path, doctor: Doctor) -> None:
     told = doctor(run)
     assert told.code == 0, told.out
-    assert told.verdict == f"ready: next: selfsyn round --run {run} --rounds 2"
+    assert told.verdict == f"ready: next: selfsyn round --run {run}"
     assert [line for line in told.out.splitlines() if "ready:" in line] == [told.verdict]
     assert told.report["findings"] == [] and told.report["ready"] and not told.report["cached"]
     assert sorted(path.name for path in run.iterdir()) == ["doctor", "run.toml"]  # nothing sealed

@@ -18,6 +18,7 @@ from selfsyn.flow import Phase, phases
 
 # Every term of the joint objective and every way of drawing at once, so that what they remember is killed with the rest.
 LEVERS = (
+    "train.batch=4",
     "train.rare=0.1",
     "rounds.real_share=[0.0, 0.5]",
     "rounds.rare=0.1",

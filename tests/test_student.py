@@ -62,7 +62,7 @@ def test_without_a_student_run_toml_says_nothing_of_one_and_every_stage_has_the_
 
 def test_the_last_round_and_what_follows_have_the_students_net() -> None:
     config = with_student(architecture="fcn")
-    assert (config.student_round, config.nets) == (2, (config.task, config.student))
+    assert (config.last_round, config.nets) == (2, (config.task, config.student))
     taught = [
         stage
         for stage in (SOURCE_ONLY, ORACLE, "round-0", "round-1", "round-2", "round-3")

@@ -77,7 +77,4 @@ def _bare_in_batch(config: RunConfig, stage: str) -> int:
 
 
 def _real_in_batch(config: RunConfig, stage: str) -> int:
-    if stage in (SOURCE_ONLY, ORACLE):
-        return 0
-    round_ = int(stage.removeprefix("round-"))
-    return round(config.train.batch * config.rounds.real_share_of(round_)) if round_ else 0
+    return 0 if stage in (SOURCE_ONLY, ORACLE) else config.real_in_batch(int(stage.removeprefix("round-")))

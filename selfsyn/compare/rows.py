@@ -50,7 +50,7 @@ def _source_only(config: RunConfig, rounds: int) -> RunConfig:
 def _adabn(config: RunConfig, rounds: int) -> RunConfig:
     # Round 0 has no update of its own, so that nothing else of the rounds acts: it is the source-only net with other statistics.
     only = Rounds(steps=0, adapted=False, real_share=(0.0,), portion=config.rounds.portion, statistics=1.0)
-    return replace(_source_only(config, rounds), rounds=only)
+    return _with_critics(replace(_source_only(config, rounds), rounds=only), of=config)
 
 
 def _rival(config: RunConfig, rounds: int, plan: Rounds) -> RunConfig:

@@ -55,6 +55,6 @@ def verdict(findings: Sequence[Finding], *, root: Path) -> str:
     faults = [finding for finding in findings if finding.stops]
     if not faults:
         notes = f"{len(findings)} notes above; " if findings else ""
-        return f"ready: {notes}next: selfsyn round --run {root} --rounds 2"
+        return f"ready: {notes}next: selfsyn round --run {root}"
     first = faults[0].remedy or faults[0].what
     return f"not ready: mend the {len(faults)} faults above, first {faults[0].where}: {first}; then run doctor again"

@@ -176,7 +176,7 @@ def _net(run: Run) -> str:
     config, (width, height) = run.config, run.config.size
     words = config.task.words
     if config.student is not None:
-        words = f"{config.task.exact}; from round {config.student_round} on, as its student, {config.student.exact}"
+        words = f"{config.task.exact}; from round {config.last_round} on, as its student, {config.student.exact}"
     return f"{words}, images of {width} × {height} pixels"
 
 

@@ -70,7 +70,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
         return _with_unlabelled(plain, config, bare_frames), {**digests, "real": digest}
     store = LabelStore(layout.labels(round_))
     real_frames, digest = _labelled_frames(layout, config, store)
-    real = round(config.train.batch * config.rounds.real_share_of(round_))
+    real = config.real_in_batch(round_)
     portion = config.rounds.portion_of(round_)
     pseudo = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in real_frames]
     mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config, stage))
