@@ -70,6 +70,7 @@ def test_a_fresh_start_needs_no_net_before(config: RunConfig) -> None:
 
 
 def test_bounds_care_for_none_of_it(config: RunConfig) -> None:
-    changed = replace(config, rounds=Rounds(adapted=False, start=("fresh",), statistics=1.0, align=Align(main=0.1)))
+    rounds = Rounds(adapted=False, start=("fresh",), statistics=1.0, align=Align(main=0.1))
+    changed = replace(config, rounds=rounds, train=replace(config.train, batch=4))
     for stage in ("source-only", "oracle"):
         assert train_phase(changed, stage=stage).needs == train_phase(config, stage=stage).needs == ("world",)
