@@ -301,6 +301,8 @@ class Rounds:
     (Pitié & Kokaram 2007), drawn anew each time; one laid over a real image takes that one's. Exposure and contrast of the whole
     image are what an adapter that looks at tiles cannot change.
     statistics: share of batch-norm statistics re-estimated on the real images that a round's net ends with; 0 keeps its own.
+    apart: labelled real images go through the net by themselves, normalised by their own statistics as they are when the net is
+    used, instead of together with the synthetic ones (Chang et al. 2019 keep statistics by domain).
     rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
     robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
     2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
@@ -328,6 +330,7 @@ class Rounds:
     class_mix: float = 0.0
     colours: float = 0.0
     statistics: float = 0.0
+    apart: bool = False
     rare: float = 0.0
     robust: str = ""
     soft: float = 0.0
@@ -551,15 +554,21 @@ def _check_batches(config: RunConfig) -> None:
     """DeepLabV3+ pools each image to one pixel: of one image alone, batch norm has nothing to normalise there."""
     if all(net.architecture != "deeplabv3plus" for net in config.nets):
         return
-    batch = config.train.batch
+    batch, shares = config.train.batch, config.rounds.real_share
     _require(batch > 1, f"train.batch is {batch}; expected at least 2 for deeplabv3plus")
-    shares = config.rounds.real_share if config.rounds.bare else ()
-    alone = [round_ for round_ in range(len(shares)) if batch - config.real_in_batch(round_) == 1]
-    _require(
-        not alone,
-        f"train.batch is {batch} and rounds.real_share {shares}: rounds.align and rounds.memory would have 1 bare real image a"
-        f" batch in round {', '.join(map(str, alone))}; expected 0 or at least 2 for deeplabv3plus: set train.batch higher",
-    )
+    real = {round_: config.real_in_batch(round_) for round_ in range(len(shares))}
+    by_themselves = {
+        "bare real": [batch - count for count in real.values()] if config.rounds.bare else [],
+        "labelled real": list(real.values()) if config.rounds.apart else [],
+        "synthetic": [batch - count for count in real.values()] if config.rounds.apart else [],
+    }
+    for kind, counts in by_themselves.items():
+        alone = [round_ for round_, count in zip(real, counts, strict=False) if count == 1]
+        _require(
+            not alone,
+            f"train.batch is {batch} and rounds.real_share {shares}: 1 {kind} image a batch would go through the net by itself in"
+            f" round {', '.join(map(str, alone))}; expected 0 or at least 2 for deeplabv3plus: set train.batch higher",
+        )
 
 
 def _check_border(source: Source, *, size: tuple[int, int]) -> None:

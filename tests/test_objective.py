@@ -65,6 +65,18 @@ def test_bare_images_are_normalised_by_themselves_and_labelled_ones_together() -
     assert not torch.equal(seen[PSEUDO].scores.main, beside_darker[PSEUDO].scores.main)
 
 
+def test_apart_labelled_real_images_are_normalised_without_the_synthetic_ones() -> None:
+    config = tiny_config(apart=True, real_share=(0.0, 0.5))
+    torch.manual_seed(0)
+    net, batch = TinyNet(), tiny_mixture(config).read_batch(0)
+    darker = batch._replace(images=torch.cat([batch.images[:2] // 3, batch.images[2:]]))
+    seen, beside_darker = (seen_by(net, one, config, weights_K=torch.ones(19), average=net) for one in (batch, darker))
+    assert torch.equal(seen[PSEUDO].scores.main, beside_darker[PSEUDO].scores.main)
+    assert not torch.equal(seen[SYNTHETIC].scores.main, beside_darker[SYNTHETIC].scores.main)
+    together = seen_by(net, batch, tiny_config(), weights_K=torch.ones(19), average=net)
+    assert not torch.equal(together[PSEUDO].scores.main, seen[PSEUDO].scores.main)
+
+
 def test_everything_at_once_learns(tmp_path: Path) -> None:
     wanted: dict[str, Any] = {"rectify": True, "confidence": True, "robust": "symmetric", "memory": 0.1}
     config = tiny_config(steps=120, align=Align(main=0.001, auxiliary=0.0002, features=0.01, channels=4), **wanted)

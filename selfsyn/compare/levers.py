@@ -89,6 +89,7 @@ LEVERS = (
     ),
     Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
+    _rounds("apart", "statistics by domain", "real and synthetic images of a batch are normalised together", apart=False),
     _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", class_mix=0.0),
     _rounds("colours", "colours of real images", "synthetic images keep their own exposure and contrast", colours=0.0),
     _train("rare-classes", "rare-class sampling", "every synthetic frame is drawn as often as any", rare=0.0),
