@@ -39,7 +39,7 @@ def drawn_light(look: Look, *, dice: Dice) -> Light:
     sun = (math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation))
     strength = dice.uniform(look.light.sun_strength) * {"clear": 1.0, "overcast": 0.06, "low_sun": 0.9, "haze": 0.25}[weather]
     warmth = {"clear": 0.08, "overcast": 0.0, "low_sun": dice.uniform((0.25, 0.5)), "haze": 0.1}[weather]
-    horizon, zenith = _sky_colours(look, dice, weather)
+    horizon, zenith = (colour * np.float32(look.light.sky) for colour in _sky_colours(look, dice, weather))
     grey = weather in ("overcast", "haze")
     ambient = dice.uniform((0.5, 0.8)) * (1.3 if grey else 1)
     return Light(

@@ -86,6 +86,7 @@ class LightLook:
     sun_height: Range  # degrees
     sun_strength: Range  # against an ambient light of about 0.6
     sky_blue: Range  # strength of the blue overhead
+    sky: float  # how much brighter the sky is than the engine draws it, against what it lights
     haze: Range  # 1/m on ordinary days
     wet: float  # chance of a wet road
 
