@@ -27,7 +27,6 @@ SETTINGS = (
     "train.steps=6",
     "train.oracle_steps=6",
     "rounds.steps=6",
-    "rounds.unadapted=0.0",
     "train.batch=2",
     "train.warmup_steps=2",
     "train.checkpoint_every=2",
