@@ -4,7 +4,8 @@
 real domain in the demo: a low old town under changing weather, seen through a lens and a sensor. `town` is a second
 synthetic domain, for photos of such a town: what stands there, of every shade, drawn as cleanly as by the engine. The
 classes and their meaning are the same; everything else may differ. No number of `engine` was chosen by looking at a
-target's labels; those of `town` were chosen by looking at photos without labels (benchmarks/RESULTS.md says how).
+target's labels; those of `town` were chosen by looking at photos without labels (benchmarks/RESULTS.md says how), and
+sky, exposure and contrast of `camera` by statistics of the colours of such photos.
 """
 
 from __future__ import annotations
