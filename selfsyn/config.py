@@ -558,15 +558,15 @@ def _check_batches(config: RunConfig) -> None:
     _require(batch > 1, f"train.batch is {batch}; expected at least 2 for deeplabv3plus")
     real = {round_: config.real_in_batch(round_) for round_ in range(len(shares))}
     by_themselves = {
-        "bare real": [batch - count for count in real.values()] if config.rounds.bare else [],
-        "labelled real": list(real.values()) if config.rounds.apart else [],
-        "synthetic": [batch - count for count in real.values()] if config.rounds.apart else [],
+        "bare real image (rounds.align, rounds.memory)": [batch - count for count in real.values()] if config.rounds.bare else [],
+        "labelled real image (rounds.apart)": list(real.values()) if config.rounds.apart else [],
+        "synthetic image (rounds.apart)": [batch - count for count in real.values()] if config.rounds.apart else [],
     }
     for kind, counts in by_themselves.items():
         alone = [round_ for round_, count in zip(real, counts, strict=False) if count == 1]
         _require(
             not alone,
-            f"train.batch is {batch} and rounds.real_share {shares}: 1 {kind} image a batch would go through the net by itself in"
+            f"train.batch is {batch} and rounds.real_share {shares}: 1 {kind} a batch would go through the net by itself in"
             f" round {', '.join(map(str, alone))}; expected 0 or at least 2 for deeplabv3plus: set train.batch higher",
         )
 
