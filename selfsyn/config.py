@@ -556,18 +556,19 @@ def _check_batches(config: RunConfig) -> None:
         return
     batch, shares = config.train.batch, config.rounds.real_share
     _require(batch > 1, f"train.batch is {batch}; expected at least 2 for deeplabv3plus")
-    real = {round_: config.real_in_batch(round_) for round_ in range(len(shares))}
+    real = [config.real_in_batch(round_) for round_ in range(len(shares))]
+    rest = [batch - count for count in real]
     by_themselves = {
-        "bare real image (rounds.align, rounds.memory)": [batch - count for count in real.values()] if config.rounds.bare else [],
-        "labelled real image (rounds.apart)": list(real.values()) if config.rounds.apart else [],
-        "synthetic image (rounds.apart)": [batch - count for count in real.values()] if config.rounds.apart else [],
+        "bare real image (rounds.align, rounds.memory)": rest if config.rounds.bare else [],
+        "labelled real image (rounds.apart)": real if config.rounds.apart else [],
+        "synthetic image (rounds.apart)": rest if config.rounds.apart else [],
     }
     for kind, counts in by_themselves.items():
-        alone = [round_ for round_, count in zip(real, counts, strict=False) if count == 1]
+        alone = [str(round_) for round_, count in enumerate(counts) if count == 1]
         _require(
             not alone,
             f"train.batch is {batch} and rounds.real_share {shares}: 1 {kind} a batch would go through the net by itself in"
-            f" round {', '.join(map(str, alone))}; expected 0 or at least 2 for deeplabv3plus: set train.batch higher",
+            f" round {', '.join(alone)}; expected 0 or at least 2 for deeplabv3plus: set train.batch higher",
         )
 
 
