@@ -180,9 +180,9 @@ def _write_array(file: Path, array: NDArray[np.int64] | NDArray[np.float64]) -> 
     write_atomic(file, buffer.getvalue())
 
 
-def label_counts(examples: Sequence[Example], *, most: int = MOST_LOOKED_AT) -> NDArray[np.int64]:
-    """(19,) pixel counts by class over at most `most` evenly spaced examples."""
-    stride = max(1, len(examples) // most)
+def label_counts(examples: Sequence[Example], *, enough: int = 500) -> NDArray[np.int64]:
+    """(19,) pixel counts by class over every Nth example, N the largest that leaves `enough` of them."""
+    stride = max(1, len(examples) // enough)
     counts = np.zeros(256, dtype=np.int64)
     for example in examples[::stride]:
         counts += np.bincount(example.read_label().ravel(), minlength=256)
