@@ -31,7 +31,7 @@ from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.metrics import confusion, merged, scores
 from selfsyn.phase import MANIFEST, begin, finish
 from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
-from selfsyn.report.charts import thinned
+from selfsyn.report.charts import Curve, Panel, curve_row, thinned
 from selfsyn.report.collect import Score, collect, read_curves
 from selfsyn.report.content import content_charts, hallucination
 from selfsyn.report.facts import budget, duration
@@ -641,3 +641,9 @@ def test_the_content_has_its_charts_and_too_little_of_it_a_warning(tmp_path: Pat
     assert said in html.unescape(render(run))
     history.write_text('{"step": 1, "cycle_target": 0.1}\n')
     assert content_charts(run) == [] and hallucination(run) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_curve_of_zeros_is_drawn_without_a_warning() -> None:
+    zeros = Panel("loss", (Curve("", "#000000", np.arange(3.0), np.zeros(3)),))
+    assert "loss" in curve_row([zeros], name="zeros", columns=1)

@@ -237,7 +237,7 @@ def _curve_panel(axes: Axes, panel: Panel, x_label: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if panel.from_zero:
         low, high = axes.dataLim.intervaly
-        if low or high:
+        if low or high:  # a curve of zeros has no scale to begin anywhere
             axes.set_ylim(min(0.0, 1.05 * low), max(0.0, 1.05 * high))
     if len(panel.curves) > 1 and all(curve.name for curve in panel.curves):
         axes.legend(handlelength=1.0, borderpad=0, labelspacing=0.25)
