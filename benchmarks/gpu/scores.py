@@ -69,11 +69,8 @@ def main(given: Given) -> None:
     record = Record(given.folder, "scores", key=("row", "seed"))
     run = given.folder / "scores"
     seeds = (0,) if given.rehearse else SEEDS
-    order = (
-        [("source-only", 0), ("ours", 0)]
-        if given.rehearse
-        else [(name, seed) for names in (DECIDING, OTHERS) for seed in seeds for name in names]
-    )
+    wanted = [(name, seed) for names in (DECIDING, OTHERS) for seed in seeds for name in names]
+    order = wanted[:1] if given.rehearse else wanted
     if not (run / "run.toml").exists():
         begin(given, run)
     todo = [entry for name, seed in order for entry in entries_of(run, rows=(name,), seeds=(seed,))]

@@ -21,7 +21,7 @@ sys.path.insert(0, str(HERE))
 from carried import CARRIED, unpack  # noqa: E402
 
 # Seconds that each part may take on a GPU; a part that takes longer ends there, and its finished rows count.
-LIMITS = {"correctness": 150, "throughput": 150, "teacher": 150, "scores": 400}
+LIMITS = {"correctness": 200, "throughput": 150, "teacher": 150, "scores": 400}
 REHEARSAL_LIMIT = 300
 
 

@@ -4,7 +4,7 @@
 
 Each process computes the step on the whole batch alone, then on its part of the batch with the others, on the same device. The
 gradient together may be four times as far from float64's as the gradient alone is. On CUDA the batch norm is SyncBatchNorm's; on
-a CPU, which has none, its statistics are fixed.
+a CPU, which has none, its statistics are fixed. One process with NCCL is given the engine of several, which one GPU can show.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from __future__ import annotations
 import copy
 import os
 import sys
+from typing import Any
+from unittest import mock
 
+import correctness
 import torch
 import torch.distributed as dist
 from correctness import demo, distance, gradient_of, tolerated
 from training import examples
 
-from selfsyn import devices
+from selfsyn import devices, processes
 from selfsyn.task import build
 from selfsyn.task.mixture import SYNTHETIC, Batch
+from selfsyn.task.train import TrainState, new_state
 
 IMAGES = 8
 
@@ -43,11 +47,18 @@ def main(device: torch.device, backend: str) -> int:
         data.names[rank::count],
         {SYNTHETIC: IMAGES // count},
     )
-    together = distance(gradient_of(net, part, config, device=device, dtype=torch.float32), true)
+    with mock.patch.object(correctness, "new_state", state_of_several):
+        together = distance(gradient_of(net, part, config, device=device, dtype=torch.float32), true)
     if rank == 0:
         print(f"together: gradient of {count} {together:.1e} from float64's, of one {alone:.1e}", flush=True)
     dist.destroy_process_group()
     return int(together > tolerated(alone))
+
+
+def state_of_several(*arguments: Any, **named: Any) -> TrainState:
+    """selfsyn.task.train.new_state as for more than one process: DistributedDataParallel and SyncBatchNorm."""
+    with mock.patch.object(processes, "count", return_value=max(2, dist.get_world_size())):
+        return new_state(*arguments, **named)
 
 
 if __name__ == "__main__":
