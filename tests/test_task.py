@@ -29,6 +29,7 @@ from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_entropy
 from selfsyn.task.mixture import SYNTHETIC, Batch
 from selfsyn.task.schedule import Schedule, continued, learning_rate, schedule_of
+from selfsyn.task.scores import by_matrices
 from selfsyn.task.train import _refuse_non_finite, new_state, train_step
 
 NETS = {
@@ -198,6 +199,17 @@ def test_scores_of_a_net_that_computes_in_half_precision_are_floats() -> None:
     for ours, theirs in zip(rough, exact, strict=True):
         assert ours.dtype == torch.float32
         assert 0 < float((ours - theirs).abs().max()) < 0.1 * float(theirs.abs().max())
+
+
+@pytest.mark.parametrize(("before", "after"), [((4, 6), (32, 48)), ((5, 7), (33, 50)), ((1, 1), (9, 5)), ((12, 16), (8, 10))])
+def test_enlarging_by_matrices_is_bilinear(before: tuple[int, int], after: tuple[int, int]) -> None:
+    planes = torch.randn(2, 3, *before, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    theirs = nn.functional.interpolate(planes, size=after, mode="bilinear", align_corners=False)
+    ours = by_matrices(planes, size=after)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    slope = torch.rand(theirs.shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad(found, planes, slope)[0] for found in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-4)
 
 
 def test_gradients_are_clipped_by_their_common_norm(monkeypatch: pytest.MonkeyPatch) -> None:

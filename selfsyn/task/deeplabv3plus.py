@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 
 from selfsyn.config import Task
 from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.backbones import channels, features
-from selfsyn.task.scores import Scores, TaskNet
+from selfsyn.task.scores import Scores, TaskNet, resized
 
 LOW_LEVEL_CHANNELS = 48
 RATES = (6, 12, 18)  # at output stride 16; the same reach in pixels at another (Chen et al., section 4)
@@ -37,7 +36,7 @@ class DeepLabV3Plus(TaskNet):
     def heads(self, image_BCHW: Tensor) -> Scores:
         """(B, 3, H, W) normalised -> see TaskNet."""
         low, middle, high = self.backbone(image_BCHW)
-        context = F.interpolate(self.pyramid(high), size=low.shape[-2:], mode="bilinear", align_corners=False)
+        context = resized(self.pyramid(high), size=low.shape[-2:])
         decoded = self.decoder(torch.cat([self.low_level(low), context], dim=1))
         return Scores(self.classifier(decoded), self.auxiliary(middle))
 

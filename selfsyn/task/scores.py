@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,7 +41,33 @@ class TaskNet(nn.Module):
 
 
 def _enlarged(logits_BKhw: Tensor, *, like: Tensor) -> Tensor:
-    return F.interpolate(logits_BKhw, size=tuple(like.shape[-2:]), mode="bilinear", align_corners=False)
+    return resized(logits_BKhw, size=like.shape[-2:])
+
+
+def resized(planes_BChw: Tensor, *, size: Sequence[int]) -> Tensor:
+    """(B, C, h, w) -> (B, C, H, W), bilinear, pixel centres on pixel centres. size: (H, W).
+
+    Where CUDA has to give the same bits twice, as two products with sparse matrices: torch then gathers each of the four
+    neighbours, and adds up their gradients by sorting every pixel, which took longer than all the rest of a training step.
+    """
+    if planes_BChw.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return by_matrices(planes_BChw, size=size)
+    return F.interpolate(planes_BChw, size=tuple(size), mode="bilinear", align_corners=False)
+
+
+def by_matrices(planes_BChw: Tensor, *, size: Sequence[int]) -> Tensor:
+    """What torch.nn.functional.interpolate gives for `resized`, but for rounding; in the planes' precision."""
+    rows_Hh, columns_Ww = (
+        _shares(before, after, like=planes_BChw) for before, after in zip(planes_BChw.shape[-2:], size, strict=True)
+    )
+    with torch.autocast(planes_BChw.device.type, enabled=False):
+        return rows_Hh @ planes_BChw @ columns_Ww.T
+
+
+def _shares(before: int, after: int, *, like: Tensor) -> Tensor:
+    """(after, before): what each old pixel of a line gives to each new one."""
+    places = ((torch.arange(after, device=like.device) + 0.5) * (before / after) - 0.5).clamp(0, before - 1)
+    return (1 - (places[:, None] - torch.arange(before, device=like.device)).abs()).clamp(min=0).to(like.dtype)
 
 
 def normalised(image_BHWC: Tensor, *, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
