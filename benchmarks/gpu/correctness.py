@@ -29,7 +29,7 @@ from unittest import mock
 import numpy as np
 import torch
 from given import BENCHMARKS, TESTS, Given, arguments
-from record import Record
+from record import FAILED, OK, Record
 from torch import Tensor, nn
 
 sys.path.insert(0, str(TESTS))
@@ -75,10 +75,11 @@ def main(given: Given) -> None:
     record = Record(given.folder, "correctness")
     runs(given, record)
     for name, settings in NETS.items():
-        step_of_net(given, record, name=name, settings=settings)
-    step_of_adapter(given, record)
-    bf16(given, record)
-    compiled(given, record)
+        if not record.has(what=f"step: {name}"):
+            step_of_net(given, record, name=name, settings=settings)
+    for what, check in (("step: adapter", step_of_adapter), ("bf16 trains", bf16), ("torch.compile trains", compiled)):
+        if not record.has(what=what):
+            check(given, record)
     processes(given, record)
 
 
@@ -193,18 +194,22 @@ def _frames(given: Given) -> Batch:
 def processes(given: Given, record: Record) -> None:
     """The engine for several GPUs, as far as one GPU shows it."""
     for backend, count in (("gloo", 2), ("nccl", 1)):
-        if backend == "nccl" and given.device == "cpu":
+        what = f"{count} process{'es' * (count > 1)}, {backend}"
+        if record.has(what=what) or (backend == "nccl" and given.device == "cpu"):
             continue
         script = [str(Path(__file__).with_name("together.py")), given.device, backend]
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *script]
         done = subprocess.run(launcher, capture_output=True, text=True, check=False)
         said = [line for line in done.stdout.splitlines() if line.startswith("together:")]
         found = said[-1].removeprefix("together: ") if said else (done.stderr.strip().splitlines() or ["no word"])[-1]
-        record.add(what=f"{count} process{'es' * (count > 1)}, {backend}", verdict=_verdict(done.returncode == 0), found=found)
+        record.add(what=what, verdict=_verdict(done.returncode == 0), found=found)
 
 
 def runs(given: Given, record: Record) -> None:
     """The same run twice, and once with SIGTERM in the middle."""
+    phases = PHASES[:1] if given.rehearse else PHASES
+    if all(record.has(what=f"{phase.name}, SIGTERM and again") for phase in phases):
+        return
     root = given.folder / "correctness"
     shutil.rmtree(root, ignore_errors=True)
     first = root / "first"
@@ -229,7 +234,7 @@ def runs(given: Given, record: Record) -> None:
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     for other in ("second", "stopped"):
         shutil.copytree(first, root / other)
-    for phase in PHASES[:1] if given.rehearse else PHASES:
+    for phase in [phase for phase in phases if not record.has(what=f"{phase.name}, SIGTERM and again")]:
         _thrice(given, record, root, phase)
         for other in ("second", "stopped"):  # what follows begins alike, whatever this phase did
             shutil.rmtree(root / other / phase.folder.split("/")[0])
@@ -349,7 +354,7 @@ def _exact() -> Iterator[None]:
 
 
 def _verdict(good: bool) -> str:
-    return "ok" if good else "FAILED"
+    return OK if good else FAILED
 
 
 if __name__ == "__main__":

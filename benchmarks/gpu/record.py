@@ -15,6 +15,7 @@ import torch
 from selfsyn.files import write_json
 
 Row = Mapping[str, Any]
+OK, FAILED = "ok", "FAILED"
 
 
 class Record:
@@ -36,8 +37,8 @@ class Record:
         )
 
     def has(self, **key: Any) -> bool:
-        """Whether an earlier run has found the row of this key."""
-        return any(self._key(row) == self._key(key) for row in self.rows)
+        """Whether an earlier run has the row of this key, and found nothing wrong in it."""
+        return any(self._key(row) == self._key(key) and row.get("verdict") != FAILED for row in self.rows)
 
     def _key(self, row: Row) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in self.key)
