@@ -9,13 +9,10 @@ import click
 from jobs.options import bounds_option, device_option, dry_run_option, processes_option, run_option, workers_option
 from jobs.running import run_phase
 from selfsyn.config import RunConfig
-from selfsyn.data import sources
 from selfsyn.flow import Phase, phases
 from selfsyn.layout import Layout
 from selfsyn.phase import is_current, open_run
 from selfsyn.progress import say
-from selfsyn.pseudo_labels import LabelStore
-from selfsyn.rounds import change, settled
 
 REPORT = "report"
 LEARNING = ("fit-adapter", "train")  # what a round that has nothing new to learn is spared
@@ -53,6 +50,8 @@ def run_phases(
     if not todo:
         say(f"{root}: all {len(flow)} phases are done; the report is {layout.report / 'index.html'}")
         return
+    from selfsyn.data import sources
+
     sources.check(layout, config)
     for number, phase in enumerate(todo, start=1):
         if not dry_run and _settled(layout, config, phase):
@@ -74,6 +73,9 @@ def _settled(layout: Layout, config: RunConfig, phase: Phase) -> bool:
     round_ = _round_of(phase)
     if round_ < 2 or not config.rounds.stop_agreement:
         return False
+    from selfsyn.pseudo_labels import LabelStore
+    from selfsyn.rounds import change, settled
+
     found = change(LabelStore(layout.labels(round_ - 1)), LabelStore(layout.labels(round_)))
     over = settled(found, stop_agreement=config.rounds.stop_agreement)
     said = f"stop before round {round_}" if over else "go on"
