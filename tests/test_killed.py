@@ -144,6 +144,22 @@ def test_a_finished_phase_says_so_before_it_needs_a_device_or_a_library(whole: t
         assert "already done" in done.stderr, (phase.name, done.stderr)
 
 
+def test_a_round_makes_what_its_phases_make(whole: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    """The round forks its phases from one process; the reference had a new interpreter for each."""
+    reference, _ = whole
+    root = make(tmp_path / "run", *LEVERS)
+    done = selfsyn("round", "--run", root, "--rounds", 1)
+    assert done.returncode == 0, done.stderr
+    flow = phases(load(root / "run.toml"), rounds=1)
+    for phase in flow:
+        assert contents(root / phase.folder) == contents(reference / phase.folder), phase.name
+        if phase.verb != "report":
+            assert manifest(root / phase.folder) == manifest(reference / phase.folder), phase.name
+    table = done.stderr.split("where the time went:\n")[1].splitlines()
+    assert [line.split("%  ")[1] for line in table[: len(flow)]] == [phase.name for phase in flow]
+    assert table[len(flow)].endswith("all phases")
+
+
 def test_a_changed_configuration_is_refused_with_the_difference(whole: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
     root = tmp_path / "run"
     shutil.copytree(whole[0], root)

@@ -10,6 +10,7 @@ from tiny_run import make, selfsyn_here
 from tiny_store import Maps, write_shard
 
 from jobs import round as rounding
+from jobs.round import table_of_times
 from selfsyn.config import Rounds
 from selfsyn.errors import InputError
 from selfsyn.flow import Phase
@@ -83,6 +84,15 @@ def test_round_ends_where_the_labels_are_settled(
     if limit:
         assert "labels of round 2 against round 1: 75.0% of the pixels keep their class" in said
         assert ("stop before round 2" if limit == 0.75 else "go on (stop at 80.0%)") in said
+
+
+def test_where_the_time_went_by_hand() -> None:
+    assert table_of_times({"world": 10.0, "train --round 0": 2.46, "report": 0.04}) == [
+        "     10.0 s  80.0%  world",
+        "      2.5 s  19.7%  train --round 0",
+        "      0.0 s   0.3%  report",
+        "     12.5 s         all phases",
+    ]
 
 
 def test_a_share_beyond_one_is_refused() -> None:
