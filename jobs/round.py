@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from jobs.options import bounds_option, device_option, dry_run_option, processes_option, run_option, workers_option
-from jobs.running import run_phase
+from jobs.running import run_phase, start_server
 from selfsyn.config import RunConfig
 from selfsyn.flow import Phase, phases
 from selfsyn.layout import Layout
@@ -67,6 +67,8 @@ def run_phases(
     from selfsyn.data import sources
 
     sources.check(layout, config)
+    if not dry_run:
+        start_server(todo)
     seconds = dict(took or {})
     for number, phase in enumerate(todo, start=1):
         if not dry_run and _settled(layout, config, phase):

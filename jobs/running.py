@@ -15,17 +15,17 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from types import FrameType
 
 from selfsyn import progress
 from selfsyn.errors import FaultError
-from selfsyn.flow import Phase
+from selfsyn.flow import NEEDS_TORCH, Phase
 from selfsyn.progress import say
 
 PRELOADED = ("jobs.preload",)
-TORCH = ("train", "fit-adapter", "adapt", "export-teacher")  # the verbs that import it: worth a server, if there is none yet
 SERVER_DIED = 255  # what multiprocessing gives as a phase's exit code when nobody is left to ask for it
 
 _served = False  # whether this process has started a server
@@ -33,11 +33,20 @@ _served = False  # whether this process has started a server
 Process = ForkServerProcess | subprocess.Popen[bytes]
 
 
+def start_server(todo: Sequence[Phase]) -> None:
+    """Have torch imported while the first phases run, if one of `todo` needs it; without this the first that does waits."""
+    if any(phase.verb in NEEDS_TORCH for phase in todo):
+        with contextlib.suppress(OSError):  # said when a phase is to be forked
+            _server()
+            forkserver.ensure_running()
+
+
 def run_phase(root: Path, phase: Phase, *, device: str, workers: int | None, count: int = 1) -> None:
     """Run one phase of the run at `root` to its end; leave with its exit code when it fails. SIGTERM is handed on to it."""
     arguments = [phase.verb, "--run", str(root), *phase.arguments, *_where(phase, device, workers, count)]
-    # torchrun starts new interpreters; so the process that calls it is one, too.
-    forks = "--processes" not in arguments and (phase.verb in TORCH or _served)
+    # torchrun starts new interpreters, and so does the world, which needs no torch: it need not wait for it.
+    forks = phase.verb in NEEDS_TORCH or (_served and phase.verb != "world")
+    forks = forks and "--processes" not in arguments
     code = _ended(lambda: _forked(arguments) if forks else _started(arguments))
     if code:
         say(f"{phase.name}: exit code {code}; the same command goes on from here")
@@ -58,17 +67,21 @@ def _started(arguments: Sequence[str]) -> Process:
 
 def _forked(arguments: Sequence[str]) -> Process:
     """`selfsyn ARGUMENTS` as a fork of the server, which is started if there is none; without one, in a new interpreter."""
-    global _served
-    _served = True
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    process = context.Process(target=_run_verb, args=(arguments,), name="selfsyn")
+    process = _server().Process(target=_run_verb, args=(arguments,), name="selfsyn")
     try:
         process.start()
     except (OSError, EOFError) as error:
         say(f"no process to start phases from ({error or type(error).__name__}); going on without it")
         return _started(arguments)
     return process
+
+
+def _server() -> ForkServerContext:
+    global _served
+    _served = True
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
 
 
 def _run_verb(arguments: Sequence[str]) -> None:

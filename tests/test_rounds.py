@@ -76,6 +76,7 @@ def test_round_ends_where_the_labels_are_settled(
         return phase.verb != "report" and "2" not in phase.arguments[1:2]
 
     monkeypatch.setattr(rounding, "is_current", finished)
+    monkeypatch.setattr(rounding, "start_server", lambda todo: None)
     named = lambda phase: " ".join((phase.verb, *phase.arguments[1:2]))  # noqa: E731
     monkeypatch.setattr(rounding, "run_phase", lambda root, phase, **_: done.append(named(phase)))
     code, said = selfsyn_here("round", "--run", root, "--rounds", 2)

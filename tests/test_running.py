@@ -135,12 +135,17 @@ def test_a_killed_server_takes_the_phase_along(training: Round) -> None:
     wait_for(lambda: not training.processes())
 
 
+def stop_server() -> None:
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
 @pytest.fixture
 def bare_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A server that has imported nothing: what a phase is does not hang on it. It has this test's standard error."""
     monkeypatch.setattr(running, "PRELOADED", ())
+    stop_server()
     yield
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    stop_server()
 
 
 PHASE = Phase("train", "round-0/task", ("--round", "0"))
@@ -169,6 +174,12 @@ def test_a_fault_is_a_traceback_and_exit_code_1(bare_server: None, tmp_path: Pat
         running.run_phase(tmp_path / "run", PHASE, device="cpu", workers=None)
     assert end.value.code == 1
     assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("todo", "starts"), [(["world", "report"], False), (["world", "train", "report"], True)])
+def test_a_server_is_started_for_what_imports_torch(bare_server: None, todo: list[str], starts: bool) -> None:
+    running.start_server([Phase(verb, verb) for verb in todo])
+    assert (multiprocessing.forkserver._forkserver._forkserver_pid is not None) == starts  # type: ignore[attr-defined]
 
 
 def test_without_a_server_phases_are_started_as_before(
