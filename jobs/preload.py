@@ -37,8 +37,8 @@ def _outlive(number: int, frame: FrameType | None) -> None:
 # A killed round leaves no server behind; without this it would stay until the phase that goes on has ended.
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 signal.signal(signal.SIGTERM, _outlive)
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the round and its phase
 for name in MODULES:
     with contextlib.suppress(Exception):  # the phase that needs it says so
         import_module(name)
-signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, _interrupt)

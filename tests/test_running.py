@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,10 @@ class Round:
         self.log = root / "log"
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                command_line("round", "--run", root, "--rounds", 0), stderr=log, env={**os.environ, name: value}
+                command_line("round", "--run", root, "--rounds", 0),
+                stderr=log,
+                env={**os.environ, name: value},
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
             )
         checkpoint = root / "source-only/task/checkpoint.pt"
         wait_for(checkpoint.exists)
