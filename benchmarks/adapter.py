@@ -46,10 +46,10 @@ def main(recipe: str, steps: int) -> None:
     """Print the steps' times and arithmetic and the whole images' times and memory, as Markdown tables."""
     config = configuration.from_mapping(recipes.read(recipe))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch = _batch(config).to(device)
-    ours, plain = (_state(config, device) for _ in range(2))
+    batch = batch_of(config).to(device)
+    ours, plain = (state_of(config, device) for _ in range(2))
     runs: dict[str, tuple[AdapterState, Callable[[], object]]] = {
-        "CycleGAN": (plain, lambda: _plain_step(plain, batch, config)),
+        "CycleGAN": (plain, lambda: plain_step(plain, batch, config)),
         "the semantic terms alone": (plain, lambda: _semantic_alone(plain, batch, config)),
         "ours": (ours, lambda: fit_step(ours, batch, config)),
     }
@@ -75,11 +75,11 @@ def _whole_images(generator: Generator) -> None:
         print(f"| {width}x{height} | {took:.2f} | {peak / 1024:.0f} |")
 
 
-def _state(config: RunConfig, device: torch.device) -> AdapterState:
+def state_of(config: RunConfig, device: torch.device) -> AdapterState:
     return new_state(build(config.task, pretrained=False), config=config, device=device)
 
 
-def _batch(config: RunConfig) -> Batch:
+def batch_of(config: RunConfig) -> Batch:
     count, side = config.adapter.batch, config.adapter.crop
     place_CHW = place(Window(0, 0, side, side), whole=(side, side))
 
@@ -90,7 +90,7 @@ def _batch(config: RunConfig) -> Batch:
     return Batch(views(), views(), ["random"])
 
 
-def _plain_step(state: AdapterState, batch: Batch, config: RunConfig) -> None:
+def plain_step(state: AdapterState, batch: Batch, config: RunConfig) -> None:
     """Zhu et al. 2017, eq. 3 and section 5.2, as one would write it: six calls of the generators, one for each picture."""
     (source, place_, noise), (target, *_) = batch.source, batch.target
 

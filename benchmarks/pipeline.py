@@ -167,12 +167,13 @@ def label(teacher: Teacher, paths: list[Path], folder: Path, *, count: int) -> N
 def naive(segmenter: Segmenter, paths: list[Path], folder: Path, *, count: int) -> None:
     """What one writes first."""
     folder.mkdir(parents=True)
+    device = next(segmenter.net.parameters()).device
     for index in range(count):
         image = np.asarray(Image.open(paths[index % len(paths)]).convert("RGB"))
         values = (image.astype(np.float32) / 255 - np.array(TASK.mean, np.float32)) / np.array(TASK.std, np.float32)
         with torch.no_grad():
-            main_BKHW, auxiliary_BKHW = segmenter.net(torch.from_numpy(values.transpose(2, 0, 1)[None].copy()))
-        scores: NDArray[np.float32] = (main_BKHW + TASK.auxiliary_at_inference * auxiliary_BKHW)[0].numpy()
+            main_BKHW, auxiliary_BKHW = segmenter.net(torch.from_numpy(values.transpose(2, 0, 1)[None].copy()).to(device))
+        scores: NDArray[np.float32] = (main_BKHW + TASK.auxiliary_at_inference * auxiliary_BKHW)[0].cpu().numpy()
         shares = np.exp(scores - scores.max(axis=0))
         shares /= shares.sum(axis=0)
         Image.fromarray(shares.argmax(axis=0).astype(np.uint8)).save(folder / f"{index}-label.png")

@@ -55,8 +55,8 @@ def main(repository: Path, *, seconds: float, connections: int, malformed: int) 
         nonsense(running, count=malformed)
 
 
-def load(running: Server, *, seconds: float, connections: int) -> None:
-    """Mixed requests without a pause."""
+def load(running: Server, *, seconds: float, connections: int) -> list[tuple[str, int, float]]:
+    """Mixed requests without a pause -> kind, status (0: no answer) and seconds of each."""
     asks = [infer(size) for size in SIZES] + [
         predict(size, view) for size in ((480, 360), (1024, 512)) for view in ("label", "json")
     ]
@@ -83,6 +83,7 @@ def load(running: Server, *, seconds: float, connections: int) -> None:
         p50, p99 = np.percentile(took, (50, 99)) if took else (np.nan, np.nan)
         print(f"  {kind:24} {len(took):6} good, p50 {p50 * 1e3:7.0f} ms, p99 {p99 * 1e3:7.0f} ms")
     print("resident MiB at the start, the quarters and the end:", *(f"{size / MIB:.0f}" for size in memory), flush=True)
+    return answers
 
 
 def nonsense(running: Server, *, count: int) -> None:

@@ -85,9 +85,9 @@ def _readable(paths: Sequence[Path], *, first: int) -> NDArray[np.uint8]:
     raise last
 
 
-def scorer(model: bytes) -> Scorer:
+def scorer(model: bytes, *, device: str = "cpu") -> Scorer:
     """(B, H, W, 3) uint8 images -> the model's own (B, 19, H, W) float32 scores, before its post-processing."""
-    session = Teacher(graph.scored(model), device="cpu").session
+    session = Teacher(graph.scored(model), device=device).session
     return lambda images_BHWC: session.run([graph.SCORES], {contract.IMAGE: images_BHWC})[0]
 
 

@@ -30,6 +30,7 @@ def launched(arguments: Sequence[str], *, count: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each would warn of find_unused_parameters, which we want
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE))
     settings = torchrun.parse_args([f"--nproc-per-node={count}", "--max-restarts=0", "-m", "jobs"])

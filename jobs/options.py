@@ -49,7 +49,12 @@ workers_option = click.option(
     "--workers", type=click.IntRange(0), default=None, help="Processes or threads beside the main one; default: the cores."
 )
 processes_option = click.option(
-    "--processes", "count", type=click.IntRange(1), default=1, show_default=True, help="To train with: one for each GPU."
+    "--processes",
+    "count",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="To train with: one for each GPU; on CPUs each normalises its part of a batch by itself.",
 )
 force_option = click.option("--force", is_flag=True, help="Start this phase over, even when it is finished.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

@@ -45,7 +45,8 @@ def command(
     images; round K goes on from round K-1, also with label store K, by the share that run.toml gives. --bound oracle
     learns from real labels: a bound, no result.
 
-    --processes N starts N of them with torchrun, one for each GPU: each batch is shared, the result the same as with one.
+    --processes N starts N of them with torchrun, one for each GPU, and each batch is shared. On GPUs the result is that of one
+    process, but for rounding and dropout; on CPUs it is another, for each process normalises its part of the batch by itself.
     On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT) say which is which.
     """
     from selfsyn.data import sources as data
@@ -77,20 +78,21 @@ def command(
         with_colours_of_real,
         with_rare_classes,
     )
-    from selfsyn.task.train import HISTORY, WEIGHTS, fit, write_weights
+    from selfsyn.task.train import HISTORY, WEIGHTS, fit, part_of, write_weights
 
+    own = config.of_stage(stage)
     target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     devices.set_deterministic()
     if stage == SOURCE_ONLY:
         check_student(config)
     if count * nodes() > 1 and not processes.started_together():
-        mixture_of(layout, config, stage=stage)[0].part(0, of=count * nodes())  # a mistake is told here, once
+        mixture, _ = mixture_of(layout, config, stage=stage)
+        part_of(mixture, own, 0, of=count * nodes(), device=target)  # a mistake is told here, once
         raise SystemExit(launched(sys.argv[1:], count=count))
-    with processes.joined():
+    with processes.joined(target):
         mixture, sources = mixture_of(layout, config, stage=stage)
         real, digests = statistics_images(layout, config, stage=stage)
-        own = config.of_stage(stage)
         net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
         before = continued(config, stage=stage)
         with processes.first_before_others():

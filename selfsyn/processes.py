@@ -7,13 +7,15 @@ torchrun, or `selfsyn train --processes N`, starts them and says so in the envir
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from selfsyn.errors import FaultError
 
@@ -27,14 +29,19 @@ def started_together() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Meet the others, where there are any, for as long as the body runs. FaultError when they do not come."""
+def joined(device: torch.device) -> Iterator[None]:
+    """Meet the others, where there are any, for as long as the body runs. FaultError when they do not come.
+
+    device: this process's own, on which what they exchange lies, or a CPU.
+    """
     if not started_together():
         yield
         return
     try:
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
+        if device.type == "cuda":
+            dist.init_process_group("cpu:gloo,cuda:nccl", timeout=PATIENCE, device_id=device)
+        else:
+            dist.init_process_group("gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise FaultError(f"the {os.environ['WORLD_SIZE']} processes did not meet ({str(error).splitlines()[0]})") from error
     try:
@@ -103,12 +110,23 @@ def refuse_different(value: int, *, what: str) -> None:
         raise FaultError(f"{what} is {value} for process {rank()} of {count()} and {first} for the first; start again")
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the processes; every process must have the same ones."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if count() == 1 or not gradients:
-        return
-    flat = mean(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-    parts = flat.split([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view(gradient.shape))
+def together(module: nn.Module) -> nn.Module:
+    """`module` with gradients that are the mean over the processes, sent while the backward pass still runs.
+
+    Where there is one process, the module itself. Call the result once for each backward pass: DDP writes the first process's
+    buffers into the others' as a forward begins, which one that still waits for its gradients would not survive.
+    """
+    if count() == 1:
+        return module
+    # find_unused_parameters: without it DDP lays its buckets out anew after its first step, a resumed training later than an
+    # unbroken one; among three or more processes the order of additions, and so the last bits, hang on that layout.
+    # static_graph: off, for it does the same, and a term may begin to count in the middle of a training (rounds.align.gate).
+    return DistributedDataParallel(module, find_unused_parameters=True)
+
+
+def average_buffers(module: nn.Module) -> None:
+    """Replace each float buffer of `module` by its mean over the processes: running statistics of batch norm, on CPUs each
+    process's own. What DDP would do at the next forward comes too late for an average or a checkpoint, and drops the others'."""
+    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+    if count() > 1 and buffers:
+        vector_to_parameters(mean(parameters_to_vector(buffers)), buffers)

@@ -1,37 +1,47 @@
-"""Several processes (gloo, on the CPU) train what one does; one that dies ends them all; resumed, they end the same."""
+"""Several processes (gloo, on the CPU) train what one does that normalises their parts of a batch apart; one that dies ends them
+all; resumed, they end the same."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 import torch
 from test_killed import contents
 from tiny_run import command_line, make, selfsyn, selfsyn_here
-from tiny_training import tiny_config, tiny_fit, tiny_mixture
+from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import multiprocessing as mp
+from torch import nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from jobs.launch import exit_code
 from selfsyn import processes
 from selfsyn.config import Align, RunConfig, Task, from_mapping
 from selfsyn.labels import IGNORE
+from selfsyn.randomness import torch_seed
 from selfsyn.recipes import read
-from selfsyn.task import build
+from selfsyn.task import Scores, build, train
 from selfsyn.task.alignment import Alignment
+from selfsyn.task.forward import Forward
 from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch, Mask
 from selfsyn.task.schedule import Schedule
-from selfsyn.task.train import TrainState, new_state, train_step
+from selfsyn.task.train import new_state, train_step
 
 STEPS = 3
 TASK = Task(backbone="efficientnet_lite0", weights="scratch", decoder_channels=16)
+CPU = torch.device("cpu")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
@@ -42,17 +52,17 @@ def recipe() -> RunConfig:
 
 
 def batch_of(step: int) -> Batch:
-    """Two synthetic images, two pseudo-labelled and two bare; the processes' shares of pixels that count are far from equal."""
+    """Two synthetic images, two pseudo-labelled and four bare; the processes' shares of pixels that count are far from equal."""
     generator = torch.Generator().manual_seed(step)
-    images = torch.randint(0, 256, (6, 64, 64, 3), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 19, (6, 64, 64), dtype=torch.uint8, generator=generator)
-    labels[1, 8:] = IGNORE
+    images = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 19, (8, 32, 32), dtype=torch.uint8, generator=generator)
+    labels[1, 4:] = IGNORE
     labels[2] = IGNORE
     labels[4:] = IGNORE
-    true = torch.zeros(6, 64, 64, dtype=torch.bool)
+    true = torch.zeros(8, 32, 32, dtype=torch.bool)
     true[:2] = True
-    confidences = torch.full((6, 64, 64), 200, dtype=torch.uint8)
-    return Batch(images, labels, confidences, true, list("abcdef"), {SYNTHETIC: 2, PSEUDO: 2, BARE: 2})
+    confidences = torch.full((8, 32, 32), 200, dtype=torch.uint8)
+    return Batch(images, labels, confidences, true, list("abcdefgh"), {SYNTHETIC: 2, PSEUDO: 2, BARE: 4})
 
 
 def shared(batch: Batch) -> Batch:
@@ -61,68 +71,165 @@ def shared(batch: Batch) -> Batch:
     return Batch(*own, {name: size // count for name, size in batch.parts.items()})
 
 
-def learned() -> tuple[TrainState, list[float]]:
-    """Some steps in float64, in which no rounding grows into a difference, and their losses."""
+class Halves(Forward):
+    """What two processes on CPUs do, in one: each half of a batch normalised by itself, from the same running statistics."""
+
+    def forward(self, image_BCHW: torch.Tensor, passes: Sequence[int]) -> Scores:
+        whole: list[list[torch.Tensor]] = [[], []]
+        buffers = [{name: buffer.clone() for name, buffer in self.net.named_buffers()} for _ in range(2)]
+        for half, own in enumerate(buffers):
+            images = image_BCHW[half::2].split([size // 2 for size in passes])
+            scores = [functional_call(self.net, own, (some,)) for some in images]
+            for head, values in zip(whole, zip(*scores, strict=True), strict=True):
+                head.append(torch.cat(values))
+        for name, buffer in self.net.named_buffers():
+            buffer.copy_((buffers[0][name] + buffers[1][name]) / 2)
+        return Scores(*(torch.stack(halves, dim=1).flatten(0, 1) for halves in whole))
+
+
+def learned(*, frozen: bool, halves: bool = False) -> Learned:
+    """Some steps in float64, in which no rounding grows into a difference, without dropout, which each process draws itself.
+
+    frozen: batch norm by its running statistics, which no other image of a batch touches.
+    """
     torch.manual_seed(0)
-    net = build(TASK, pretrained=False).double()
+    net = build(TASK, pretrained=False).double().train()
     net.register_forward_pre_hook(lambda _, images: (images[0].double(),))
+    for layer in net.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.train(not frozen)
+        if isinstance(layer, _DropoutNd):
+            layer.p = 0.0
     schedule = Schedule(steps=STEPS, learning_rate=1e-3, warmup_steps=1)
     config = recipe()
-    state = new_state(
-        net.train(), config=config.train, schedule=schedule, weights_K=torch.linspace(0.5, 2, 19), device=torch.device("cpu")
-    )
-    state.alignment = Alignment(config.rounds.align, device=torch.device("cpu"))
-    losses = []
-    for step in range(STEPS):
-        torch.manual_seed(step)
-        losses.append(train_step(state, shared(batch_of(step)), config)["loss"])
-    return state, losses
+    state = new_state(net, config=config.train, schedule=schedule, weights_K=torch.linspace(0.5, 2, 19), device=CPU)
+    if halves:
+        state.forward = Halves(net, device=CPU, half=False)
+    state.alignment = Alignment(config.rounds.align, device=CPU)
+    losses = [train_step(state, shared(batch_of(step)), config)["loss"] for step in range(STEPS)]
+    modules = {"net": state.net, "average": state.average, "critics": state.alignment.critics}
+    return Learned({f"{name}.{key}": v for name, part in modules.items() for key, v in part.state_dict().items()}, losses)
 
 
-def fitted(folder: Path) -> None:
-    """A whole training by `fit`: its own batches, masked copies and bare images, and all that its history tells."""
-    config = tiny_config(mask=0.5, mask_block=8, align=Align(main=0.1, features=0.1, gate=0.4, channels=2))
-    tiny_fit(folder, config, tiny_mixture(config, mask=Mask(0.5, 8, (1, 2, 3)), class_mix=0.5))
+class Learned(NamedTuple):
+    """Parameters and buffers of net, average and discriminators, and the loss of each step."""
+
+    tensors: dict[str, torch.Tensor]
+    losses: list[float]
 
 
-def worker(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    with processes.joined():
-        state, losses = learned()
-        fitted(Path(folder) / "together")
-    assert state.alignment is not None
-    torch.save(
-        (state.net.state_dict(), state.average.state_dict(), losses, state.alignment.critics.state_dict()), f"{folder}/{rank}.pt"
-    )
+class Grouped(TinyNet):
+    """A net in which no image of a batch touches another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone[1] = nn.GroupNorm(2, 8)
 
 
-def history(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+def fitted(folder: Path, *, dies_at: int | None = None, compile_: bool = False) -> list[dict[str, float]] | None:
+    """A whole training by `fit`: its own batches, masked copies, online and bare images -> the history of each step."""
+    config = tiny_config(mask=0.5, mask_block=8, online=True, align=Align(main=0.1, auxiliary=0.1, gate=0.4, channels=2))
+    config = replace(config, train=replace(config.train, batch=12, compile=compile_))
+    mixture = tiny_mixture(config, mask=Mask(0.5, 8, (1, 2, 3)), class_mix=0.5, real=6)
+    with mock.patch.multiple("selfsyn.task.train", HISTORY_EVERY=1), mock.patch("tiny_training.TinyNet", Grouped):
+        state = tiny_fit(folder, config, mixture, dies_at=dies_at)
+    return state and state.history
 
 
-def free_port() -> int:
+def in_processes(work: Callable[[Path], object], folder: Path, *, count: int) -> list[Any]:
+    """What each of so many processes that train together returns from `work(folder)`."""
     with socket.socket() as found:
         found.bind(("localhost", 0))
-        return int(found.getsockname()[1])
+        port = int(found.getsockname()[1])
+    mp.spawn(_worker, args=(count, port, work, folder), nprocs=count)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(count)]
 
 
-def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
-    mp.spawn(worker, args=(free_port(), str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    state, losses = learned()
-    for ours, theirs in zip(first[:2], second[:2], strict=True):
-        assert all(torch.equal(ours[key], theirs[key]) for key in ours)  # to the bit, or they would drift apart
-    assert first[2] == second[2] == pytest.approx(losses, rel=1e-6)
-    assert state.alignment is not None
-    for module, found in ((state.net, first[0]), (state.average, first[1]), (state.alignment.critics, first[3])):
-        for key, value in module.state_dict().items():
-            close = {"rtol": 1e-6, "atol": 1e-8} if value.dtype != torch.float32 else {"rtol": 1e-4, "atol": 1e-6}
-            torch.testing.assert_close(found[key], value, **close, msg=lambda text, key=key: f"{key}: {text}")
-    fitted(tmp_path / "alone")
-    for together, alone in zip(history(tmp_path / "together"), history(tmp_path / "alone"), strict=True):
-        assert {"loss_masked", "align_main", "critic_main", "accuracy_main"} <= set(alone)
-        assert together == pytest.approx(alone, rel=1e-4, abs=1e-5)
+def _worker(rank: int, count: int, port: int, work: Callable[[Path], object], folder: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    with processes.joined(CPU):
+        torch.save(work(folder), folder / f"{rank}.pt")
+
+
+def _both_forms(folder: Path) -> list[Learned]:
+    return [learned(frozen=True), learned(frozen=False)]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[list[Learned]]:
+    """What each of two processes has learned, with frozen and with real batch norm."""
+    return in_processes(_both_forms, tmp_path_factory.mktemp("two"), count=2)
+
+
+def same(ours: Learned, theirs: Learned) -> None:
+    assert ours.losses == pytest.approx(theirs.losses, rel=1e-6)
+    assert list(ours.tensors) == list(theirs.tensors)
+    for key, value in theirs.tensors.items():
+        close = {"rtol": 1e-4, "atol": 1e-6} if key.startswith("critics") else {"rtol": 1e-6, "atol": 1e-8}
+        torch.testing.assert_close(ours.tensors[key], value, **close, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_two_processes_learn_what_one_does_where_no_image_touches_another(two: list[list[Learned]]) -> None:
+    """In float64 to 1e-6; the discriminators, in float32, to 1e-4."""
+    same(two[0][0], learned(frozen=True))
+
+
+def test_with_batch_norm_they_learn_what_one_does_that_normalises_the_halves_apart(two: list[list[Learned]]) -> None:
+    """On CPUs there is no SyncBatchNorm: what two processes learn is not what one learns from the whole batch."""
+    same(two[0][1], learned(frozen=False, halves=True))
+    whole = learned(frozen=False).tensors["net.classifier.weight"]
+    assert not torch.allclose(two[0][1].tensors["net.classifier.weight"], whole, rtol=1e-3)
+
+
+def test_both_end_with_the_same_parameters_and_buffers(two: list[list[Learned]]) -> None:
+    for first, second in zip(*two, strict=True):
+        assert first.losses == second.losses
+        assert [key for key in first.tensors if not torch.equal(first.tensors[key], second.tensors[key])] == []
+
+
+def _noted(folder: Path) -> tuple[list[dict[str, float]] | None, list[int]]:
+    """The history of a training, and torch's seed at each of its steps."""
+    seeds, step = [], train.train_step
+    with mock.patch.object(train, "train_step", lambda *given: (seeds.append(torch.initial_seed()), step(*given))[1]):
+        return fitted(folder / f"{processes.count()}"), seeds
+
+
+def test_a_whole_training_is_that_of_one_process_but_for_dropout(tmp_path: Path) -> None:
+    (history, seeds), (theirs, other_seeds) = in_processes(_noted, tmp_path, count=2)
+    assert history == theirs and not set(seeds) & set(other_seeds)
+    alone, own_seeds = _noted(tmp_path)
+    assert alone is not None and own_seeds == [torch_seed(0, "train test", step) for step in range(6)]
+    assert {"loss_masked", "loss_online", "align_main", "critic_main", "accuracy_main"} <= set(alone[-1])
+    for together, row in zip(history, alone, strict=True):
+        assert together == pytest.approx(row, rel=1e-4, abs=1e-5)
+
+
+def _broken_and_resumed(folder: Path) -> None:
+    fitted(folder / "unbroken")
+    assert fitted(folder / "resumed", dies_at=5) is None
+    fitted(folder / "resumed")
+
+
+def test_three_processes_resume_to_the_bit(tmp_path: Path) -> None:
+    """Of two, the order of additions could not tell."""
+    in_processes(_broken_and_resumed, tmp_path, count=3)
+    for name in ("weights.safetensors", "history.jsonl"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes(), name
+
+
+def _compiled(folder: Path) -> list[dict[str, float]] | None:
+    return fitted(folder / "compiled", compile_=True)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
+def test_a_compiled_net_learns_in_two_processes_what_it_learns_otherwise(tmp_path: Path) -> None:
+    histories = in_processes(_compiled, tmp_path, count=2)
+    assert histories[0] == histories[1]
+    plain = fitted(tmp_path / "plain")
+    assert plain is not None
+    for compiled, row in zip(histories[0], plain, strict=True):
+        assert compiled == pytest.approx(row, rel=1e-3, abs=1e-4)
 
 
 def test_the_exit_code_of_all_tells_what_to_do() -> None:
@@ -144,7 +251,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose source-only net two processes have trained, undisturbed."""
-    root = make(tmp_path_factory.mktemp("whole") / "run", "train.steps=14", "task.output_stride=32")
+    root = make(tmp_path_factory.mktemp("whole") / "run", "train.steps=14", "train.batch=4", "task.output_stride=32")
     assert selfsyn("world", "--run", root).returncode == 0
     done = selfsyn(*training(root), **ONE_THREAD)
     assert done.returncode == 0, done.stderr
@@ -192,5 +299,11 @@ def test_killed_and_stopped_and_resumed_equals_uninterrupted(whole: Path, tmp_pa
 
 def test_a_batch_that_cannot_be_shared_is_one_line(whole: Path) -> None:
     code, said = selfsyn_here("train", "--run", whole, "--bound", "oracle", "--processes", 3, "--device", "cpu")
-    assert code == 2 and "a batch of 2 images, 0 of them real, cannot be shared by 3 processes" in said
+    assert code == 2 and "a batch of 4 images, 0 of them real, cannot be shared by 3 processes" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_one_image_for_each_process_is_refused_on_a_cpu(whole: Path) -> None:
+    code, said = selfsyn_here("train", "--run", whole, "--bound", "oracle", "--processes", 4, "--device", "cpu")
+    assert code == 2 and "train.batch is 4, 0 of them real, shared by 4 processes on a CPU: one image" in said
     assert len(said.splitlines()) == 1

@@ -14,9 +14,15 @@ from selfsyn.config import Align, Augment
 from selfsyn.data.mixing import Mix
 from selfsyn.labels import IGNORE
 from selfsyn.task.alignment import Alignment
+from selfsyn.task.forward import Forward
 from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Mask
 from selfsyn.task.objective import SURE, answer_of, labels_of, losses_of, seen_by, total_of
 from selfsyn.task.scores import Scores
+
+
+def plain(net: TinyNet) -> Forward:
+    return Forward(net, device=torch.device("cpu"), half=False)
+
 
 STILL = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
 
@@ -26,7 +32,7 @@ def test_each_part_has_its_terms_and_bare_images_have_no_labels() -> None:
     batch = tiny_mixture(config).read_batch(3)
     assert batch.parts == {SYNTHETIC: 2, PSEUDO: 2, BARE: 2} and len(batch.names) == 6
     assert bool((batch.labels[4:] == IGNORE).all())
-    losses = losses_of(seen_by(TinyNet(), batch, config, weights_K=torch.ones(19), average=TinyNet()), config)
+    losses = losses_of(seen_by(plain(TinyNet()), batch, config, weights_K=torch.ones(19), average=TinyNet()), config)
     assert set(losses) == {"loss_synthetic", "loss_pseudo", "loss_memory"}
 
 
@@ -61,7 +67,7 @@ def _parts_that_the_synthetic_images_change(**rounds: Any) -> set[str]:
     torch.manual_seed(0)
     net, batch = TinyNet(), tiny_mixture(config).read_batch(0)
     darker = batch._replace(images=torch.cat([batch.images[:2] // 3, batch.images[2:]]))
-    seen, beside_darker = (seen_by(net, one, config, weights_K=torch.ones(19), average=net) for one in (batch, darker))
+    seen, beside_darker = (seen_by(plain(net), one, config, weights_K=torch.ones(19), average=net) for one in (batch, darker))
     return {part for part in seen if not torch.equal(seen[part].scores.main, beside_darker[part].scores.main)}
 
 
@@ -87,7 +93,7 @@ def test_each_term_reaches_exactly_its_parameters() -> None:
     config = tiny_config(memory=0.1, align=Align(main=1.0, channels=4))
     torch.manual_seed(0)
     net, alignment = TinyNet(), Alignment(config.rounds.align, device=torch.device("cpu"))
-    seen = seen_by(net, tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19), average=net)
+    seen = seen_by(plain(net), tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19), average=net)
     losses = {**losses_of(seen, config), **alignment.fooling(seen[BARE].scores)}
 
     def reached(name: str) -> set[str]:
@@ -120,7 +126,7 @@ def test_masked_copies_are_of_the_same_images_and_keep_their_labels() -> None:
         assert np.array_equal(label, whole)  # of hidden pixels too, and nothing laid over them
         shown = (copy != torch.tensor([3, 4, 5], dtype=torch.uint8)).any(dim=-1).numpy()
         assert np.array_equal(copy.numpy()[shown], image[shown])
-    losses = losses_of(seen_by(TinyNet(), batch, config, weights_K=torch.ones(19), average=TinyNet()), config)
+    losses = losses_of(seen_by(plain(TinyNet()), batch, config, weights_K=torch.ones(19), average=TinyNet()), config)
     assert set(losses) == {"loss_synthetic", "loss_pseudo", "loss_masked"}
     ones = {name: torch.tensor(value) for name, value in zip(losses, (1.0, 10.0, 100.0), strict=True)}
     assert float(total_of(ones, batch, config)) == pytest.approx(0.5 * 1 + 0.5 * 10 + 0.5 * 100)
@@ -186,7 +192,7 @@ def test_online_parts_weigh_by_their_share_and_resume(tmp_path: Path) -> None:
 def test_the_average_gets_no_gradient_and_the_labels_none() -> None:
     config = tiny_config(online=True)
     net, average = TinyNet(), TinyNet()
-    seen = seen_by(net, tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19), average=average)
+    seen = seen_by(plain(net), tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19), average=average)
     total_of(losses_of(seen, config), tiny_mixture(config).read_batch(0), config).backward()
     assert all(parameter.grad is None for parameter in average.parameters())
     assert all(parameter.grad is not None for parameter in net.parameters())

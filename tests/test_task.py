@@ -190,10 +190,10 @@ def test_scores_of_a_net_that_computes_in_half_precision_are_floats() -> None:
             layer.register_forward_hook(lambda _, given, found, kind=kind: seen[kind].append(found.dtype))
     image = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        exact = Forward(net, device=image.device, half=False)(image)
+        exact = Forward(net, device=image.device, half=False)(image, [2])
         assert set(seen["dense"]) == set(seen["depthwise"]) == {torch.float32}
         seen["dense"].clear()
-        rough = Forward(net, device=image.device, half=True)(image)
+        rough = Forward(net, device=image.device, half=True)(image, [2])
     assert set(seen["dense"]) == {torch.bfloat16} and set(seen["depthwise"]) == {torch.float32}
     for ours, theirs in zip(rough, exact, strict=True):
         assert ours.dtype == torch.float32

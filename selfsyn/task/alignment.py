@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from selfsyn import processes
 from selfsyn.config import Align
-from selfsyn.task.forward import one_batch
 from selfsyn.task.scores import Scores
 
 SLOPE = 0.2  # of the leaky ReLU
@@ -63,6 +62,14 @@ def accuracy(adapted: Tensor, real: Tensor, *, least_squares: bool) -> Tensor:
     return ((adapted < middle).float().mean() + (real > middle).float().mean()) / 2
 
 
+class Critics(nn.ModuleDict):
+    """Discriminators by name; one call asks as many as there are views."""
+
+    def forward(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each named discriminator looks at (see `view`) -> what it says of it, (B, 1, h, w)."""
+        return {name: self[name](seen) for name, seen in views.items()}
+
+
 class Alignment:
     """The discriminators of one training, their optimizer, and how often each was right lately."""
 
@@ -70,7 +77,8 @@ class Alignment:
         """Discriminators that know nothing yet, for the terms that count. Their weights follow torch's seed."""
         self.config = config
         build = {"main": patch_critic, "auxiliary": patch_critic, "features": pixel_critic}
-        self.critics = nn.ModuleDict({name: build[name](channels=config.channels) for name in config.wanted}).to(device)
+        self.critics = Critics({name: build[name](channels=config.channels) for name in config.wanted}).to(device)
+        self.learners = processes.together(self.critics)
         # Off but for their own update: the net's loss runs through them and leaves them nothing.
         self.critics.requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.critics.parameters(), lr=config.learning_rate, betas=BETAS)
@@ -86,12 +94,9 @@ class Alignment:
 
         real: scores of real images. Gradients reach them, and not the discriminators.
         """
-        with one_batch():
-            return {
-                f"align_{name}": judgement(critic(view(real, name)), ADAPTED, least_squares=self.config.least_squares)
-                for name, critic in self.critics.items()
-                if self.pushes(name)
-            }
+        verdicts = self.critics({name: view(real, name) for name in self.critics if self.pushes(name)})
+        squares = self.config.least_squares
+        return {f"align_{name}": judgement(verdict, ADAPTED, least_squares=squares) for name, verdict in verdicts.items()}
 
     def learn(self, adapted: Scores, real: Scores, *, progress: float) -> dict[str, float]:
         """One update of the discriminators -> their losses and accuracies. The scores get no gradient.
@@ -104,7 +109,6 @@ class Alignment:
         losses, accuracies = self._told_apart(adapted, real)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
-        processes.average_gradients(self.critics.parameters())
         self.optimizer.step()
         self.critics.requires_grad_(False)
         for name, value in accuracies.items():
@@ -116,11 +120,9 @@ class Alignment:
         """Losses, half of the sum of both domains (Tsai et al. 2018), and accuracies."""
         losses, accuracies = {}, {}
         squares = self.config.least_squares
-        for name, critic in self.critics.items():
-            count = len(adapted.main)
-            both = torch.cat([view(adapted, name).detach(), view(real, name).detach()])
-            with one_batch():
-                of_adapted, of_real = critic(both).split([count, len(both) - count])
+        views = {name: torch.cat([view(adapted, name), view(real, name)]).detach() for name in self.critics}
+        for name, verdict in self.learners(views).items():
+            of_adapted, of_real = verdict.split([len(adapted.main), len(real.main)])
             adapted_cost = judgement(of_adapted, ADAPTED, least_squares=squares)
             losses[name] = (adapted_cost + judgement(of_real, REAL, least_squares=squares)) / 2
             accuracies[name] = accuracy(of_adapted.detach(), of_real.detach(), least_squares=squares)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,19 +40,18 @@ class Seen(NamedTuple):
 
 
 def seen_by(
-    net: Callable[[Tensor], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet
+    forward: Callable[[Tensor, Sequence[int]], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet
 ) -> dict[str, Seen]:
     """The batch's parts as the net sees them: one forward for all that have labels, so that they share their batch statistics.
 
     Bare images go through by themselves (Tsai et al. 2018): normalised together with synthetic ones, the net would answer them
     by what stands beside them, and nothing does when it is used. Where `rounds.apart` says so, so do the labelled real ones.
 
-    weights_K: of the classes.  average: the net that labels the online part.
+    forward: the net's, see forward.Forward.  weights_K: of the classes.  average: the net that labels the online part.
     """
     labels = labels_of(batch, config, weights_K=weights_K, average=average)
     images = _normalised(batch.images, config, device=weights_K.device)
-    passes = [net(some) for some in images.split(_together(batch.parts, apart=config.rounds.apart))]
-    scores = [torch.cat(heads) for heads in zip(*passes, strict=True)]
+    scores = forward(images, passes(batch.parts, apart=config.rounds.apart))
     parts = zip(*(tensor.split(list(batch.parts.values())) for tensor in (*scores, *labels)), strict=True)
     return {
         name: Seen(Scores(main, auxiliary), Labels(*rest))
@@ -60,8 +59,8 @@ def seen_by(
     }
 
 
-def _together(parts: Mapping[str, int], *, apart: bool) -> list[int]:
-    """How many images go through the net with one another, one pass after the next."""
+def passes(parts: Mapping[str, int], *, apart: bool) -> list[int]:
+    """How many of a batch's images go through the net with one another, one pass after the next."""
     kinds = [(SYNTHETIC,), (PSEUDO, MASKED, ONLINE)] if apart else [(SYNTHETIC, PSEUDO, MASKED, ONLINE)]
     counts = [sum(parts.get(part, 0) for part in kind) for kind in (*kinds, (BARE,))]
     return [count for count in counts if count]

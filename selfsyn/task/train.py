@@ -11,7 +11,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors.torch import save as to_safetensors
-from torch import Tensor
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from selfsyn import checkpoint, devices, processes
@@ -29,7 +30,7 @@ from selfsyn.task.forward import Forward
 from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights
 from selfsyn.task.mixture import BARE, SYNTHETIC, Batch, Mixture, batches
-from selfsyn.task.objective import losses_of, seen_by, total_of
+from selfsyn.task.objective import losses_of, passes, seen_by, total_of
 from selfsyn.task.schedule import Schedule, learning_rate
 from selfsyn.task.scores import Scores, TaskNet
 
@@ -45,7 +46,7 @@ class TrainState:
     """What changes while a task model learns."""
 
     net: TaskNet
-    forward: Forward  # the net as it learns
+    forward: nn.Module  # Forward of the net; with several processes DistributedDataParallel around it
     average: AveragedModel  # EMA of parameters and of batch-norm buffers: what is exported
     optimizer: torch.optim.Optimizer
     schedule: Schedule
@@ -59,16 +60,18 @@ def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Ten
     """A state at step 0. The backbone learns at the schedule's rate, other layers `head_factor` times faster."""
     # Depthwise convolutions run twice as fast with channels last, on CPUs and GPUs alike.
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    if processes.count() > 1 and device.type == "cuda":  # after the copy: the average never normalises by a batch
+        net = convert_sync_batchnorm(net)
     backbone = {id(parameter) for parameter in net.backbone.parameters()}
     groups = [
         {"params": [p for p in net.parameters() if id(p) in backbone], "factor": 1.0},
         {"params": [p for p in net.parameters() if id(p) not in backbone], "factor": config.head_factor},
     ]
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=config.weight_decay, fused=True)
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
     half = devices.half(config.precision, device=device)
     forward = Forward(_compiled(net, device=device) if config.compile else net, device=device, half=half)
-    return TrainState(net, forward, average, optimizer, schedule, weights_K.to(device))
+    return TrainState(net, processes.together(forward), average, optimizer, schedule, weights_K.to(device))
 
 
 def _compiled(net: TaskNet, *, device: torch.device) -> Callable[[Tensor], Scores]:
@@ -91,10 +94,10 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     _refuse_non_finite(terms, step=state.step, names=batch.names)
     state.optimizer.zero_grad(set_to_none=True)
     total.backward()
-    processes.average_gradients(state.net.parameters())
     if config.train.clip_norm:
         torch.nn.utils.clip_grad_norm_(state.net.parameters(), config.train.clip_norm)
     state.optimizer.step()
+    processes.average_buffers(state.net)
     state.average.update_parameters(state.net)
     if state.alignment is not None:
         progress = state.step / state.schedule.steps
@@ -140,13 +143,14 @@ def fit(
     log = Log(folder, batch=mixture.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
     if state.step == 0 and processes.rank() == 0:
         write_atomic(folder / SAMPLE, _sample(mixture))
-    part = mixture.part(processes.rank(), of=processes.count())
+    part = part_of(mixture, config, processes.rank(), of=processes.count(), device=device)
+    own = [processes.rank()] if processes.count() > 1 else []  # for dropout: each process draws its own
     state.net.train()
     steps = batches(part, first=state.step, last=schedule.steps, workers=workers)
     if processes.rank() == 0:
         steps = track(steps, total=schedule.steps, label=f"train {folder.parent.name}", first=state.step, note=log.speed)
     for batch in steps:
-        torch.manual_seed(torch_seed(config.seed, mixture.purpose, state.step))
+        torch.manual_seed(torch_seed(config.seed, mixture.purpose, state.step, *own))
         terms = train_step(state, batch, config)
         last = state.step == schedule.steps
         if state.step % HISTORY_EVERY == 0 or last:
@@ -163,6 +167,19 @@ def fit(
     if processes.rank() == 0:
         write_weights(state, folder=folder)
     return state
+
+
+def part_of(mixture: Mixture, config: RunConfig, rank: int, *, of: int, device: torch.device) -> Mixture:
+    """What process `rank` of so many learns from on such a device. InputError when the batch cannot be shared by so many."""
+    part = mixture.part(rank, of=of)
+    least = min(passes({name: size // of for name, size in part.parts.items()}, apart=config.rounds.apart))
+    # DeepLabV3+ pools each image to one pixel; SyncBatchNorm, which would see those of all processes, needs a GPU.
+    if of > 1 and device.type == "cpu" and config.task.architecture == "deeplabv3plus" and least < 2:
+        raise InputError(
+            f"train.batch is {mixture.batch}, {mixture.real} of them real, shared by {of} processes on a CPU: one image of a kind"
+            " would go through the net by itself; expected at least 2 for deeplabv3plus: start fewer, or set train.batch higher"
+        )
+    return part
 
 
 def _resumed(

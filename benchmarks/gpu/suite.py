@@ -1,0 +1,99 @@
+"""Unpack what was carried, run the parts in order, each within its own time, and print a table of each.
+
+Imports nothing but the standard library: on a bare machine the packages come out of the carried pieces first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+from carried import CARRIED, unpack  # noqa: E402
+
+# Seconds that each part may take on a GPU; a part that takes longer ends there, and its finished rows count.
+LIMITS = {"correctness": 200, "throughput": 150, "teacher": 150, "scores": 400}
+REHEARSAL_LIMIT = 300
+
+
+def main() -> int:
+    """Run the suite -> 0 when every part ended by itself with 0, else 1."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where JSON files and logs go; a second run there goes on with what is missing")
+    parser.add_argument("--parts", default=",".join(LIMITS), help=f"some of {','.join(LIMITS)}, in this order")
+    parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU: every line of code, no figure")
+    parser.add_argument("--prepare", action="store_true", help="only what needs no GPU: export the teacher, render the worlds")
+    parser.add_argument("--seconds", type=float, help="what all parts may take together")
+    given = parser.parse_args()
+    parts = given.parts.split(",")
+    unknown = [part for part in parts if part not in LIMITS]
+    if unknown:
+        parser.error(f"--parts {unknown[0]}: no such part; expected some of {', '.join(LIMITS)}")
+    given.folder.mkdir(parents=True, exist_ok=True)
+    site = unpack(CARRIED, given.folder / "site") if CARRIED.exists() and not given.rehearse else None
+    end = time.monotonic() + (given.seconds or 1e9)
+    codes = {part: _run(part, given, site=site, end=end) for part in parts}
+    if given.prepare:
+        return max(codes.values())
+    print()
+    for part in parts:
+        print(_table(given.folder / f"{part}.json", site=site))
+    print(
+        "\n".join(
+            f"{part}: {'done' if code == 0 else f'ended with {code}, see {given.folder / part}.log'}"
+            for part, code in codes.items()
+        )
+    )
+    return int(any(codes.values()))
+
+
+def _run(part: str, given: argparse.Namespace, *, site: Path | None, end: float) -> int:
+    """One part as a process of its own, its output also in FOLDER/PART.log -> its exit code; 124 when its time was up."""
+    limit = min(REHEARSAL_LIMIT if given.rehearse else LIMITS[part], end - time.monotonic())
+    flags = [flag for flag, on in (("--rehearse", given.rehearse), ("--prepare", given.prepare)) if on]
+    command = [sys.executable, str(HERE / f"{part}.py"), str(given.folder), *flags]
+    print(f"# {part}, at most {limit:.0f} s", flush=True)
+    if limit <= 0:
+        return 124
+    with subprocess.Popen(
+        command, env=_environment(site), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    ) as process:
+        log = subprocess.Popen(["tee", "-a", str(given.folder / f"{part}.log")], stdin=process.stdout)
+        try:
+            code = process.wait(timeout=limit)
+        except subprocess.TimeoutExpired:
+            code = 124
+        finally:
+            _end(process)  # with whatever it started: the next part needs the GPU
+        log.wait()
+    return code
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _environment(site: Path | None) -> dict[str, str]:
+    """Our source first, then the carried packages, then the machine's own."""
+    paths = [str(ROOT), *([str(site)] if site else [])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+
+
+def _table(path: Path, *, site: Path | None) -> str:
+    command = [sys.executable, str(HERE / "record.py"), str(path)]
+    return subprocess.run(command, env=_environment(site), capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())

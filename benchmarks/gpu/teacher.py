@@ -1,0 +1,214 @@
+"""Part 3: the exported teacher on the GPU: labelling end to end, its labels against the CPU's, the service under load.
+
+    python benchmarks/gpu/teacher.py FOLDER [--rehearse] [--prepare]
+
+The demo's net (DeepLabV3+ on EfficientNet-Lite0, ImageNet weights) on rendered frames of 1024x512 with a sensor's noise.
+
+labels    the parity check of `export-teacher` with the GPU's session: each other class is a proven tie, or there are none.
+speed     session: runs of a batch alone, pictures in memory. ours: label_frames as `pseudo-label` runs it, PNG files in, two
+          PNG files an image out. naive: one image after another through torch eager on the GPU, arg-max in numpy (goal: ours is
+          5 times as fast). efficiency: ours over the session's rate (goal 0.95), and over what the cores' codecs allow.
+service   `selfsyn serve` under mixed requests on 64 connections that never pause.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from given import BENCHMARKS, TESTS, Given, arguments
+from record import Record
+
+sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(BENCHMARKS))
+
+import pipeline
+import service
+from serving import server
+from tiny_training import TinyNet
+
+from export import contract, parity
+from export.graph import halved
+from export.teacher import Teacher, why_no_cuda
+from export.to_onnx import Segmenter, to_onnx
+from selfsyn.errors import FaultError, InputError
+from selfsyn.files import write_atomic
+from selfsyn.images import read_image, resize_image
+from selfsyn.labels import CLASSES
+from selfsyn.task import build
+
+CONNECTIONS = 64
+
+
+def main(given: Given) -> None:
+    """Every measurement, a row each."""
+    size = (96, 64) if given.rehearse else (1024, 512)
+    segmenter, models = exported(given, size=size)
+    paths = pictures(given.folder, size=size)
+    if given.prepare:
+        return
+    reason = None if given.rehearse else why_no_cuda()
+    if reason:
+        raise SystemExit(f"teacher: no CUDA for onnxruntime: {reason}")
+    record = Record(given.folder, "teacher")
+    devices_ = (given.device,) if given.rehearse else (given.device, "tensorrt")
+    naive = speed_of_naive(given, segmenter, paths)
+    for device in devices_:
+        for precision, path in models.items():
+            one_file(given, record, segmenter, path, paths, device=device, precision=precision, naive=naive)
+    for precision, path in models.items():
+        served(given, record, path, precision=precision)
+
+
+def exported(given: Given, *, size: tuple[int, int]) -> tuple[Segmenter, dict[str, Path]]:
+    """The net and its two files, made once. In a rehearsal a net of three layers."""
+    torch.manual_seed(0)
+    net = TinyNet() if given.rehearse else build(pipeline.TASK, pretrained=True)
+    segmenter = Segmenter(net.eval(), task=pipeline.TASK)
+    paths = {precision: given.folder / f"teacher-{precision}.onnx" for precision in (contract.FP32, contract.FP16)}
+    if not all(path.exists() for path in paths.values()):
+        metadata = contract.Metadata(CLASSES, pipeline.TASK.mean, pipeline.TASK.std, size, "sha256:0", "benchmark", "0")
+        model = to_onnx(segmenter, metadata=metadata)
+        write_atomic(paths[contract.FP16], halved(model))
+        write_atomic(paths[contract.FP32], model)
+    return segmenter, paths
+
+
+def pictures(folder: Path, *, size: tuple[int, int]) -> list[Path]:
+    """PNG files of the working size."""
+    place = folder / "teacher-pictures"
+    place.mkdir(exist_ok=True)
+    return sorted(place.iterdir()) or pipeline.make(place, size=size)
+
+
+def one_file(
+    given: Given,
+    record: Record,
+    segmenter: Segmenter,
+    path: Path,
+    paths: list[Path],
+    *,
+    device: str,
+    precision: str,
+    naive: float,
+) -> None:
+    """What one file does on one device."""
+    try:
+        teacher = Teacher(path, device=device)
+        teacher.check()
+    except (InputError, FaultError) as error:
+        record.add(what=f"{device} {precision}", verdict=f"not run: {error}")
+        return
+    images = [resize_image(read_image(picture), size=teacher.size) for picture in paths]
+    session, ours = speed(given, teacher, images, paths)
+    row = {"what": f"{device} {precision}", "session_per_s": session, "ours_per_s": ours, "efficiency": ours / session}
+    codecs = codecs_alone(teacher, images, paths)
+    row |= {"codecs_per_s": codecs, "of_the_lower": ours / min(session, codecs), "naive_per_s": naive, "over_naive": ours / naive}
+    record.add(**row, **agreement(given, segmenter, path, teacher, images, device=device, precision=precision))
+
+
+def agreement(
+    given: Given, segmenter: Segmenter, path: Path, teacher: Teacher, images: list[np.ndarray], *, device: str, precision: str
+) -> dict[str, object]:
+    """The GPU's labels against torch in float32 on the CPU, and against onnxruntime on the CPU."""
+    batch = np.stack(images[: teacher.batch])
+    limits = parity.limits_of(segmenter, precision=precision)
+    found = parity.compare(
+        segmenter, teacher, scores=parity.scorer(path.read_bytes(), device=device), images=[batch], limits=limits
+    )
+    labels, _ = teacher.predict(batch)
+    on_cpu, _ = Teacher(path, device="cpu").predict(batch)
+    case, fault = found["cases"][0], parity.fault_of(found)
+    return {
+        "verdict": fault or "ok: every other class is a proven tie",
+        "other_class_than_torch": f"{case['mismatches']} of {labels.size}, {case['unexplained']} unexplained",
+        "other_class_than_cpu": f"{int((labels != on_cpu).sum())} of {labels.size}",
+    }
+
+
+def speed(given: Given, teacher: Teacher, images: list[np.ndarray], paths: list[Path]) -> tuple[float, float]:
+    """Images a second of the session alone, and from files to files; the best of three alternating rounds."""
+    count = 8 if given.rehearse else 480
+    batch = np.stack(list(islice(cycle(images), teacher.batch)))
+    folder = given.folder / "teacher-labels"
+    best = [0.0, 0.0]
+    for _ in range(1 if given.rehearse else 3):
+        shutil.rmtree(folder, ignore_errors=True)
+        runs = count // teacher.batch
+        best[0] = max(best[0], runs * teacher.batch / _seconds(lambda: [teacher.predict(batch) for _ in range(runs)]))  # noqa: B023
+        best[1] = max(best[1], count / _seconds(partial(pipeline.label, teacher, paths, folder, count=count)))
+    return best[0], best[1]
+
+
+def codecs_alone(teacher: Teacher, images: list[np.ndarray], paths: list[Path]) -> float:
+    """Images a second that all cores decode and encode, with nothing between."""
+    stages = pipeline.core_seconds(Instant(teacher, images[0]), paths)
+    return pipeline.CORES / (stages["decode"] + stages["encode"])
+
+
+class Instant:
+    """A teacher that takes no time: it gives the answer to one picture again."""
+
+    def __init__(self, teacher: Teacher, image: np.ndarray) -> None:
+        """teacher: whose answer it is."""
+        self.size = teacher.size
+        labels, confidences = teacher.predict(np.repeat(image[None], teacher.batch, axis=0))
+        self.answer = labels[:1], confidences[:1]
+
+    def predict(self, images_BHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As Teacher.predict."""
+        return self.answer
+
+
+def speed_of_naive(given: Given, segmenter: Segmenter, paths: list[Path]) -> float:
+    """Images a second of the obvious loop, on the same device."""
+    folder, count = given.folder / "teacher-naive", 2 if given.rehearse else 60
+    segmenter.net.to(given.device)
+    try:
+        for _ in range(2):  # the first time warms up
+            shutil.rmtree(folder, ignore_errors=True)
+            seconds = _seconds(partial(pipeline.naive, segmenter, paths, folder, count=count))
+    finally:
+        segmenter.net.to("cpu")
+    return count / seconds
+
+
+def served(given: Given, record: Record, path: Path, *, precision: str) -> None:
+    """A server on the device under load."""
+    repository = given.folder / f"teacher-repository-{precision}"
+    shutil.rmtree(repository, ignore_errors=True)
+    version = repository / contract.MODEL_NAME / "1"
+    version.mkdir(parents=True)
+    shutil.copy(path, version / "model.onnx")
+    write_atomic(repository / contract.CONFIGURATION_FILE, contract.triton_configuration().encode())
+    connections, seconds = (4, 2.0) if given.rehearse else (CONNECTIONS, 8.0)
+    with server(repository, "--device", given.device) as running:
+        answers = service.load(running, seconds=seconds, connections=connections)
+    statuses = Counter(status for _, status, _ in answers)
+    good = [took for _, status, took in answers if status == 200]
+    p50, p99 = np.percentile(good, (50, 99)) if good else (np.nan, np.nan)
+    record.add(
+        what=f"service {precision}, {connections} connections",
+        verdict="ok" if set(statuses) == {200} else f"statuses {dict(statuses)}",
+        ours_per_s=len(good) / seconds,
+        p50_ms=float(p50 * 1e3),
+        p99_ms=float(p99 * 1e3),
+    )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main(arguments(__doc__))

@@ -1,0 +1,186 @@
+"""Part 2: images a second and GPU memory of a training step, against the obvious loop in the same run.
+
+    python benchmarks/gpu/throughput.py FOLDER [--rehearse] [--prepare]
+
+nets      FCN ResNet-50, DeepLabV3+ ResNet-50 and SegNet VGG-16 at 1024x512, batch 8, and the demo's net at its own size: our
+          step (benchmarks/training.py), deterministic as `selfsyn train` runs it, against torchvision's reference loop with
+          cudnn.benchmark as it sets it. fp32 is TF32 in convolutions, torch's default. bf16 is autocast.
+adapter   batch and crop of the recipe gta5-cityscapes against a plain CycleGAN of the same nets (benchmarks/adapter.py).
+loader    batches of 1024x512 from PNG files of GTA5's size, on all cores, against the fastest of our steps.
+
+Median of the steps after a warm-up; memory is torch's peak. Figures of a GPU that nobody else uses.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from given import BENCHMARKS, Given, arguments
+from record import Record
+
+sys.path.insert(0, str(BENCHMARKS))
+
+import loader
+from adapter import batch_of, plain_step, state_of
+from training import examples, ours, timed, torchvisions
+
+from selfsyn import config as configuration
+from selfsyn import devices, recipes
+from selfsyn.adapter.step import fit_step
+from selfsyn.data.frames import labelled
+from selfsyn.task import build
+
+SCRATCH = "task.weights=scratch"
+NETS = {
+    "FCN ResNet-50": ("task.architecture=fcn", "task.backbone=resnet50", SCRATCH),
+    "DeepLabV3+ ResNet-50": ("task.backbone=resnet50", "task.output_stride=16", "task.decoder_channels=256", SCRATCH),
+    "SegNet VGG-16": ("task.architecture=segnet", "task.backbone=vgg16_bn", SCRATCH),
+    "DeepLabV3+ EfficientNet-Lite0": (SCRATCH,),
+}
+BATCH = 8
+STEPS, WARM_UP = 12, 4
+GTA5 = (1914, 1052)
+
+
+def main(given: Given) -> None:
+    """A row for each net and precision, the adapter and the loader."""
+    if given.prepare:
+        return
+    record = Record(given.folder, "throughput", key=("what", "precision"))
+    best = 0.0
+    for name, settings in NETS.items():
+        # A CPU without matrix units takes minutes for a large net in bfloat16.
+        for precision in ("fp32",) if given.rehearse and "Lite0" not in name else ("fp32", "bf16"):
+            best = max(best, net(given, record, name=name, settings=settings, precision=precision))
+    adapter(given, record)
+    files(given, record, best=best)
+
+
+def net(given: Given, record: Record, *, name: str, settings: tuple[str, ...], precision: str) -> float:
+    """Both loops with one net, one after the other -> our images a second."""
+    config = configuration.from_mapping(
+        configuration.with_settings(recipes.read("demo"), (*settings, f"train.precision={precision}"))
+    )
+    size = (32, 32) if given.rehearse else (1024, 512)
+    device, data = torch.device(given.device), examples(2 if given.rehearse else BATCH, size)
+    torch.manual_seed(0)
+    fresh = build(config.task, pretrained=False)
+    theirs = _measured(
+        given, lambda: _autocast(torchvisions(copy.deepcopy(fresh), data, config, device=device), precision, device)
+    )
+    mine = _measured(
+        given, lambda: ours(copy.deepcopy(fresh), data, config, precision=precision, device=device), deterministic=True
+    )
+    rates = [len(data.images) / seconds for seconds, _ in (mine, theirs)]
+    record.add(
+        what=f"{name} {size[0]}x{size[1]}, batch {len(data.images)}",
+        precision=precision,
+        ours_per_s=rates[0],
+        reference="torchvision",
+        reference_per_s=rates[1],
+        ratio=rates[0] / rates[1],
+        ours_gib=mine[1],
+        reference_gib=theirs[1],
+    )
+    return rates[0]
+
+
+def adapter(given: Given, record: Record) -> None:
+    """Our step and a plain CycleGAN's; bf16 wraps ours in autocast, which `fit-adapter` does not do."""
+    roots = tuple(f"{source}.root=unused" for source in ("synthetic", "real", "held_out"))
+    recipe, settings = ("demo", ("adapter.crop=32",)) if given.rehearse else ("gta5-cityscapes", roots)
+    config = configuration.from_mapping(configuration.with_settings(recipes.read(recipe), settings))
+    device = torch.device(given.device)
+    data = batch_of(config).to(device)
+
+    def plain() -> Callable[[], object]:
+        state = state_of(config, device)
+        return lambda: plain_step(state, data, config)
+
+    def mine() -> Callable[[], object]:
+        state = state_of(config, device)
+        return lambda: fit_step(state, data, config)
+
+    theirs = _measured(given, plain)
+    for precision in ("fp32", "bf16 by autocast"):
+        found = _measured(given, lambda: mine() if precision == "fp32" else _autocast(mine(), "bf16", device), deterministic=True)  # noqa: B023
+        images = 2 * config.adapter.batch
+        record.add(
+            what=f"adapter, crop {config.adapter.crop}, batch {config.adapter.batch}",
+            precision=precision,
+            ours_per_s=images / found[0],
+            reference="plain CycleGAN, fp32",
+            reference_per_s=images / theirs[0],
+            ratio=theirs[0] / found[0],
+            ours_gib=found[1],
+            reference_gib=theirs[1],
+        )
+
+
+def files(given: Given, record: Record, *, best: float) -> None:
+    """What the loader brings."""
+    size = (128, 64) if given.rehearse else (1024, 512)
+    folder = given.folder / "throughput-frames"
+    if not folder.exists():
+        folder.mkdir()
+        loader.make(folder, frames=8 if given.rehearse else 32, size=(160, 90) if given.rehearse else GTA5)
+    frames = labelled(folder, layout="gta5")
+    rate = loader.rate(loader.ours(frames, size), images=2 * len(frames))
+    record.add(
+        what=f"loader, {GTA5[0]}x{GTA5[1]} PNG to {size[0]}x{size[1]}, {devices.worker_count(None)} workers",
+        precision="uint8",
+        ours_per_s=rate,
+        reference="our fastest step above",
+        reference_per_s=best,
+        ratio=rate / best,
+    )
+
+
+def _autocast(step: Callable[[], object], precision: str, device: torch.device) -> Callable[[], None]:
+    def wrapped() -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            step()
+
+    return wrapped
+
+
+def _measured(
+    given: Given, made: Callable[[], Callable[[], object]], *, deterministic: bool = False
+) -> tuple[float, float | None]:
+    """(median seconds of a step, peak GiB of GPU memory) of what `made` builds."""
+    device = torch.device(given.device)
+    with _as_run(deterministic=deterministic):
+        step = made()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds = [timed(step, device) for _ in range(2 if given.rehearse else WARM_UP + STEPS)]
+    peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+    del step
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return statistics.median(seconds[1 if given.rehearse else WARM_UP :]), peak
+
+
+@contextmanager
+def _as_run(*, deterministic: bool) -> Iterator[None]:
+    """cuDNN searches for the fastest kernels, or takes those that give the same bits twice."""
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = not deterministic
+    yield
+
+
+if __name__ == "__main__":
+    given_ = arguments(__doc__)
+    began = time.monotonic()
+    devices.set_deterministic()  # cuBLAS reads its workspace's size once
+    main(given_)
+    print(f"throughput: {time.monotonic() - began:.0f} s")
