@@ -37,14 +37,10 @@ def command(
     Stopped at any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in
     turn, and how many shards there are changes no image.
     """
-    from selfsyn import devices
-    from selfsyn.adapter.adapt import adapt, load_generator
-    from selfsyn.adapter.fit import WEIGHTS
     from selfsyn.data import sources
     from selfsyn.flow import adapt_phase
-    from selfsyn.phase import begin, finish, open_run, require
+    from selfsyn.phase import begin, finish, is_done, open_run, require
     from selfsyn.progress import say
-    from selfsyn.stopping import Stopping
 
     layout, config = open_run(root)
     check_shard(shard, shards=shards)
@@ -53,16 +49,22 @@ def command(
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
+    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, [sources.SYNTHETIC]), force=force):
+        say(f"{phase.name}: already done")
+        return
+
+    from selfsyn import devices
+    from selfsyn.adapter.adapt import adapt, load_generator
+    from selfsyn.adapter.fit import WEIGHTS
+    from selfsyn.stopping import Stopping
+
     target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     devices.set_deterministic()
     frames, digest = sources.synthetic(layout, config)
     frames = frames[shard::shards]
     generator = load_generator(layout.adapter(round_) / WEIGHTS, adapter=config.adapter, device=target)
-    started = begin(layout, config, phase, sources={"synthetic": digest}, force=force)
-    if started is None:
-        say(f"{phase.name}: already done")
-        return
+    started = begin(layout, config, phase, sources={sources.SYNTHETIC: digest}, force=force)
     outputs = adapt(
         generator,
         frames,

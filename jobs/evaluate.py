@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from jobs.options import (
     bound_option,
@@ -21,12 +19,12 @@ from jobs.options import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from export.pipeline import Answer
     from export.teacher import Teacher
-    from selfsyn.config import RunConfig
     from selfsyn.data.frames import LabelledFrame
-    from selfsyn.flow import Phase
-    from selfsyn.layout import Layout
     from selfsyn.phase import Started
 
 METRICS = "metrics.json"
@@ -62,11 +60,9 @@ def command(
     The teacher sees each image at the working size; its classes are enlarged to the size of the label, where they are
     counted over the whole data set. The score is reported and never chosen by.
     """
-    from export.pipeline import lanes
-    from export.teacher import load, usable_cores, usable_device
-    from selfsyn.data.sources import held_out
+    from selfsyn.data import sources
     from selfsyn.flow import evaluate_phase
-    from selfsyn.phase import open_run, require
+    from selfsyn.phase import begin, is_done, open_run, read_manifest, require
     from selfsyn.progress import say
 
     layout, config = open_run(root)
@@ -76,39 +72,25 @@ def command(
         reads = ", ".join((*phase.needs, "the held-out images and labels"))
         click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
         return
-    if device not in ("auto", "cpu") and (force or not _is_done(layout.root / phase.folder, write_predictions=write_predictions)):
+    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, [sources.HELD_OUT]), force=force):
+        manifest = read_manifest(layout.root / phase.folder)
+        if not write_predictions or (manifest and PREDICTIONS in manifest["counts"]):
+            say(f"{phase.name}: already done")
+            return
+        say(f"{phase.name}: finished without predictions; evaluating again to write them")
+        force = True
+
+    from export.pipeline import lanes
+    from export.teacher import load, usable_cores, usable_device
+
+    if device not in ("auto", "cpu"):
         usable_device(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
-    frames, digest = held_out(layout, config)
-    started = _begun(layout, config, phase, digest=digest, force=force, write_predictions=write_predictions)
-    if started is None:
-        say(f"{phase.name}: already done")
-        return
+    frames, digest = sources.held_out(layout, config)
+    started = begin(layout, config, phase, sources={sources.HELD_OUT: digest}, force=force)
     threads = max(1, usable_cores() // lanes(workers=workers))
     teacher = load(layout.teacher(stage), device=device, threads=threads, precision=config.teacher.precision)
     _evaluate(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
-
-
-def _is_done(folder: Path, *, write_predictions: bool) -> bool:
-    """Whether the evaluation is finished, with its predictions if they are asked for."""
-    from selfsyn.phase import read_manifest
-
-    manifest = read_manifest(folder)
-    return manifest is not None and (not write_predictions or PREDICTIONS in manifest["counts"])
-
-
-def _begun(
-    layout: Layout, config: RunConfig, phase: Phase, *, digest: str, force: bool, write_predictions: bool
-) -> Started | None:
-    """Begin, or begin anew an evaluation that is finished but lacks the predictions; None when there is nothing to do."""
-    from selfsyn.phase import begin
-    from selfsyn.progress import say
-
-    started = begin(layout, config, phase, sources={"held_out": digest}, force=force)
-    if started is None and not _is_done(layout.root / phase.folder, write_predictions=write_predictions):
-        say(f"{phase.name}: finished without predictions; evaluating again to write them")
-        return begin(layout, config, phase, sources={"held_out": digest}, force=True)
-    return started
 
 
 def _evaluate(
@@ -148,6 +130,8 @@ def _counts(
     Writes the pictures of a few, and the predictions if asked.
     """
     from functools import partial
+
+    import numpy as np
 
     from export.pipeline import Codecs, answers, evenly_spaced
     from selfsyn.labels import CLASS_COUNT
@@ -191,6 +175,8 @@ def _counted(
 
 def _confusion(frame: LabelledFrame, ids: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Ids on disk and predicted train ids, (H, W) each -> (19, 19) counts. InputError for an id that is not the data set's."""
+    import numpy as np
+
     from selfsyn.images import to_train_ids
     from selfsyn.labels import CLASS_COUNT
     from selfsyn.metrics import folded, joint_counts

@@ -36,9 +36,9 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
     The file carries its own pre- and post-processing: uint8 images in, classes and confidences out; beside it, its half
     precision form for GPUs. Both are compared with the trained net on real images; one that differs is not written.
     """
-    from selfsyn.data.sources import real, synthetic
+    from selfsyn.data import sources
     from selfsyn.flow import export_phase
-    from selfsyn.phase import begin, finish, open_run, require
+    from selfsyn.phase import begin, finish, is_done, open_run, require
     from selfsyn.progress import say
 
     layout, config = open_run(root)
@@ -48,14 +48,15 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
         reads = ", ".join((*phase.needs, "the real images (four of them, for the comparison)"))
         click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
         return
-    require(layout, phase)
-    frames, digest = real(layout, config)
-    labelled, of_labels = synthetic(layout, config) if config.teacher_of(stage).prior else ([], None)
-    digests = {"real": digest} | ({"synthetic": of_labels} if of_labels else {})
-    started = begin(layout, config, phase, sources=digests, force=force)
-    if started is None:
+    data = (sources.REAL, *[sources.SYNTHETIC] * bool(config.teacher_of(stage).prior))
+    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, data), force=force):
         say(f"{phase.name}: already done")
         return
+    require(layout, phase)
+    frames, digest = sources.real(layout, config)
+    labelled, of_labels = sources.synthetic(layout, config) if config.teacher_of(stage).prior else ([], None)
+    digests = {sources.REAL: digest} | ({sources.SYNTHETIC: of_labels} if of_labels else {})
+    started = begin(layout, config, phase, sources=digests, force=force)
     outputs, counts = _export(
         started, config, stage=stage, weights=layout.task(stage) / WEIGHTS, frames=frames, labelled=labelled
     )

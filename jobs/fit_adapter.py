@@ -24,16 +24,12 @@ def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) ->
     from the start, and the net of round K-1 says it. Real images that cannot be read are named in unreadable.json and left
     out; run.toml says how many may be (teacher.unreadable).
     """
-    from selfsyn import devices
-    from selfsyn.adapter.fit import HISTORY, WEIGHTS, fit
     from selfsyn.data import sources
     from selfsyn.data.unreadable import readable
     from selfsyn.files import digest_file
     from selfsyn.flow import fit_adapter_phase, frozen_stage
-    from selfsyn.phase import begin, finish, open_run, require
+    from selfsyn.phase import begin, finish, is_done, open_run, require
     from selfsyn.progress import say
-    from selfsyn.stopping import Stopping
-    from selfsyn.task import build, load_weights
 
     layout, config = open_run(root)
     check_refit(config, round_=round_, path=layout.configuration)
@@ -41,6 +37,16 @@ def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) ->
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
+    data = (sources.SYNTHETIC, sources.REAL)
+    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, data), force=force):
+        say(f"{phase.name}: already done")
+        return
+
+    from selfsyn import devices
+    from selfsyn.adapter.fit import HISTORY, WEIGHTS, fit
+    from selfsyn.stopping import Stopping
+    from selfsyn.task import build, load_weights
+
     target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     devices.set_deterministic()
@@ -49,10 +55,8 @@ def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) ->
     own = config.of_stage(frozen_stage(round_))
     frozen = build(own.task, pretrained=False)
     load_weights(frozen, layout.task(frozen_stage(round_)) / WEIGHTS)
-    started = begin(layout, config, phase, sources={"synthetic": synthetic_digest, "real": real_digest}, force=force)
-    if started is None:
-        say(f"{phase.name}: already done")
-        return
+    digests = {sources.SYNTHETIC: synthetic_digest, sources.REAL: real_digest}
+    started = begin(layout, config, phase, sources=digests, force=force)
     spoiled = config.teacher.spoiled_of(len(listed))
     real = readable(listed, record=started.folder / UNREADABLE, spoiled=spoiled)
     state = fit(

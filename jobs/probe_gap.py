@@ -40,12 +40,10 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
     The classic check of an adapter (Hoffman et al. 2018, section 4.2): a net trained on real labels does the better on
     adapted images the more real they look. Nothing is chosen by it. Needs the oracle: `selfsyn round --with-bounds`.
     """
-    from export.pipeline import lanes
-    from export.teacher import load, usable_cores, usable_device
-    from selfsyn.data.sources import synthetic
+    from selfsyn.data import sources
     from selfsyn.flow import probe_phase
     from selfsyn.layout import ORACLE
-    from selfsyn.phase import begin, open_run, read_manifest, require
+    from selfsyn.phase import begin, is_done, open_run, require
     from selfsyn.progress import say
 
     layout, config = open_run(root)
@@ -53,17 +51,19 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
-    if device == "cuda" and (force or read_manifest(layout.root / phase.folder) is None):
-        usable_device(device)  # first: whatever else is missing, without the device it will not go
-    require(layout, phase)
-    frames, digest = synthetic(layout, config)
-    asked = device
-    if force or read_manifest(layout.root / phase.folder) is None:
-        device = usable_device(device)
-    started = begin(layout, config, phase, sources={"synthetic": digest}, force=force)
-    if started is None:
+    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, [sources.SYNTHETIC]), force=force):
         say(f"{phase.name}: already done")
         return
+
+    from export.pipeline import lanes
+    from export.teacher import load, usable_cores, usable_device
+
+    if device == "cuda":
+        usable_device(device)  # first: whatever else is missing, without the device it will not go
+    require(layout, phase)
+    frames, digest = sources.synthetic(layout, config)
+    asked, device = device, usable_device(device)
+    started = begin(layout, config, phase, sources={sources.SYNTHETIC: digest}, force=force)
     probed = _pairs(frames, adapted=layout.adapted())
     agreements = {}
     if ablate:

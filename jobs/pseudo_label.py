@@ -44,12 +44,10 @@ def command(
     any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in turn. An image
     that cannot be read is named in the index and left out; run.toml says how many may be (teacher.unreadable).
     """
-    from export.pipeline import lanes
-    from export.teacher import load, usable_cores, usable_device
-    from selfsyn.data.sources import listed_real
+    from selfsyn.data import sources
     from selfsyn.flow import pseudo_label_phase
     from selfsyn.layout import round_stage
-    from selfsyn.phase import begin, open_run, read_manifest, require
+    from selfsyn.phase import begin, is_done, open_run, require
     from selfsyn.progress import say
 
     layout, config = open_run(root)
@@ -58,14 +56,18 @@ def command(
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join((*phase.needs, 'the real images'))}; writes {layout.root / phase.folder}")
         return
-    if device not in ("auto", "cpu") and (force or read_manifest(layout.root / phase.folder) is None):
-        usable_device(device)  # first: whatever else is missing, without the device it will not go
-    require(layout, phase)
-    frames, digest = listed_real(layout, config)
-    started = begin(layout, config, phase, sources={"real": digest}, force=force)
-    if started is None:
+    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, [sources.REAL]), force=force):
         say(f"{phase.name}: already done")
         return
+
+    from export.pipeline import lanes
+    from export.teacher import load, usable_cores, usable_device
+
+    if device not in ("auto", "cpu"):
+        usable_device(device)  # first: whatever else is missing, without the device it will not go
+    require(layout, phase)
+    frames, digest = sources.listed_real(layout, config)
+    started = begin(layout, config, phase, sources={sources.REAL: digest}, force=force)
     threads = max(1, usable_cores() // lanes(workers=workers))
     precision = config.teacher.precision
     teacher = load(layout.teacher(round_stage(round_ - 1)), device=device, threads=threads, precision=precision)

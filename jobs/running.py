@@ -1,22 +1,53 @@
-"""A phase as a process of its own: the command that a cluster would run, here on this machine."""
+"""A phase as a process of its own: the command that a cluster would run, here on this machine.
+
+Most of a short phase was the import of torch. So the processes are forked by a server (multiprocessing's fork server) that
+has imported the libraries once (jobs.preload) and does nothing else: no computation, no thread, no CUDA. A phase forked
+from it is what `selfsyn VERB` in a new interpreter is: its own process id, signals, exit code, standard output and error.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from types import FrameType
 
-from selfsyn.flow import Phase
+from selfsyn import progress
+from selfsyn.errors import FaultError
+from selfsyn.flow import NEEDS_TORCH, Phase
 from selfsyn.progress import say
+
+PRELOADED = ("jobs.preload",)
+SERVER_DIED = 255  # what multiprocessing gives as a phase's exit code when nobody is left to ask for it
+
+_served = False  # whether this process has started a server
+
+Process = ForkServerProcess | subprocess.Popen[bytes]
+
+
+def start_server(todo: Sequence[Phase]) -> None:
+    """Have torch imported while the first phases run, if one of `todo` needs it; without this the first that does waits."""
+    if any(phase.verb in NEEDS_TORCH for phase in todo):
+        with contextlib.suppress(OSError):  # said when a phase is to be forked
+            _server()
+            forkserver.ensure_running()
 
 
 def run_phase(root: Path, phase: Phase, *, device: str, workers: int | None, count: int = 1) -> None:
     """Run one phase of the run at `root` to its end; leave with its exit code when it fails. SIGTERM is handed on to it."""
-    where = _where(phase, device, workers, count)
-    code = _call([sys.executable, "-m", "jobs", phase.verb, "--run", str(root), *phase.arguments, *where])
+    arguments = [phase.verb, "--run", str(root), *phase.arguments, *_where(phase, device, workers, count)]
+    # torchrun starts new interpreters, and so does the world, which needs no torch: it need not wait for it.
+    forks = phase.verb in NEEDS_TORCH or (_served and phase.verb != "world")
+    forks = forks and "--processes" not in arguments
+    code = _ended(lambda: _forked(arguments) if forks else _started(arguments))
     if code:
         say(f"{phase.name}: exit code {code}; the same command goes on from here")
         raise SystemExit(code if code > 0 else 128 - code)
@@ -29,15 +60,75 @@ def _where(phase: Phase, device: str, workers: int | None, count: int) -> list[s
     return [*found, "--processes", str(count)] if phase.verb == "train" and count > 1 else found
 
 
-def _call(command_line: Sequence[str]) -> int:
-    """Run a phase and hand SIGTERM on to it, so that it can write its checkpoint."""
-    with subprocess.Popen(command_line) as process:
+def _started(arguments: Sequence[str]) -> Process:
+    """`selfsyn ARGUMENTS` in a new interpreter."""
+    return subprocess.Popen([sys.executable, "-m", "jobs", *arguments])
 
-        def hand_on(number: int, frame: FrameType | None) -> None:
-            process.send_signal(number)
 
-        before = signal.signal(signal.SIGTERM, hand_on)
-        try:
+def _forked(arguments: Sequence[str]) -> Process:
+    """`selfsyn ARGUMENTS` as a fork of the server, which is started if there is none; without one, in a new interpreter."""
+    process = _server().Process(target=_run_verb, args=(arguments,), name="selfsyn")
+    try:
+        process.start()
+    except (OSError, EOFError) as error:
+        say(f"no process to start phases from ({error or type(error).__name__}); going on without it")
+        return _started(arguments)
+    return process
+
+
+def _server() -> ForkServerContext:
+    global _served
+    _served = True
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def _run_verb(arguments: Sequence[str]) -> None:
+    """In the forked process: what `python -m jobs ARGUMENTS` does."""
+    from jobs.__main__ import main
+
+    sys.argv[1:] = arguments
+    progress.restart_clock()
+    try:
+        main()
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(FaultError.exit_code) from None
+
+
+def _ended(start: Callable[[], Process]) -> int:
+    """Start a process, wait for its end, -> its exit code, negative for a signal. SIGTERM is handed on to it, so that it can
+    write its checkpoint."""
+    process: Process | None = None
+    asked = False
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        if process is not None:
+            process.terminate()
+
+    before = signal.signal(signal.SIGTERM, hand_on)
+    try:
+        process = start()
+        if asked:
+            process.terminate()
+        return _waited(process)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _waited(process: Process) -> int:
+    if isinstance(process, subprocess.Popen):
+        with process:
             return process.wait()
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    try:
+        process.join()
+    finally:
+        process.join()  # after Ctrl-C, which the phase has got as well: it may be writing
+    if process.exitcode == SERVER_DIED and process.pid:
+        say("the process that starts phases has died; this phase is ended with it")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    return process.exitcode or 0

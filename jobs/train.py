@@ -49,13 +49,25 @@ def command(
     process, but for rounding and dropout; on CPUs it is another, for each process normalises its part of the batch by itself.
     On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT) say which is which.
     """
+    from selfsyn.data import sources as data
+    from selfsyn.flow import train_phase
+    from selfsyn.layout import SOURCE_ONLY
+    from selfsyn.phase import begin, finish, is_done, open_run, require
+    from selfsyn.progress import say
+
+    layout, config = open_run(root)
+    stage = stage_of(round_, bound)
+    phase = train_phase(config, stage=stage)
+    if dry_run:
+        click.echo(f"{phase.name}: reads {', '.join(phase.needs) or 'the data sets'}; writes {layout.root / phase.folder}")
+        return
+    if is_done(layout, phase, sources=lambda: data.digests(layout, config, data.of_stage(config, stage=stage)), force=force):
+        say(f"{phase.name}: already done")
+        return
+
     from jobs.launch import launched, nodes
     from selfsyn import devices, processes
     from selfsyn.files import digest_file
-    from selfsyn.flow import train_phase
-    from selfsyn.layout import SOURCE_ONLY
-    from selfsyn.phase import begin, finish, open_run, require
-    from selfsyn.progress import say
     from selfsyn.task.batch_norm import re_estimate, real_batches
     from selfsyn.task.schedule import continued, schedule_of
     from selfsyn.task.stages import (
@@ -68,13 +80,7 @@ def command(
     )
     from selfsyn.task.train import HISTORY, WEIGHTS, fit, part_of, write_weights
 
-    layout, config = open_run(root)
-    stage = stage_of(round_, bound)
     own = config.of_stage(stage)
-    phase = train_phase(config, stage=stage)
-    if dry_run:
-        click.echo(f"{phase.name}: reads {', '.join(phase.needs) or 'the data sets'}; writes {layout.root / phase.folder}")
-        return
     target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
     require(layout, phase)
     devices.set_deterministic()
@@ -91,10 +97,6 @@ def command(
         before = continued(config, stage=stage)
         with processes.first_before_others():
             started = begin(layout, config, phase, sources={**sources, **digests}, force=force and processes.rank() == 0)
-        if started is None:
-            if processes.rank() == 0:
-                say(f"{phase.name}: already done")
-            return
         with processes.first_before_others():
             threads = devices.worker_count(workers)
             mixture = with_rare_classes(mixture, config, folder=started.folder, workers=threads)

@@ -75,22 +75,25 @@ def command(
 def _render_for_run(root: Path, *, workers: int | None, force: bool, dry_run: bool) -> None:
     from selfsyn.files import digest_lines, digest_listing
     from selfsyn.flow import world_phase
-    from selfsyn.phase import begin, finish, open_run
+    from selfsyn.phase import begin, finish, is_done, open_run
     from selfsyn.progress import say
-    from selfsyn.world import LOOKS
 
     layout, config = open_run(root)
-    if not world_phase(config):
+    planned = world_phase(config)
+    if not planned:
         raise InputError(
             f"{layout.configuration}: world asks for no frames; set world.engine, world.town, world.camera or world.held_out"
         )
     if dry_run:
         click.echo(f"world: would write {config.world} to {layout.world}")
         return
-    started = begin(layout, config, world_phase(config)[0], force=force)
-    if started is None:
+    if is_done(layout, planned[0], force=force):
         say("world: already done")
         return
+
+    from selfsyn.world import LOOKS
+
+    started = begin(layout, config, planned[0], force=force)
     _render_parts(layout, config, workers=workers)
     parts = {name: sorted((layout.world / name).rglob("[!.]*.png")) for name in LOOKS}
     outputs = {name: digest_listing(paths, root=layout.world) for name, paths in parts.items()}

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selfsyn.errors import InputError
-from selfsyn.labels import TRAIN_ID_OF_LABEL_ID, overlaid, protocol
 
 V = TypeVar("V", int, float, str)
 
@@ -43,7 +42,10 @@ class DataFolder:
     ids: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        overlaid(TRAIN_ID_OF_LABEL_ID, self.ids)
+        if self.ids:
+            from selfsyn.labels import TRAIN_ID_OF_LABEL_ID, overlaid  # here: `selfsyn --help` does without numpy
+
+            overlaid(TRAIN_ID_OF_LABEL_ID, self.ids)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class HeldOut(DataFolder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        from selfsyn.labels import protocol
+
         protocol(self.protocol)
 
 

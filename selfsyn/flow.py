@@ -12,6 +12,7 @@ from selfsyn.config import RunConfig
 from selfsyn.layout import ORACLE, SOURCE_ONLY, refitted, round_stage, shard_name
 
 COMPUTING = ("train", "fit-adapter", "adapt", "pseudo-label", "evaluate")  # the verbs that a GPU makes faster
+NEEDS_TORCH = ("train", "fit-adapter", "adapt", "export-teacher")  # the others run where it is not installed
 
 
 @dataclass(frozen=True)

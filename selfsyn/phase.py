@@ -1,4 +1,4 @@
-"""The life of a phase: begin (or find it finished), work, finish. A manifest, written last, means finished.
+"""The life of a phase: see whether it is done, begin, work, finish. A manifest, written last, means finished.
 
 This is where "run it again" is decided: the same inputs and configuration mean nothing to do; others are refused with
 the difference; a killed attempt goes on from what it left.
@@ -11,7 +11,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,28 +71,44 @@ def require(layout: Layout, phase: Phase) -> None:
         _digest_of(layout.root / need, phase)
 
 
+def is_done(layout: Layout, phase: Phase, *, sources: Callable[[], Mapping[str, str]] = dict, force: bool = False) -> bool:
+    """Whether `phase` is finished, with the inputs that there are now; never with `force`, which starts it over.
+
+    A verb asks before all else: a finished phase needs no device, no weights and no libraries.
+    sources: the digests of inputs that no phase of ours made (data sets); not called for an unfinished phase. Raises
+    NotReadyError when a phase that it needs is unfinished, InputError when an input changed since it began.
+    """
+    manifest = None if force else read_manifest(layout.root / phase.folder)
+    if manifest is None:
+        return False
+    _refuse_changed(layout.root / phase.folder, manifest["inputs"], _inputs(layout, phase, sources()))
+    return True
+
+
 def begin(
     layout: Layout, config: RunConfig, phase: Phase, *, sources: Mapping[str, str] | None = None, force: bool = False
-) -> Started | None:
-    """Start or resume `phase`; None when it is already finished with the same inputs.
+) -> Started:
+    """Start `phase`, or resume what an attempt left; one that `is_done` is not begun.
 
     sources: digests of inputs that no phase of ours made (data sets). force: start over. Raises NotReadyError when a
     phase that it needs is unfinished, InputError when an input changed since it began.
     """
-    inputs = {need: _digest_of(layout.root / need, phase) for need in phase.needs} | dict(sources or {})
+    inputs = _inputs(layout, phase, sources or {})
     folder = layout.root / phase.folder
     if force:
         shutil.rmtree(folder, ignore_errors=True)
     before = read_manifest(folder) or _read(folder / STARTED)
     if before is not None:
         _refuse_changed(folder, before["inputs"], inputs)
-    if read_manifest(folder) is not None:
-        return None
     if not layout.sealed.exists():
         write_atomic(layout.sealed, configuration.to_toml(config).encode())
     if before is None:
         write_json(folder / STARTED, {"inputs": inputs})
     return Started(phase, folder, config, inputs)
+
+
+def _inputs(layout: Layout, phase: Phase, sources: Mapping[str, str]) -> dict[str, str]:
+    return {need: _digest_of(layout.root / need, phase) for need in phase.needs} | dict(sources)
 
 
 def finish(started: Started, *, outputs: Mapping[str, str], counts: Mapping[str, Any] | None = None, device: str = "cpu") -> None:

@@ -16,6 +16,12 @@ LINE_SECONDS = 10.0
 _BEGAN = time.monotonic()
 
 
+def restart_clock() -> None:
+    """The program begins now: for a process that was forked from one that had been there before."""
+    global _BEGAN
+    _BEGAN = time.monotonic()
+
+
 def say(message: str) -> None:
     """One line on stderr, with the seconds since the program began."""
     tqdm.write(f"[{time.monotonic() - _BEGAN:6.1f} s] {message}", file=sys.stderr)

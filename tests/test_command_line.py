@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,14 @@ def test_every_verb_explains_itself(verb: str) -> None:
     assert {"serve": "--model"}.get(verb, "--run") in done.output
     text = done.output.split("Options:")[0]
     assert len(text.split()) > 8
+
+
+def test_help_imports_no_library_of_the_work() -> None:
+    heavy = ("torch", "torchvision", "timm", "onnx", "onnxruntime", "matplotlib", "numpy", "cv2", "PIL", "yaml", "lightkube")
+    called = "import sys; from jobs.__main__ import cli; cli(['--help'], standalone_mode=False)"
+    code = f"{called}; print(set({heavy}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_the_readme_names_every_verb_and_only_targets_that_exist() -> None:

@@ -338,7 +338,6 @@ class Work:
             return
         layout, config = open_run(root)
         started = begin(layout, config, phase)
-        assert started is not None
         if phase.verb == "evaluate":
             evaluated(started.folder, layout, config, row=root.parent.name)
         write_atomic(started.folder / "result", phase.name.encode())

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from jobs.__main__ import cli
-from jobs.cluster.pods import NEEDS_TORCH
+from selfsyn.flow import NEEDS_TORCH
 
 ROOT = Path(__file__).parent.parent
 # How many commands there are at least: a document that is written otherwise must not pass because none was found.

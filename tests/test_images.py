@@ -22,8 +22,9 @@ from serving import put, server
 from tiny_teacher import tiny_onnx
 
 from jobs.__main__ import VERBS, cli
-from jobs.cluster.pods import NEEDS_TORCH, NOBODY
+from jobs.cluster.pods import NOBODY
 from selfsyn.files import digest_bytes
+from selfsyn.flow import NEEDS_TORCH
 from selfsyn.pseudo_labels import encode_histogram
 
 ROOT = Path(__file__).parent.parent

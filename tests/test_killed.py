@@ -7,6 +7,7 @@ import math
 import random
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -131,12 +132,32 @@ def test_a_finished_round_is_not_done_again(whole: tuple[Path, dict[str, float]]
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
 
-def test_a_finished_phase_says_so(whole: tuple[Path, dict[str, float]]) -> None:
+def test_a_finished_phase_says_so_before_it_needs_a_device_or_a_library(whole: tuple[Path, dict[str, float]]) -> None:
     root, _ = whole
+    without = "import sys; sys.modules.update(dict.fromkeys(('torch', 'matplotlib', 'onnxruntime')))"  # not to be imported
+    code = f"{without}; from jobs.__main__ import main; main()"
     for phase in one_of_each(root):
-        done = selfsyn(phase.verb, "--run", root, *phase.arguments)
-        assert done.returncode == 0, done.stderr
+        device = ["--device", "cuda"] * phase.computes  # there is none
+        arguments = [phase.verb, "--run", str(root), *phase.arguments, *device]
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (phase.name, done.stderr)
         assert "already done" in done.stderr, (phase.name, done.stderr)
+
+
+def test_a_round_makes_what_its_phases_make(whole: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    """The round forks its phases from one process; the reference had a new interpreter for each."""
+    reference, _ = whole
+    root = make(tmp_path / "run", *LEVERS)
+    done = selfsyn("round", "--run", root, "--rounds", 1)
+    assert done.returncode == 0, done.stderr
+    flow = phases(load(root / "run.toml"), rounds=1)
+    for phase in flow:
+        assert contents(root / phase.folder) == contents(reference / phase.folder), phase.name
+        if phase.verb != "report":
+            assert manifest(root / phase.folder) == manifest(reference / phase.folder), phase.name
+    table = done.stderr.split("where the time went:\n")[1].splitlines()
+    assert [line.split("%  ")[1] for line in table[: len(flow)]] == [phase.name for phase in flow]
+    assert table[len(flow)].endswith("all phases")
 
 
 def test_a_changed_configuration_is_refused_with_the_difference(whole: tuple[Path, dict[str, float]], tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def test_gta5s_published_faults_are_left_out_and_said(tmp_path: Path, capsys: py
     said = capsys.readouterr().err
     assert "15188 (a white image), 17705 (a black image)" in said
     assert "left out 1 frames that were published with labels of another size, first 20803" in said
+    (tmp_path / "images/00001.png").write_bytes(b"not opened")
+    assert [frame.name for frame in frames.labelled_listing(tmp_path, layout="gta5")] == ["00001", "20804"]
 
 
 def test_any_other_frame_with_a_label_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -145,7 +145,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(root: Path, phase: Phase, *, seed: int) -> None:
     layout, config = open_run(root)
     started = begin(layout, config, phase)
-    assert started is not None
     model = tiny_onnx(seed=seed)
     write_atomic(started.folder / MODEL_FILE, model)
     finish(started, outputs={MODEL_FILE: digest_bytes(model)})

@@ -29,7 +29,7 @@ from selfsyn.images import encode_label_png, encode_png
 from selfsyn.labels import CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, PALETTE, protocol
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.metrics import confusion, merged, scores
-from selfsyn.phase import MANIFEST, begin, finish
+from selfsyn.phase import MANIFEST, begin, finish, is_done
 from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
 from selfsyn.report.charts import Curve, Panel, curve_row, thinned
 from selfsyn.report.collect import Score, collect, read_curves
@@ -127,9 +127,9 @@ class FakeRun:
         return self
 
     def _complete(self, phase: Phase) -> None:
-        started = begin(self.layout, self.config, phase)
-        if started is None:
+        if is_done(self.layout, phase):
             return
+        started = begin(self.layout, self.config, phase)
         counts = getattr(self, f"_{phase.verb.replace('-', '_')}")(phase)
         finish(started, outputs={"all": digest_bytes(phase.name.encode())}, counts=counts, device="fake device")
 

@@ -10,6 +10,7 @@ from tiny_run import make, selfsyn_here
 from tiny_store import Maps, write_shard
 
 from jobs import round as rounding
+from jobs.round import table_of_times
 from selfsyn.config import Rounds
 from selfsyn.errors import InputError
 from selfsyn.flow import Phase
@@ -75,6 +76,7 @@ def test_round_ends_where_the_labels_are_settled(
         return phase.verb != "report" and "2" not in phase.arguments[1:2]
 
     monkeypatch.setattr(rounding, "is_current", finished)
+    monkeypatch.setattr(rounding, "start_server", lambda todo: None)
     named = lambda phase: " ".join((phase.verb, *phase.arguments[1:2]))  # noqa: E731
     monkeypatch.setattr(rounding, "run_phase", lambda root, phase, **_: done.append(named(phase)))
     code, said = selfsyn_here("round", "--run", root, "--rounds", 2)
@@ -83,6 +85,15 @@ def test_round_ends_where_the_labels_are_settled(
     if limit:
         assert "labels of round 2 against round 1: 75.0% of the pixels keep their class" in said
         assert ("stop before round 2" if limit == 0.75 else "go on (stop at 80.0%)") in said
+
+
+def test_where_the_time_went_by_hand() -> None:
+    assert table_of_times({"world": 10.0, "train --round 0": 2.46, "report": 0.04}) == [
+        "     10.0 s  80.0%  world",
+        "      2.5 s  19.7%  train --round 0",
+        "      0.0 s   0.3%  report",
+        "     12.5 s         all phases",
+    ]
 
 
 def test_a_share_beyond_one_is_refused() -> None:

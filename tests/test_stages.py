@@ -15,6 +15,7 @@ from torch import nn
 
 from selfsyn.compare.levers import NO_AUGMENT
 from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Task, Train
+from selfsyn.data import sources
 from selfsyn.data.frames import Frame
 from selfsyn.data.mixing import Mix
 from selfsyn.errors import InputError
@@ -26,7 +27,7 @@ from selfsyn.task import stages
 from selfsyn.task.examples import PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mixture
 from selfsyn.task.objective import labels_of
-from selfsyn.task.stages import first_net, mixture_of
+from selfsyn.task.stages import first_net, mixture_of, statistics_images
 
 RNG = np.random.default_rng(0)
 
@@ -80,6 +81,30 @@ def test_unadapted_frames_stand_beside_adapted_ones_by_their_share(config: RunCo
     assert float(images.flatten(1).any(1).float().mean()) == pytest.approx(0.25, abs=0.06)
     above = [mixture._above(np.random.default_rng(number)).image.any() for number in range(400)]
     assert np.mean(above) == pytest.approx(0.25, abs=0.06)
+
+
+@pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE, "round-0", "round-1"])
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        Rounds(),
+        Rounds(adapted=False),
+        Rounds(unadapted=0.5),
+        Rounds(colours=0.5),
+        Rounds(statistics=0.5),
+        Rounds(align=Align(main=0.1)),
+        Rounds(online=True),
+        Rounds(memory=0.1),
+    ],
+)
+def test_a_stages_data_sets_are_known_without_its_frames(config: RunConfig, tmp_path: Path, rounds: Rounds, stage: str) -> None:
+    names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
+    maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
+    write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
+    asked = replace(config, rounds=rounds)
+    _, inputs = mixture_of(Layout(tmp_path), asked, stage=stage)
+    _, more = statistics_images(Layout(tmp_path), asked, stage=stage)
+    assert sources.digests(Layout(tmp_path), asked, sources.of_stage(asked, stage=stage)) == {**inputs, **more}
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ from jobs.cluster.names import DEVICE, PHASE, ROUND, RUN
 from jobs.cluster.plan import DATA, Plan
 from jobs.cluster.steps import Step
 from jobs.cluster.text import Line, Object, Quantity
+from selfsyn.flow import NEEDS_TORCH
 
-# Which image has what a verb imports: torch is in `train` alone.
-NEEDS_TORCH = ("train", "fit-adapter", "adapt", "export-teacher")
 NOBODY = 10001  # the images' user; any other number works as well
 CONFIGURATION = "/etc/selfsyn"
 # Seconds from SIGTERM to the kill: a step and a checkpoint.

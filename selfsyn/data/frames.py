@@ -102,12 +102,32 @@ def labelled(
     """The images of a data set with their labels. InputError when one lacks its label, their sizes differ, or the labels
     are not what the layout holds; frames whose published label has another size are left out, and that is said.
     """
+    pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
+    _refuse_incomplete([pair.image for pair in pairs])
+    _refuse_incomplete([pair.label for pair in pairs])
+    pairs = _of_equal_sizes(pairs, root=root)
+    kind = dataset(layout, ids=ids)
+    kind.verify([(pair.label, kind.read(pair.label)) for pair in pairs[:: max(1, len(pairs) // VERIFIED)][:VERIFIED]])
+    return pairs
+
+
+def labelled_listing(
+    root: Path, *, layout: str, split: str = "train", files: Path | None = None, ids: Mapping[str, str] | None = None
+) -> list[LabelledFrame]:
+    """The frames that `labelled` gives, and no file is opened but those of frames whose published label may have another size."""
+    pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
+    doubtful = [pair for pair in pairs if pair.name in pair.dataset.mis_sized]
+    out = {pair.name for pair in doubtful} - {pair.name for pair in _of_equal_sizes(doubtful, root=root)}
+    return [pair for pair in pairs if pair.name not in out]
+
+
+def _pairs(root: Path, *, layout: str, split: str, files: Path | None, ids: Mapping[str, str] | None) -> list[LabelledFrame]:
     kind = dataset(layout, ids=ids)
     if split in kind.unlabelled:
         raise InputError(f"{root}: the labels of split {split!r} are no labels in layout {layout}; choose another split")
     if not kind.known:
         raise InputError(f'{root}: layout {layout!r} has no table of ids; set `ids`, for example ids = {{ "0" = "road" }}')
-    frames = images(root, layout=layout, split=split, files=files)
+    frames = listing(root, layout=layout, split=split, files=files)
     labels = kind.find_labels(root, split)
     without = [frame for frame in frames if frame.name not in labels]
     if without:
@@ -115,11 +135,7 @@ def labelled(
             f"{root}: {len(without)} of {len(frames)} images have no label, first {without[0].image};"
             f" expected {kind.expects}; add the labels or remove the images"
         )
-    pairs = [LabelledFrame(frame.name, frame.image, labels[frame.name], kind) for frame in frames]
-    _refuse_incomplete([pair.label for pair in pairs])
-    pairs = _of_equal_sizes(pairs, root=root)
-    kind.verify([(pair.label, kind.read(pair.label)) for pair in pairs[:: max(1, len(pairs) // VERIFIED)][:VERIFIED]])
-    return pairs
+    return [LabelledFrame(frame.name, frame.image, labels[frame.name], kind) for frame in frames]
 
 
 def place(image: Path, roots: Sequence[Path]) -> str:

@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from selfsyn.config import DataFolder, RunConfig, Source
-from selfsyn.data.frames import Frame, LabelledFrame, complete, labelled, listing
+from selfsyn.data.frames import Frame, LabelledFrame, complete, labelled, labelled_listing, listing
 from selfsyn.data.frames import digest as listing_digest
 from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
 from selfsyn.files import digest_lines
 from selfsyn.flow import world_phase
-from selfsyn.layout import Layout
+from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
 
+# What a manifest calls the data sets among a phase's inputs.
+SYNTHETIC, REAL, REAL_WITH_LABELS, HELD_OUT = "synthetic", "real", "real with labels", "held_out"
 F = TypeVar("F", bound=Frame)
+
+
+def of_stage(config: RunConfig, *, stage: str) -> tuple[str, ...]:
+    """The data sets that a stage's training reads, by the names above."""
+    if stage == SOURCE_ONLY:
+        return (SYNTHETIC,)
+    if stage == ORACLE:
+        return (REAL_WITH_LABELS,)
+    rounds = config.rounds
+    as_they_are = not rounds.adapted or rounds.unadapted
+    looked_at = stage != round_stage(0) or rounds.looks_at_real or rounds.colours or rounds.statistics
+    return (*[SYNTHETIC] * bool(as_they_are), *[REAL] * bool(looked_at))
+
+
+def digests(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict[str, str]:
+    """{name: digest of the listing} of data sets, the same as with their frames below, but their files are not checked.
+
+    InputError where a listing cannot be had: no images, or an image without its label.
+    """
+    return {name: _digest(layout, config, name) for name in names}
+
+
+def _digest(layout: Layout, config: RunConfig, name: str) -> str:
+    if name == HELD_OUT:
+        return _of_held_out(layout, config, labelled_listing)[1]
+    if name == REAL:
+        return listed_real(layout, config)[1]
+    return _all(layout, config.synthetic if name == SYNTHETIC else config.real, partial(labelled_frames, read=labelled_listing))[
+        1
+    ]
 
 
 def synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
@@ -48,10 +81,12 @@ def listed_frames(layout: Layout, folder: DataFolder) -> list[Frame]:
     return listing(layout.resolve(folder.root), layout=folder.layout, split=folder.split, files=_files(layout, folder))
 
 
-def labelled_frames(layout: Layout, folder: DataFolder) -> list[LabelledFrame]:
-    """The images and labels of one data set of the configuration."""
+def labelled_frames(
+    layout: Layout, folder: DataFolder, *, read: Callable[..., list[LabelledFrame]] = labelled
+) -> list[LabelledFrame]:
+    """The images and labels of one data set of the configuration. read: `labelled` or `labelled_listing`."""
     root, files = layout.resolve(folder.root), _files(layout, folder)
-    return labelled(root, layout=folder.layout, split=folder.split, files=files, ids=folder.ids)
+    return read(root, layout=folder.layout, split=folder.split, files=files, ids=folder.ids)
 
 
 def _files(layout: Layout, folder: DataFolder) -> Path | None:
@@ -70,10 +105,15 @@ def _all(layout: Layout, sources: tuple[Source, ...], read: Callable[[Layout, Da
 
 def held_out(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
     """The labelled real images that `evaluate` reads. InputError when the run names none, or trains on them."""
+    frames, digest = _of_held_out(layout, config, labelled)
+    _refuse_overlap(layout, config, frames)
+    return frames, digest
+
+
+def _of_held_out(layout: Layout, config: RunConfig, read: Callable[..., list[LabelledFrame]]) -> tuple[list[LabelledFrame], str]:
     if config.held_out is None:
         raise InputError(f"{layout.configuration}: no held_out data set; evaluation needs one (layout, root, split)")
-    frames = labelled_frames(layout, config.held_out)
-    _refuse_overlap(layout, config, frames)
+    frames = labelled_frames(layout, config.held_out, read=read)
     return frames, listing_digest(frames, root=layout.resolve(config.held_out.root))
 
 
