@@ -430,7 +430,7 @@ def _by_round(value: V | tuple[V, ...], round_: int) -> V:
 class Teacher:
     """How a trained net becomes the teacher, and how it labels.
 
-    precision: 'fp32', or 'fp16' for half the time and memory on a GPU: the file that labels and is evaluated.
+    precision: 'fp32', or 'fp16' for half the memory on a GPU, not always less time: the file that labels and is evaluated.
     flip: whether the teacher also looks at each image mirrored, and answers by the mean of both scores.
     scales: sizes at which it looks at each image, likewise; 1.0 is the working size.
     views: which nets look so: 'every' one; or those of 'labelling' alone, the rounds before the last that rounds.real_share
