@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from export.to_onnx import Segmenter
     from selfsyn.config import RunConfig
     from selfsyn.data.frames import Frame, LabelledFrame
+    from selfsyn.layout import Layout
     from selfsyn.phase import Started
     from selfsyn.task import TaskNet
 
@@ -56,9 +57,7 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
     if started is None:
         say(f"{phase.name}: already done")
         return
-    outputs, counts = _export(
-        started, config, stage=stage, weights=layout.task(stage) / WEIGHTS, frames=frames, labelled=labelled
-    )
+    outputs, counts = _export(started, config, layout=layout, stage=stage, frames=frames, labelled=labelled)
     finish(started, outputs=outputs, counts=counts)
 
 
@@ -66,8 +65,8 @@ def _export(
     started: Started,
     config: RunConfig,
     *,
+    layout: Layout,
     stage: str,
-    weights: Path,
     frames: list[Frame],
     labelled: list[LabelledFrame],
 ) -> tuple[dict[str, str], dict[str, float | str]]:
@@ -79,7 +78,7 @@ def _export(
     from selfsyn.files import digest_bytes, digest_file, write_atomic, write_json
     from selfsyn.labels import CLASSES
 
-    task = config.task_of(stage)
+    task, weights = config.task_of(stage), layout.task(stage) / WEIGHTS
     net = task_models.build(task, pretrained=False)
     task_models.load_weights(net, weights)
     metadata = contract.Metadata(
@@ -94,7 +93,7 @@ def _export(
     added = _added(net, config, stage=stage, frames=frames, labelled=labelled)
     segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage), added=added)
     images = parity.examples([frame.image for frame in frames], size=config.size)
-    model = to_onnx(segmenter, metadata=metadata)
+    model = to_onnx(segmenter, metadata=metadata, graphs=layout.graphs)
     models = {contract.FP32: model, contract.FP16: halved(model)}
     results = {precision: _compared(segmenter, models[precision], precision, images=images) for precision in models}
     write_json(started.folder / PARITY, results[contract.FP32] | {contract.FP16: results[contract.FP16]})

@@ -391,7 +391,7 @@ def test_verb_writes_no_model_that_differs(
     other = TinyNet()
     other.main.bias.data[2] += 5
     save_file(other.state_dict(), run / "round-0/task/weights.safetensors")
-    monkeypatch.setattr("export.to_onnx.to_onnx", lambda segmenter, *, metadata: model)  # the export went wrong
+    monkeypatch.setattr("export.to_onnx.to_onnx", lambda *_, **__: model)  # the export went wrong
     monkeypatch.setattr(Teacher, "check", lambda self: None)  # or its golden picture had told
     assert call(monkeypatch, run, "--round", "0") == 1
     assert "ONNX differs from torch" in capsys.readouterr().err
@@ -403,7 +403,7 @@ def test_verb_writes_no_model_that_differs(
 def test_half_precision_that_differs_is_left_out_unless_it_is_to_label(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: bytes
 ) -> None:
-    monkeypatch.setattr("export.to_onnx.to_onnx", lambda segmenter, *, metadata: model)  # made once is enough
+    monkeypatch.setattr("export.to_onnx.to_onnx", lambda *_, **__: model)  # made once is enough
     strict = parity.Limits(1e-9, 0.0, 0.0)
     monkeypatch.setitem(parity.LIMITS, "fp16", strict)
     assert call(monkeypatch, run, "--round", "0") == 0
