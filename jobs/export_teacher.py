@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from export.to_onnx import Segmenter
+    from export.parity import Answer, Limits
     from selfsyn.config import RunConfig
     from selfsyn.data.frames import Frame, LabelledFrame
     from selfsyn.layout import Layout
@@ -92,10 +92,11 @@ def _export(
     )
     added = _added(net, config, stage=stage, frames=frames, labelled=labelled)
     segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage), added=added)
-    images = parity.examples([frame.image for frame in frames], size=config.size)
+    net_answers = parity.answers(segmenter, parity.examples([frame.image for frame in frames], size=config.size))
     model = to_onnx(segmenter, metadata=metadata, graphs=layout.graphs)
     models = {contract.FP32: model, contract.FP16: halved(model)}
-    results = {precision: _compared(segmenter, models[precision], precision, images=images) for precision in models}
+    limits = {precision: parity.limits_of(segmenter, precision=precision) for precision in models}
+    results = {precision: _compared(net_answers, models[precision], limits=limits[precision]) for precision in models}
     write_json(started.folder / PARITY, results[contract.FP32] | {contract.FP16: results[contract.FP16]})
     models = _passed(models, results, needed=(contract.FP32, config.teacher.precision), name=started.phase.name)
     write_atomic(started.folder / contract.CONFIGURATION_FILE, contract.triton_configuration().encode())
@@ -123,14 +124,14 @@ def _added(
     return moved(counts / counts.sum(), found, strength=strength)
 
 
-def _compared(segmenter: Segmenter, model: bytes, precision: str, *, images: list[NDArray[np.uint8]]) -> dict[str, Any]:
+def _compared(net: list[Answer], model: bytes, *, limits: Limits) -> dict[str, Any]:
     """What parity.json says about one file. FaultError when it does not answer its own golden picture."""
     from export import parity
     from export.teacher import Teacher
 
-    teacher, limits = Teacher(model, device="cpu"), parity.limits_of(segmenter, precision=precision)
+    teacher = Teacher(model, device="cpu")
     teacher.check()
-    return parity.compare(segmenter, teacher, scores=parity.scorer(model), images=images, limits=limits)
+    return parity.compare(net, teacher, scores=parity.scorer(model), limits=limits)
 
 
 def _passed(models: dict[str, bytes], results: dict[str, Any], *, needed: tuple[str, ...], name: str) -> dict[str, bytes]:
