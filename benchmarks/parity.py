@@ -52,12 +52,12 @@ def main(steps: int, folder: Path | None) -> None:
     for name, task in TASKS.items():
         segmenter = Segmenter(trained(task, frames, steps=steps).eval(), task=task)
         metadata = contract.Metadata(CLASSES, task.mean, task.std, WHOLE, "sha256:0", "benchmark", "0")
-        model = to_onnx(segmenter, metadata=metadata)
+        model, net = to_onnx(segmenter, metadata=metadata), parity.answers(segmenter, pictures)
         for precision, data in ((contract.FP32, model), (contract.FP16, halved(model))):
             teacher = Teacher(data, device="cpu")
             teacher.check()
             limits = parity.limits_of(segmenter, precision=precision)
-            result = parity.compare(segmenter, teacher, scores=parity.scorer(data), images=pictures, limits=limits)
+            result = parity.compare(net, teacher, scores=parity.scorer(data), limits=limits)
             for case in result["cases"]:
                 size = f"{case['width']}x{case['height']}"
                 cells = [name, precision, size, str(case["classes"]), *(f"{case[key]:.4g}" for key in keys)]

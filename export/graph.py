@@ -18,13 +18,14 @@ FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 def scored(model: bytes) -> bytes:
-    """The same model with one more output: SCORES (B, 19, H, W) float32, the logits that its post-processing begins with.
-
-    For a comparison alone: a model that hands out 19 planes a pixel is slow to use.
-    """
+    """The same model up to its scores, which are its one output: SCORES (B, 19, H, W) float32, what its post-processing gets."""
     proto = onnx.load_from_string(model)
     planes = next(node for node in proto.graph.node if node.op_type == "Split" and len(node.output) == CLASS_COUNT)
-    proto.graph.node.append(onnx.helper.make_node("Identity", [planes.input[0]], [SCORES]))
+    scores = onnx.helper.make_node("Identity", [planes.input[0]], [SCORES], name=SCORES)
+    before = _before([scores], proto.graph)
+    nodes = [node for node in (*proto.graph.node, scores) if node.name in before]
+    del proto.graph.node[:], proto.graph.output[:]
+    proto.graph.node.extend(nodes)
     shape = ["batch", CLASS_COUNT, "height", "width"]
     proto.graph.output.append(onnx.helper.make_tensor_value_info(SCORES, onnx.TensorProto.FLOAT, shape))
     return proto.SerializeToString(deterministic=True)
@@ -96,15 +97,19 @@ def _halve(attribute: onnx.AttributeProto) -> None:
 
 def _between_convolutions(graph: onnx.GraphProto) -> set[str]:
     """Names of the convolutions, and of the nodes that have one before and one behind them."""
-    makers = {name: node for node in graph.node for name in node.output}
     takers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             takers.setdefault(name, []).append(node)
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     behind = _reached(convolutions, lambda node: (taker for name in node.output for taker in takers.get(name, ())))
-    before = _reached(convolutions, lambda node: (makers[name] for name in node.input if name in makers))
-    return behind & before
+    return behind & _before(convolutions, graph)
+
+
+def _before(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> set[str]:
+    """Names of the nodes and of all that they need."""
+    makers = {name: node for node in graph.node for name in node.output}
+    return _reached(nodes, lambda node: (makers[name] for name in node.input if name in makers))
 
 
 def _reached(start: Iterable[onnx.NodeProto], neighbours: Callable[[onnx.NodeProto], Iterable[onnx.NodeProto]]) -> set[str]:

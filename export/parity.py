@@ -85,18 +85,41 @@ def _readable(paths: Sequence[Path], *, first: int) -> NDArray[np.uint8]:
     raise last
 
 
+@dataclass(frozen=True)
+class Answer:
+    """The net's answer to a batch, as torch computes it.
+
+    images_BHWC: uint8.  scores_BKHW: float logits.  label, confidence: (B, H, W) uint8.
+    """
+
+    images_BHWC: NDArray[np.uint8]
+    scores_BKHW: Tensor
+    label: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+
+
+def answers(segmenter: Segmenter, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+    """The net's answers to (B, H, W, 3) uint8 images, for `compare` with each of its files."""
+    return [_answer(segmenter.eval(), images_BHWC) for images_BHWC in images]
+
+
+def _answer(segmenter: Segmenter, images_BHWC: NDArray[np.uint8]) -> Answer:
+    with torch.inference_mode():
+        scores_BKHW = segmenter.scores(torch.tensor(images_BHWC))
+        label, confidence = (answer.numpy() for answer in label_and_confidence(scores_BKHW))
+    return Answer(images_BHWC, scores_BKHW, label, confidence)
+
+
 def scorer(model: bytes, *, device: str = "cpu") -> Scorer:
     """(B, H, W, 3) uint8 images -> the model's own (B, 19, H, W) float32 scores, before its post-processing."""
     session = Teacher(graph.scored(model), device=device).session
     return lambda images_BHWC: session.run([graph.SCORES], {contract.IMAGE: images_BHWC})[0]
 
 
-def compare(
-    segmenter: Segmenter, teacher: Teacher, *, scores: Scorer, images: Sequence[NDArray[np.uint8]], limits: Limits
-) -> dict[str, Any]:
-    """Both answers to (B, H, W, 3) uint8 images -> what parity.json holds: limits, versions, one case for each shape.
+def compare(net: Sequence[Answer], teacher: Teacher, *, scores: Scorer, limits: Limits) -> dict[str, Any]:
+    """The net's answers and the teacher's -> what parity.json holds: limits, versions, one case for each shape.
 
-    scores: of the same model. A case counts, of the pixels: mismatches, another class; beyond_share, a score that differs
+    scores: of the teacher's model. A case counts, of the pixels: mismatches, another class; beyond_share, a score that differs
     by more than rounding explains; unexplained, another class without a tie within that pixel's own score difference, or a
     confidence further away than that difference makes it.
     """
@@ -106,7 +129,7 @@ def compare(
         "onnxruntime": ort.__version__,
         "provider": teacher.provider,
         "model": teacher.digest,
-        "cases": [_case(segmenter, teacher, scores, images_BHWC, limits=limits) for images_BHWC in images],
+        "cases": [_case(answer, teacher, scores, limits=limits) for answer in net],
     }
 
 
@@ -126,14 +149,10 @@ def refuse_difference(parity: dict[str, Any], *, name: str) -> None:
         raise FaultError(f"{name}: {fault}; no model was written; try other versions of torch and onnxruntime")
 
 
-def _case(
-    segmenter: Segmenter, teacher: Teacher, scores: Scorer, images_BHWC: NDArray[np.uint8], *, limits: Limits
-) -> dict[str, Any]:
-    with torch.inference_mode():
-        ours_BKHW = segmenter.eval().scores(torch.tensor(images_BHWC))
-        label, confidence = (answer.numpy() for answer in label_and_confidence(ours_BKHW))
-    labels, confidences = teacher.predict(images_BHWC)
-    difference = (torch.from_numpy(scores(images_BHWC)) - ours_BKHW).abs().amax(1).numpy()
+def _case(net: Answer, teacher: Teacher, scores: Scorer, *, limits: Limits) -> dict[str, Any]:
+    ours_BKHW, label, confidence = net.scores_BKHW, net.label, net.confidence
+    labels, confidences = teacher.predict(net.images_BHWC)
+    difference = (torch.from_numpy(scores(net.images_BHWC)) - ours_BKHW).abs().amax(1).numpy()
     largest = max(1.0, float(ours_BKHW.abs().max()))
     levels = np.abs(confidences.astype(np.int16) - confidence)
     margin, reach = _margin(ours_BKHW, labels), 2 * (difference + SLACK * largest)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import time
-import warnings
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,13 +16,13 @@ from torch.nn import functional
 
 from export import contract
 from export.contract import Golden, Metadata
+from export.traced import exported
 from selfsyn.config import Task
 from selfsyn.config import Teacher as TeacherConfig
 from selfsyn.progress import say
 from selfsyn.task.scores import TaskNet, normalised
 from selfsyn.world import render
 
-EXAMPLE_BATCH = 2  # the exporter takes a size of 0 or 1 for a constant
 SLOW_SECONDS = 90.0
 GOLDEN_SIZE = (128, 96)
 PLAIN = TeacherConfig()  # neither mirrored nor at other scales
@@ -100,28 +97,15 @@ def label_and_confidence(scores_BKHW: Tensor) -> tuple[Tensor, Tensor]:
     return label.squeeze(1), confidence.squeeze(1)
 
 
-def to_onnx(segmenter: Segmenter, *, metadata: Metadata) -> bytes:
+def to_onnx(segmenter: Segmenter, *, metadata: Metadata, graphs: Path | None = None) -> bytes:
     """-> the bytes of the ONNX file, weights inside, with dynamic batch, height and width.
 
+    graphs: a folder where graphs without weights are kept, so that the second net of a kind is not traced (export.traced).
     Says how long it took: backbones whose padding depends on the size (timm's tf_*) take minutes.
     """
     began = time.monotonic()
-    width, height = metadata.size
-    example = torch.zeros(EXAMPLE_BATCH, height, width, 3, dtype=torch.uint8)
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            segmenter.eval(),
-            (example,),
-            input_names=[contract.IMAGE],
-            output_names=[contract.LABEL, contract.CONFIDENCE],
-            opset_version=contract.OPSET,
-            dynamo=True,
-            external_data=False,
-            dynamic_shapes=({0: "batch", 1: "height", 2: "width"},),
-            verbose=False,
-        )
-    assert program is not None
-    data = _anonymous(program.model_proto, properties=contract.to_properties(metadata, golden=golden(segmenter)))
+    model = exported(segmenter.eval(), size=metadata.size, folder=graphs)
+    data = _anonymous(model, properties=contract.to_properties(metadata, golden=golden(segmenter)))
     seconds = time.monotonic() - began
     slow = "; a backbone with static padding would take seconds" if seconds > SLOW_SECONDS * len(segmenter.views) else ""
     say(f"exported {len(data) / 1e6:.1f} MB of ONNX in {seconds:.1f} s{slow}")
@@ -157,16 +141,3 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         yield node
         for attribute in node.attribute:
             yield from _nodes(attribute.g)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    # Progress marks on stdout, and warnings about packages that we do not need.
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

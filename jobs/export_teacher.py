@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from export.to_onnx import Segmenter
+    from export.parity import Answer, Limits
     from selfsyn.config import RunConfig
     from selfsyn.data.frames import Frame, LabelledFrame
+    from selfsyn.layout import Layout
     from selfsyn.phase import Started
     from selfsyn.task import TaskNet
 
@@ -57,9 +58,7 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
     labelled, of_labels = sources.synthetic(layout, config) if config.teacher_of(stage).prior else ([], None)
     digests = {sources.REAL: digest} | ({sources.SYNTHETIC: of_labels} if of_labels else {})
     started = begin(layout, config, phase, sources=digests, force=force)
-    outputs, counts = _export(
-        started, config, stage=stage, weights=layout.task(stage) / WEIGHTS, frames=frames, labelled=labelled
-    )
+    outputs, counts = _export(started, config, layout=layout, stage=stage, frames=frames, labelled=labelled)
     finish(started, outputs=outputs, counts=counts)
 
 
@@ -67,8 +66,8 @@ def _export(
     started: Started,
     config: RunConfig,
     *,
+    layout: Layout,
     stage: str,
-    weights: Path,
     frames: list[Frame],
     labelled: list[LabelledFrame],
 ) -> tuple[dict[str, str], dict[str, float | str]]:
@@ -80,7 +79,7 @@ def _export(
     from selfsyn.files import digest_bytes, digest_file, write_atomic, write_json
     from selfsyn.labels import CLASSES
 
-    task = config.task_of(stage)
+    task, weights = config.task_of(stage), layout.task(stage) / WEIGHTS
     net = task_models.build(task, pretrained=False)
     task_models.load_weights(net, weights)
     metadata = contract.Metadata(
@@ -94,10 +93,11 @@ def _export(
     )
     added = _added(net, config, stage=stage, frames=frames, labelled=labelled)
     segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage), added=added)
-    images = parity.examples([frame.image for frame in frames], size=config.size)
-    model = to_onnx(segmenter, metadata=metadata)
+    net_answers = parity.answers(segmenter, parity.examples([frame.image for frame in frames], size=config.size))
+    model = to_onnx(segmenter, metadata=metadata, graphs=layout.graphs)
     models = {contract.FP32: model, contract.FP16: halved(model)}
-    results = {precision: _compared(segmenter, models[precision], precision, images=images) for precision in models}
+    limits = {precision: parity.limits_of(segmenter, precision=precision) for precision in models}
+    results = {precision: _compared(net_answers, models[precision], limits=limits[precision]) for precision in models}
     write_json(started.folder / PARITY, results[contract.FP32] | {contract.FP16: results[contract.FP16]})
     models = _passed(models, results, needed=(contract.FP32, config.teacher.precision), name=started.phase.name)
     write_atomic(started.folder / contract.CONFIGURATION_FILE, contract.triton_configuration().encode())
@@ -125,14 +125,14 @@ def _added(
     return moved(counts / counts.sum(), found, strength=strength)
 
 
-def _compared(segmenter: Segmenter, model: bytes, precision: str, *, images: list[NDArray[np.uint8]]) -> dict[str, Any]:
+def _compared(net: list[Answer], model: bytes, *, limits: Limits) -> dict[str, Any]:
     """What parity.json says about one file. FaultError when it does not answer its own golden picture."""
     from export import parity
     from export.teacher import Teacher
 
-    teacher, limits = Teacher(model, device="cpu"), parity.limits_of(segmenter, precision=precision)
+    teacher = Teacher(model, device="cpu")
     teacher.check()
-    return parity.compare(segmenter, teacher, scores=parity.scorer(model), images=images, limits=limits)
+    return parity.compare(net, teacher, scores=parity.scorer(model), limits=limits)
 
 
 def _passed(models: dict[str, bytes], results: dict[str, Any], *, needed: tuple[str, ...], name: str) -> dict[str, bytes]:

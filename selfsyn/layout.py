@@ -58,6 +58,11 @@ class Layout:
         """index.html, manifest.json."""
         return self.root / "report"
 
+    @property
+    def graphs(self) -> Path:
+        """DIGEST.graph: a traced net without its weights, for the next export of a net of its kind (export.traced)."""
+        return self.root / "graphs"
+
     def task(self, stage: str) -> Path:
         """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json; counts by class if drawn by them."""
         return self.root / stage / "task"

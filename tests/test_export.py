@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import selfsyn.task
-from export import contract, parity, tensorrt
+from export import contract, parity, tensorrt, traced
 from export import teacher as runtime
 from export.contract import Metadata
 from export.graph import halved
@@ -192,7 +193,7 @@ def test_an_example_that_cannot_be_read_is_replaced(tmp_path: Path, capsys: pyte
 def compared(segmenter: Segmenter, model: bytes, *shapes: tuple[int, int, int], precision: str = "fp32") -> dict[str, Any]:
     images, limits = [pictures(*shape) for shape in shapes], parity.limits_of(segmenter, precision=precision)
     teacher = Teacher(model, device="cpu")
-    return parity.compare(segmenter, teacher, scores=parity.scorer(model), images=images, limits=limits)
+    return parity.compare(parity.answers(segmenter, images), teacher, scores=parity.scorer(model), limits=limits)
 
 
 def test_parity_holds_between_net_and_file(model: bytes, segmenter: Segmenter) -> None:
@@ -240,7 +241,7 @@ def one_pixel_off(segmenter: Segmenter, *, side: int, raised: float = 0.0) -> di
 
     limits = parity.limits_of(segmenter, precision="fp32")
     teacher: Any = OnePixelOff(segmenter)
-    return parity.compare(segmenter, teacher, scores=scores, images=[images], limits=limits)
+    return parity.compare(parity.answers(segmenter, [images]), teacher, scores=scores, limits=limits)
 
 
 def test_one_wrong_pixel_is_refused_unless_the_classes_tie(segmenter: Segmenter) -> None:
@@ -385,13 +386,27 @@ def test_verb_writes_the_model_repository(run: Path, monkeypatch: pytest.MonkeyP
     assert (folder / "segmenter/1/model.onnx").stat().st_mtime_ns == before
 
 
+def test_verb_traces_the_net_of_the_second_stage_no_more(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(run / "round-0", run / "source-only")
+    other = TinyNet()
+    other.main.bias.data[2] += 5
+    save_file(other.state_dict(), run / "source-only/task/weights.safetensors")
+    assert call(monkeypatch, run, "--round", "0") == 0
+    assert [path.suffix for path in (run / "graphs").iterdir()] == [".graph"]
+    monkeypatch.delattr(traced, "_traced")
+    assert call(monkeypatch, run, "--bound", "source-only") == 0
+    image = pictures(48, 64)
+    wanted, _ = Segmenter(other, task=TASK).eval()(torch.from_numpy(image)[None])
+    assert np.array_equal(load(run / "source-only/teacher", device="cpu").predict(image[None])[0], wanted.numpy())
+
+
 def test_verb_writes_no_model_that_differs(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: bytes
 ) -> None:
     other = TinyNet()
     other.main.bias.data[2] += 5
     save_file(other.state_dict(), run / "round-0/task/weights.safetensors")
-    monkeypatch.setattr("export.to_onnx.to_onnx", lambda segmenter, *, metadata: model)  # the export went wrong
+    monkeypatch.setattr("export.to_onnx.to_onnx", lambda *_, **__: model)  # the export went wrong
     monkeypatch.setattr(Teacher, "check", lambda self: None)  # or its golden picture had told
     assert call(monkeypatch, run, "--round", "0") == 1
     assert "ONNX differs from torch" in capsys.readouterr().err
@@ -403,7 +418,7 @@ def test_verb_writes_no_model_that_differs(
 def test_half_precision_that_differs_is_left_out_unless_it_is_to_label(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: bytes
 ) -> None:
-    monkeypatch.setattr("export.to_onnx.to_onnx", lambda segmenter, *, metadata: model)  # made once is enough
+    monkeypatch.setattr("export.to_onnx.to_onnx", lambda *_, **__: model)  # made once is enough
     strict = parity.Limits(1e-9, 0.0, 0.0)
     monkeypatch.setitem(parity.LIMITS, "fp16", strict)
     assert call(monkeypatch, run, "--round", "0") == 0

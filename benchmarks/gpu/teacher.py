@@ -121,9 +121,8 @@ def agreement(
     """The GPU's labels against torch in float32 on the CPU, and against onnxruntime on the CPU."""
     batch = np.stack(images[: teacher.batch])
     limits = parity.limits_of(segmenter, precision=precision)
-    found = parity.compare(
-        segmenter, teacher, scores=parity.scorer(path.read_bytes(), device=device), images=[batch], limits=limits
-    )
+    scores = parity.scorer(path.read_bytes(), device=device)
+    found = parity.compare(parity.answers(segmenter, [batch]), teacher, scores=scores, limits=limits)
     labels, _ = teacher.predict(batch)
     on_cpu, _ = Teacher(path, device="cpu").predict(batch)
     case, fault = found["cases"][0], parity.fault_of(found)

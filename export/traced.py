@@ -1,0 +1,222 @@
+"""The graph of a net without its weights: traced once, kept in the run folder, given weights at every export.
+
+Tracing follows the code and computes on tensors without data (torch.export), so nets that differ in their weights alone have one
+graph. Whatever the exporter does with values - fold batch norms, merge equal initializers - is done after the weights are in, at
+every export, by the exporter itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import platform
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import onnx
+import onnx_ir
+import onnx_ir.passes.common
+import torch
+from torch import Tensor
+
+import export
+import selfsyn
+from export import contract
+from selfsyn.files import TEMPORARY, digest_bytes, digest_file, digest_lines, write_atomic
+from selfsyn.packages import installed
+from selfsyn.progress import say
+
+if TYPE_CHECKING:
+    from export.to_onnx import Segmenter
+
+EXAMPLE_BATCH: Final = 2  # the exporter takes a size of 0 or 1 for a constant
+LITERAL: Final = "lifted_tensor_"  # how torch.export calls a tensor that the code writes out, such as the mean colour
+LIBRARIES: Final = ("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "ml_dtypes", "numpy")
+SUFFIX: Final = ".graph"
+
+
+def exported(segmenter: Segmenter, *, size: tuple[int, int], folder: Path | None = None) -> onnx.ModelProto:
+    """The optimised ONNX model of the segmenter, weights inside; batch, height and width are dynamic.
+
+    size: (width, height) of the example that is traced.  folder: where graphs without weights are kept. A file there that is
+    damaged, or made for something else, is replaced.
+    """
+    tensors = dict([*segmenter.named_parameters(remove_duplicate=False), *segmenter.named_buffers(remove_duplicate=False)])
+    key = key_of(segmenter, tensors, size=size)
+    path = folder / f"{digest_bytes(key)[7:23]}{SUFFIX}" if folder else None
+    graph = _kept(path, key=key) if path else None
+    if graph is None:
+        with _quiet(), torch.no_grad():
+            program = _traced(segmenter, size=size)
+        strange = _unexplained(program, tensors)
+        if strange:
+            say(f"the graph is not kept for later exports: its tensor {strange[0]!r} is no weight of the net")
+            return _optimised(program)
+        graph = _without_weights(program, tensors)
+        if path:
+            _keep(path, graph, key=key)
+    return _optimised(torch.onnx.ONNXProgram(filled(graph, tensors), None))
+
+
+def key_of(segmenter: Segmenter, tensors: Mapping[str, Tensor], *, size: tuple[int, int]) -> bytes:
+    """Everything that the graph depends on, as one line of JSON: not the weights, but their names, shapes and types."""
+    made_for = {
+        "task": asdict(segmenter.task),
+        "views": segmenter.views,
+        "size": size,
+        "opset": contract.OPSET,
+        "weights": digest_lines(f"{name}\t{tuple(tensor.shape)}\t{tensor.dtype}" for name, tensor in tensors.items()),
+        "sources": _sources(),
+        "libraries": installed(LIBRARIES),
+        "python": platform.python_version(),
+    }
+    return json.dumps(made_for, sort_keys=True).encode()
+
+
+def filled(graph: bytes, tensors: Mapping[str, Tensor]) -> onnx_ir.Model:
+    """A graph of `_without_weights` with the values of `tensors`, by name: as the exporter has it before it optimises."""
+    proto = onnx.load_from_string(graph)
+    numbers = {item.key: int(item.value) for item in proto.metadata_props}
+    del proto.metadata_props[:]
+    model = onnx_ir.serde.deserialize_model(proto)
+    for item in proto.graph.initializer:
+        if not item.HasField("raw_data"):
+            model.graph.initializers[item.name].const_value = onnx_ir.tensor(tensors[item.name].detach().numpy(), name=item.name)
+    _count_on(model.graph, nodes=numbers["nodes"], values=numbers["values"])
+    return model
+
+
+def _traced(segmenter: Segmenter, *, size: tuple[int, int]) -> torch.onnx.ONNXProgram:
+    width, height = size
+    program = torch.onnx.export(
+        segmenter,
+        (torch.zeros(EXAMPLE_BATCH, height, width, 3, dtype=torch.uint8),),
+        input_names=[contract.IMAGE],
+        output_names=[contract.LABEL, contract.CONFIDENCE],
+        opset_version=contract.OPSET,
+        dynamo=True,
+        external_data=False,
+        dynamic_shapes=({0: "batch", 1: "height", 2: "width"},),
+        verbose=False,
+        optimize=False,
+    )
+    assert program is not None
+    return program
+
+
+def _optimised(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
+    with _quiet(), torch.no_grad():
+        program.optimize()
+        return program.model_proto
+
+
+def _unexplained(program: torch.onnx.ONNXProgram, tensors: Mapping[str, Tensor]) -> list[str]:
+    """The initializers that are neither one of the tensors, by name and by memory, nor written out in the code."""
+
+    def explained(name: str, value: onnx_ir.Value) -> bool:
+        found, wanted = getattr(value.const_value, "raw", None), tensors.get(name)
+        if wanted is None:
+            return name.startswith(LITERAL)
+        return isinstance(found, Tensor) and found.data_ptr() == wanted.data_ptr() and found.shape == wanted.shape
+
+    return [name for name, value in program.model.graph.initializers.items() if not explained(name, value)]
+
+
+def _without_weights(program: torch.onnx.ONNXProgram, tensors: Mapping[str, Tensor]) -> bytes:
+    """The traced graph as an ONNX file whose weights have names, shapes and types, and no data; see `filled`."""
+    onnx_ir.passes.common.ClearMetadataAndDocStringPass()(program.model)  # stack traces, with local paths
+    nodes, values = _next_numbers(program.model.graph)
+    proto = program.model_proto
+    for item in proto.graph.initializer:
+        if item.name in tensors:
+            item.ClearField("raw_data")
+    onnx.helper.set_model_props(proto, {"nodes": str(nodes), "values": str(values)})
+    return proto.SerializeToString(deterministic=True)
+
+
+# A graph numbers the nodes and values that it has to name, and a file does not keep how far it has counted. The optimiser
+# goes on counting, and names are in the bytes.
+
+
+def _next_numbers(graph: onnx_ir.Graph) -> tuple[int, int]:
+    """The numbers that the next node and the next value without a name would get."""
+    node = _come_and_gone(graph, onnx_ir.Node("", "Identity", inputs=[]))
+    return _number(node.name), _number(node.outputs[0].name)
+
+
+def _count_on(graph: onnx_ir.Graph, *, nodes: int, values: int) -> None:
+    """Let the graph count until those are the next numbers."""
+    while _number(_come_and_gone(graph, _unnamed_node()).name) < nodes - 1:
+        pass
+    while _number(_come_and_gone(graph, _unnamed_value()).outputs[0].name) < values - 1:
+        pass
+
+
+def _unnamed_node() -> onnx_ir.Node:
+    return onnx_ir.Node("", "Identity", inputs=[], outputs=[onnx_ir.Value(name="of a node that is gone")])
+
+
+def _unnamed_value() -> onnx_ir.Node:
+    return onnx_ir.Node("", "Identity", inputs=[], name="of a node that is gone")
+
+
+def _come_and_gone(graph: onnx_ir.Graph, node: onnx_ir.Node) -> onnx_ir.Node:
+    graph.append(node)
+    graph.remove(node)
+    return node
+
+
+def _number(name: str | None) -> int:
+    return int(str(name).rsplit("_", 1)[1])
+
+
+def _kept(path: Path, *, key: bytes) -> bytes | None:
+    """The graph in that file if it is whole and made for `key`; None, with a line if there is another file, otherwise."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        say(f"{path}: cannot be read ({error.strerror}); the net is traced anew")
+        return None
+    graph = data[data.find(b"\n") + 1 :]
+    if data != _file(graph, key=key):
+        say(f"{path}: damaged, or the graph of another net; the net is traced anew")
+        return None
+    return graph
+
+
+def _keep(path: Path, graph: bytes, *, key: bytes) -> None:
+    write_atomic(path, _file(graph, key=key))
+    # What killed exports left. One that is still at work finds that the file is there, and goes on.
+    for leftover in path.parent.glob(f"{TEMPORARY}*-{path.name}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _file(graph: bytes, *, key: bytes) -> bytes:
+    return json.dumps({"digest": digest_bytes(graph), "made_for": json.loads(key)}, sort_keys=True).encode() + b"\n" + graph
+
+
+def _sources() -> str:
+    """A digest of our code, all of it that a graph may follow."""
+    folders = [Path(file).parent for file in (selfsyn.__file__, export.__file__) if file]
+    paths = [(path.relative_to(folder.parent), path) for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return digest_lines(f"{name}\t{digest_file(path)}" for name, path in paths)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # Progress marks on stdout, and warnings about packages that we do not need.
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
