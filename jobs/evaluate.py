@@ -63,7 +63,8 @@ def command(
     counted over the whole data set. The score is reported and never chosen by.
     """
     from export.pipeline import lanes
-    from export.teacher import load, usable_cores, usable_device
+    from export.teacher import load, usable_device
+    from selfsyn.cores import usable_cores
     from selfsyn.data.sources import held_out
     from selfsyn.flow import evaluate_phase
     from selfsyn.phase import open_run, require

@@ -41,7 +41,8 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
     adapted images the more real they look. Nothing is chosen by it. Needs the oracle: `selfsyn round --with-bounds`.
     """
     from export.pipeline import lanes
-    from export.teacher import load, usable_cores, usable_device
+    from export.teacher import load, usable_device
+    from selfsyn.cores import usable_cores
     from selfsyn.data.sources import synthetic
     from selfsyn.flow import probe_phase
     from selfsyn.layout import ORACLE

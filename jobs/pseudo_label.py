@@ -45,7 +45,8 @@ def command(
     that cannot be read is named in the index and left out; run.toml says how many may be (teacher.unreadable).
     """
     from export.pipeline import lanes
-    from export.teacher import load, usable_cores, usable_device
+    from export.teacher import load, usable_device
+    from selfsyn.cores import usable_cores
     from selfsyn.data.sources import listed_real
     from selfsyn.flow import pseudo_label_phase
     from selfsyn.layout import round_stage

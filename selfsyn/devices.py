@@ -8,6 +8,7 @@ import shutil
 import torch
 
 from selfsyn import processes
+from selfsyn.cores import usable_cores
 from selfsyn.errors import InputError
 
 
@@ -72,5 +73,5 @@ def set_deterministic() -> None:
 
 
 def worker_count(asked: int | None) -> int:
-    """The number of worker threads or processes: as asked, else the cores this process may use, its share of them."""
-    return max(1, len(os.sched_getaffinity(0)) // processes.local_count()) if asked is None else asked
+    """The number of worker threads or processes: as asked, else the cores this process may use."""
+    return usable_cores() if asked is None else asked
