@@ -222,7 +222,7 @@ def test_amx_is_what_cpu_kernel_and_user_allow(
 def test_a_training_resumed_in_another_precision_says_so_and_remembers_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny_config()
+    config = tiny_config(precision="auto")
 
     def trained(*, amx: bool, dies_at: int | None = None) -> TrainState | None:
         monkeypatch.setattr(devices, "has_amx", lambda: amx)
