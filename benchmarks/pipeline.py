@@ -36,9 +36,10 @@ from PIL import Image
 
 from export import contract
 from export.pipeline import Codecs, label_frames, lanes, write_index
-from export.teacher import Teacher, usable_cores
+from export.teacher import Teacher
 from export.to_onnx import Segmenter, to_onnx
 from selfsyn.config import Task
+from selfsyn.cores import usable_cores
 from selfsyn.data.frames import Frame
 from selfsyn.images import encode_label_png, encode_png, read_image, resize_image
 from selfsyn.labels import CLASSES

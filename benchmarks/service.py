@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.teacher import usable_cores
+from selfsyn.cores import usable_cores
 from selfsyn.images import encode_jpeg, encode_png
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

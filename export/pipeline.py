@@ -20,8 +20,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from export.teacher import Teacher, usable_cores
+from export.teacher import Teacher
 from selfsyn.ahead import ahead
+from selfsyn.cores import usable_cores
 from selfsyn.data.frames import Frame, place
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, stream_atomic, write_atomic

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
-import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from export import contract, tensorrt
 from export.contract import Golden, Metadata
+from selfsyn.cores import usable_cores
 from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.files import digest_bytes
 from selfsyn.phase import read_manifest
@@ -35,8 +34,6 @@ BATCH: Final = {CPU: 1, CUDA: 4, TENSORRT: 4}
 GOLDEN_SHARE: Final = 0.03
 GOLDEN_LEVELS: Final = 16
 SHOWN: Final = 3  # names in a refusal
-
-CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
 class Teacher:
@@ -170,22 +167,6 @@ def why_no_cuda() -> str | None:
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
         return "the NVIDIA driver finds no GPU"
     return None
-
-
-def usable_cores() -> int:
-    """Cores this process may use: its affinity, and its container's quota rounded down; at least 1."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.floor(min(affinity, _quota(CGROUPS))))
-
-
-def _quota(root: Path) -> float:
-    with contextlib.suppress(OSError, ValueError):
-        limit, period = (root / "cpu.max").read_text().split()  # cgroup v2
-        return math.inf if limit == "max" else int(limit) / int(period)
-    with contextlib.suppress(OSError, ValueError):
-        quota = int((root / "cpu" / "cpu.cfs_quota_us").read_text())  # cgroup v1
-        return quota / int((root / "cpu" / "cpu.cfs_period_us").read_text()) if quota > 0 else math.inf
-    return math.inf
 
 
 def _read(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from types import FrameType
 
 import click
 
+from selfsyn.cores import openmp
 from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.stopping import EXIT_CODE
 
@@ -60,9 +61,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run a verb; a user's mistake becomes one line on stderr and its exit code."""
-    # Before torch is imported. How long an idle OpenMP thread spins before it sleeps: without a limit a training step took
-    # up to six times as long on two busy cores, with none at all half as long again on two free ones.
-    os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+    for name, value in openmp().items():  # before torch is imported
+        os.environ.setdefault(name, value)
     # The first process of a container has no default for SIGTERM: without a handler it would be ignored until the kill.
     # A phase that has something to save sets its own (selfsyn.stopping).
     signal.signal(signal.SIGTERM, _leave)

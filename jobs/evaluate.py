@@ -81,7 +81,8 @@ def command(
         force = True
 
     from export.pipeline import lanes
-    from export.teacher import load, usable_cores, usable_device
+    from export.teacher import load, usable_device
+    from selfsyn.cores import usable_cores
 
     if device not in ("auto", "cpu"):
         usable_device(device)  # first: whatever else is missing, without the device it will not go

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from selfsyn.cores import THREADS, share, usable_cores
 from selfsyn.stopping import EXIT_CODE
 
 # Seconds from SIGTERM to the kill: a step and a checkpoint, within a pod's grace (jobs.cluster.pods).
@@ -31,7 +32,7 @@ def launched(arguments: Sequence[str], *, count: int) -> int:
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes speak for themselves
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each would warn of find_unused_parameters, which we want
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // count)))
+    share_cores(count)
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(GRACE))
     settings = torchrun.parse_args([f"--nproc-per-node={count}", "--max-restarts=0", "-m", "jobs"])
     settings.training_script_args = list(arguments)  # parsed along, our --run would be short for one of its options
@@ -45,6 +46,13 @@ def launched(arguments: Sequence[str], *, count: int) -> int:
         click.echo(f"selfsyn: of {count} processes on this machine ended first {told}", err=True)
         return exit_code([failure.exitcode for _, failure in failures])
     return 0
+
+
+def share_cores(count: int) -> None:
+    """Give each of `count` processes its share of the cores in OpenMP threads, unless the user asked for another number."""
+    # The command line, this one or one that started it, has set all the cores.
+    if os.environ.get(THREADS) in (None, str(usable_cores())):
+        os.environ[THREADS] = str(share(usable_cores(), of=count))
 
 
 def exit_code(codes: Sequence[int]) -> int:

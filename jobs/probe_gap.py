@@ -56,7 +56,8 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
         return
 
     from export.pipeline import lanes
-    from export.teacher import load, usable_cores, usable_device
+    from export.teacher import load, usable_device
+    from selfsyn.cores import usable_cores
 
     if device == "cuda":
         usable_device(device)  # first: whatever else is missing, without the device it will not go

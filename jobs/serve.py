@@ -81,7 +81,8 @@ def command(
         raise InputError(f"selfsyn serve needs the package {error.name}; run `pip install 'selfsyn[serve]'`") from error
     from functools import partial
 
-    from export.teacher import Teacher, usable_cores, usable_device
+    from export.teacher import Teacher, usable_device
+    from selfsyn.cores import usable_cores
     from selfsyn.stopping import Stopping
 
     stopping = Stopping()

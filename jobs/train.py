@@ -121,4 +121,5 @@ def command(
         outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
         counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
         examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}
-        finish(started, outputs=outputs, counts={**counts, **examples, **config.net_of(stage)}, device=devices.describe(target))
+        told = {"precision": state.precision, **config.net_of(stage)}
+        finish(started, outputs=outputs, counts={**counts, **examples, **told}, device=devices.describe(target))

@@ -116,12 +116,10 @@ def _render_parts(layout: Layout, config: RunConfig, *, workers: int | None) -> 
 def _render(
     folder: Path, *, look: str, seed: int, first: int, count: int, size: tuple[int, int], split: str, workers: int | None
 ) -> None:
-    import os
-
+    from selfsyn.cores import usable_cores
     from selfsyn.progress import counter
     from selfsyn.world.write import write_world
 
-    cores = len(os.sched_getaffinity(0)) if workers is None else max(1, workers)
     with counter(total=count, label=f"render {look} {split}") as done:
         write_world(
             folder,
@@ -131,6 +129,6 @@ def _render(
             count=count,
             size=size,
             split=split,
-            workers=cores,
+            workers=usable_cores() if workers is None else max(1, workers),
             on_frame=lambda _: done(),
         )

@@ -216,6 +216,7 @@ class Train:
     round has had in total make a fair bound.  The rounds' own steps are in Rounds.
     rare: temperature at which labelled frames are drawn by the rarity of a class that they show, cropped so that they show
     it (Hoyer et al. 2022: 0.01); 0 draws every frame alike.
+    precision: 'fp32', 'bf16', or 'auto': bf16 on GPUs that compute in it and on CPUs with AMX, else fp32; see the manifest.
     """
 
     steps: int = 40_000

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
+from typing import Final
 
 import torch
 
 from selfsyn import processes
+from selfsyn.cores import usable_cores
 from selfsyn.errors import InputError
+
+CPUS: Final = Path("/proc/cpuinfo")
 
 
 def resolve(device: str) -> torch.device:
@@ -39,16 +44,25 @@ def describe(device: torch.device) -> str:
 
 
 def half(precision: str, *, device: torch.device) -> bool:
-    """Whether 'auto', 'fp32' or 'bf16' means bfloat16 on this device: 'auto' does on a GPU that computes in it.
+    """Whether 'auto', 'fp32' or 'bf16' means bfloat16 on this device.
 
-    InputError for 'bf16' on a GPU that does not.
+    'auto' does where it is computed in hardware, on GPUs since Ampere and on CPUs with AMX, by every process that trains:
+    all of them have to ask. InputError for 'bf16' on a GPU that does not compute in it.
     """
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else has_amx()
     if precision == "bf16" and device.type == "cuda" and not native:
         raise InputError(
             f"train.precision bf16: {describe(device)} does not compute in it; expected an Ampere or later; use auto or fp32"
         )
-    return native if precision == "auto" else precision == "bf16"
+    return not processes.any_of(not native) if precision == "auto" else precision == "bf16"
+
+
+def has_amx() -> bool:
+    """Whether oneDNN may multiply bfloat16 with this CPU's matrix units (AMX): CPU, kernel and user all have a say."""
+    cap = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
+    allowed = (cap in ("ALL", "DEFAULT") or "AMX" in cap) and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    # The kernel grants the units' registers to each process; only there /proc/cpuinfo is sure to be.
+    return allowed and torch.cpu._init_amx() and "amx_bf16" in CPUS.read_text().split()
 
 
 def require_compiler(device: torch.device) -> None:
@@ -72,5 +86,5 @@ def set_deterministic() -> None:
 
 
 def worker_count(asked: int | None) -> int:
-    """The number of worker threads or processes: as asked, else the cores this process may use, its share of them."""
-    return max(1, len(os.sched_getaffinity(0)) // processes.local_count()) if asked is None else asked
+    """The number of worker threads or processes: as asked, else the cores this process may use."""
+    return usable_cores() if asked is None else asked

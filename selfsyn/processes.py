@@ -65,11 +65,6 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def local_count() -> int:
-    """How many of them share this machine's cores."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
 def total(values: Tensor) -> Tensor:
     """The sum of the processes' `values`, the same bits in each; no gradient. Every process has to ask."""
     if count() > 1:

@@ -47,7 +47,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 def recipe() -> RunConfig:
     values = read("demo")
-    values |= {"train": {"batch": 4, "clip_norm": 1.0, "warmup_steps": 1}}
+    values |= {"train": {"batch": 4, "clip_norm": 1.0, "warmup_steps": 1, "precision": "fp32"}}
     return from_mapping(values | {"rounds": {"rectify": True, "memory": 0.1, "align": {"main": 0.01, "channels": 4}}})
 
 

@@ -12,6 +12,7 @@ from official_files import cityscapes_frame, gta5_frame, kitti_frame, photo, png
 from tiny_run import SETTINGS, selfsyn_here
 
 from selfsyn.config import load
+from selfsyn.devices import has_amx
 from selfsyn.flow import phases
 
 RNG = np.random.default_rng(0)
@@ -100,3 +101,4 @@ def test_a_recipe_runs_from_end_to_end(recipe: str, tmp_path: Path) -> None:
     assert (run / "report/index.html").stat().st_size > 10_000
     trained = json.loads((run / "round-1/task/manifest.json").read_text())["counts"]
     assert trained["pseudo_labelled"] == FRAMES
+    assert trained["precision"] == ("bf16" if has_amx() else "fp32")

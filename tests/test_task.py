@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_training import tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
-from selfsyn import devices
+from selfsyn import devices, processes
 from selfsyn.config import RunConfig, Task, from_mapping
 from selfsyn.errors import FaultError, InputError
 from selfsyn.labels import IGNORE
@@ -30,7 +31,7 @@ from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_ent
 from selfsyn.task.mixture import SYNTHETIC, Batch
 from selfsyn.task.schedule import Schedule, continued, learning_rate, schedule_of
 from selfsyn.task.scores import by_matrices
-from selfsyn.task.train import _refuse_non_finite, new_state, train_step
+from selfsyn.task.train import TrainState, _refuse_non_finite, new_state, train_step
 
 NETS = {
     "deeplabv3plus": Task(architecture="deeplabv3plus", backbone="efficientnet_lite0", weights="scratch", decoder_channels=16),
@@ -178,8 +179,62 @@ def test_a_cosine_decays_to_zero_by_hand() -> None:
     assert rates == pytest.approx([2.0, 1 + math.sqrt(0.5), 1.0, 0.00049344], rel=1e-4)
 
 
-def test_auto_precision_is_float_on_a_cpu() -> None:
+@pytest.mark.parametrize("amx", [False, True])
+def test_auto_precision_is_half_on_a_cpu_with_amx(amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "has_amx", lambda: amx)
+    assert [devices.half(word, device=torch.device("cpu")) for word in ("auto", "fp32", "bf16")] == [amx, False, True]
+
+
+def test_auto_precision_is_float_when_another_process_has_no_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "has_amx", lambda: True)
+    monkeypatch.setattr(processes, "any_of", lambda mine: mine or True)
     assert [devices.half(word, device=torch.device("cpu")) for word in ("auto", "fp32", "bf16")] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, True),
+        ({"granted": False}, False),
+        ({"flags": "amx_tile amx_int8 avx512f"}, False),
+        ({"flags": "not_amx_bf16"}, False),
+        ({"capability": "AVX2"}, False),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, False),
+        ({"ONEDNN_MAX_CPU_ISA": "avx512_core_amx"}, True),
+        ({"DNNL_MAX_CPU_ISA": "AVX2"}, False),
+        ({"ONEDNN_MAX_CPU_ISA": "DEFAULT", "DNNL_MAX_CPU_ISA": "AVX2"}, True),
+    ],
+)
+def test_amx_is_what_cpu_kernel_and_user_allow(
+    change: dict[str, Any], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = {"granted": True, "flags": "fpu amx_bf16 avx512f amx_tile", "capability": "AVX512"} | change
+    (tmp_path / "cpuinfo").write_text(f"model name\t: Some\nflags\t\t: {machine['flags']}\nbugs\t\t: none\n")
+    monkeypatch.setattr(devices, "CPUS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.cpu, "_init_amx", lambda: machine["granted"])
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: machine["capability"])
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+        if name in change:
+            monkeypatch.setenv(name, change[name])
+    assert devices.has_amx() is expected
+
+
+def test_a_training_resumed_in_another_precision_says_so_and_remembers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(precision="auto")
+
+    def trained(*, amx: bool, dies_at: int | None = None) -> TrainState | None:
+        monkeypatch.setattr(devices, "has_amx", lambda: amx)
+        return tiny_fit(tmp_path, config, tiny_mixture(config), dies_at=dies_at)
+
+    trained(amx=False, dies_at=2)
+    trained(amx=True, dies_at=4)
+    assert "goes on in another precision (fp32, from step 2 bf16)" in capsys.readouterr().err
+    state = trained(amx=True)
+    assert state is not None and state.precision == "fp32, from step 2 bf16"
+    assert "another precision" not in capsys.readouterr().err
 
 
 def test_scores_of_a_net_that_computes_in_half_precision_are_floats() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from tiny_teacher import METADATA, SIZE, constant_onnx, tiny_onnx, write_teacher
 
 from export import contract, teacher
-from export.teacher import CPU, Teacher, load, usable_cores, usable_device, why_no_cuda
+from export.teacher import CPU, Teacher, load, usable_device, why_no_cuda
 from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.files import digest_bytes
 
@@ -173,32 +172,6 @@ def test_graph_that_stays_partly_on_the_cpu_is_refused(tiny: Teacher) -> None:
 
     with pytest.raises(InputError, match="Conv would run on the CPU"):
         teacher._refuse_other_provider(Elsewhere(), provider=teacher.CUDA, name="model")
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "max 100000\n"}, float("inf")),
-        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3.0),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, float("inf")),
-        ({}, float("inf")),
-    ],
-)
-def test_quota_is_read_from_either_cgroup(tmp_path: Path, files: dict[str, str], expected: float) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert teacher._quota(tmp_path) == expected
-
-
-def test_cores_are_those_of_affinity_and_quota_and_at_least_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(teacher, "CGROUPS", tmp_path)
-    assert usable_cores() == 8
-    for limit, cores in ((350_000, 3), (50_000, 1), (1_600_000, 8)):
-        (tmp_path / "cpu.max").write_text(f"{limit} 100000")
-        assert usable_cores() == cores
 
 
 def test_triton_configuration_names_the_contracts_tensors(model: bytes) -> None:

@@ -56,7 +56,9 @@ class Shown:
         return self.read()[1]
 
 
-def tiny_config(*, steps: int = SCHEDULE.steps, augment: Augment | None = None, **rounds: object) -> RunConfig:
+def tiny_config(
+    *, steps: int = SCHEDULE.steps, augment: Augment | None = None, precision: str = "fp32", **rounds: object
+) -> RunConfig:
     return RunConfig(
         "test",
         0,
@@ -64,7 +66,7 @@ def tiny_config(*, steps: int = SCHEDULE.steps, augment: Augment | None = None, 
         synthetic=(Source("gta5", "a"),),
         real=(Source("cityscapes", "b"),),
         adapter=Adapter(crop=32),
-        train=Train(steps=steps, batch=4, checkpoint_every=2, ema=0.9, augment=augment or Augment()),
+        train=Train(steps=steps, batch=4, checkpoint_every=2, ema=0.9, augment=augment or Augment(), precision=precision),
         rounds=Rounds(steps=steps, **rounds),  # type: ignore[arg-type]
     )
 

@@ -5,7 +5,6 @@ All of them are sums over frames, so parts can be added. Never imports torch.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.ahead import ahead
+from selfsyn.cores import usable_cores
 from selfsyn.labels import CLASS_COUNT, IGNORE
 
 STEPS = 4  # of a segment's area in each doubling
@@ -102,7 +102,7 @@ def of_image(image: NDArray[np.uint8]) -> ColourStatistics:
 
 def total(items: Sequence[T], count: Callable[[T], S], *, nothing: S) -> S:
     """The sum of count(item), by as many threads as there are cores; what `count` raises is raised."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with ThreadPoolExecutor(cores) as threads:
         return _sum(ahead(count, items, threads=threads, most=2 * cores), nothing)
 

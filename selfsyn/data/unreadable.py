@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from selfsyn.ahead import ahead
+from selfsyn.cores import usable_cores
 from selfsyn.data.frames import Frame
 from selfsyn.errors import InputError
 from selfsyn.files import write_json
@@ -29,7 +29,7 @@ def readable(frames: Sequence[Frame], *, record: Path, spoiled: int) -> list[Fra
 
 
 def _unreadable(frames: Sequence[Frame], *, spoiled: int) -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with ThreadPoolExecutor(cores) as threads:
         reasons = track(ahead(_reason, frames, threads=threads, most=2 * cores), total=len(frames), label="real images")
         found = [(frame, reason) for frame, reason in zip(frames, reasons, strict=True) if reason]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.ahead import ahead
+from selfsyn.cores import usable_cores
 from selfsyn.data.dataset import DataSet
 from selfsyn.doctor.ends import Ends
 from selfsyn.images import read_image
@@ -48,7 +48,7 @@ def smallest(images: Mapping[str, Ends]) -> list[str]:
 
 def pixels_of(frames: Mapping[str, tuple[Path, Path | None]], *, kind: DataSet) -> Iterator[Pixels]:
     """The pixels of each frame, in order. frames: image and, where it is looked at, label by name."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     with ThreadPoolExecutor(cores) as threads:
         yield from ahead(lambda frame: _pixels(frame[0], *frame[1], kind), frames.items(), threads=threads, most=2 * cores)
 

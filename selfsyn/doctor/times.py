@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
+from selfsyn.cores import usable_cores
 from selfsyn.doctor.codec import Codec
 from selfsyn.doctor.machine import Probe
 from selfsyn.doctor.speed import SIDE
@@ -33,7 +33,7 @@ def estimates(
     jobs = ((adapt, synthetic, codecs[0]), ("pseudo-label, each round", real, codecs[1]))
     if probe.speed is None:
         return [_without_net(job, images, codec, why=probe.no_speed) for job, images, codec in jobs]
-    speed, cores = probe.speed, _cores()
+    speed, cores = probe.speed, usable_cores()
     generator, generator_is = _net(speed.adapt_seconds, speed.device)
     net, net_is = _net(speed.label_seconds, speed.label_device)
     return [
@@ -52,7 +52,7 @@ def _net(seconds: float, device: str) -> tuple[float, str]:
     """Seconds of an image with all that the machine has, and how they were found."""
     if device != "cpu":
         return seconds, f"torch on {device}"
-    return seconds / _cores(), f"torch on one core at {SIDE}x{SIDE}, scaled by area and shared by {_cores()} cores"
+    return seconds / usable_cores(), f"torch on one core at {SIDE}x{SIDE}, scaled by area and shared by {usable_cores()} cores"
 
 
 def _estimate(job: str, images: int, codec: Codec | None, *, net: float, what: str, cores: int) -> Estimate:
@@ -63,9 +63,5 @@ def _estimate(job: str, images: int, codec: Codec | None, *, net: float, what: s
 
 
 def _without_net(job: str, images: int, codec: Codec | None, *, why: str) -> Estimate:
-    files = f"; reading and writing alone about {duration(images * codec.seconds / _cores())}" if codec else ""
+    files = f"; reading and writing alone about {duration(images * codec.seconds / usable_cores())}" if codec else ""
     return Estimate(job, images, None, f"cannot be said for {images} images, the net was not measured ({why}){files}")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -51,6 +51,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     weights_K: Tensor
+    precision: str  # 'fp32' or 'bf16'; resumed in another one 'fp32, from step 400 bf16'
     alignment: Alignment | None = None
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -71,7 +72,8 @@ def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Ten
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=config.weight_decay, fused=True)
     half = devices.half(config.precision, device=device)
     forward = Forward(_compiled(net, device=device) if config.compile else net, device=device, half=half)
-    return TrainState(net, processes.together(forward), average, optimizer, schedule, weights_K.to(device))
+    precision = "bf16" if half else "fp32"
+    return TrainState(net, processes.together(forward), average, optimizer, schedule, weights_K.to(device), precision)
 
 
 def _compiled(net: TaskNet, *, device: torch.device) -> Callable[[Tensor], Scores]:
@@ -208,7 +210,19 @@ def _resumed(
         state.step, state.history = saved["step"], saved["history"]
         if processes.rank() == 0:
             say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
+        state.precision = _precisions(saved["precision"], state, folder=folder)
     return state
+
+
+def _precisions(before: str, state: TrainState, *, folder: Path) -> str:
+    """What the steps so far were computed in, and what the next ones are."""
+    if before.endswith(state.precision):
+        return before
+    # Said, not refused: a cluster's next node may have another CPU, and weights and optimizer are float32 in both.
+    both = f"{before}, from step {state.step} {state.precision}"
+    if processes.rank() == 0:
+        say(f"{folder}: goes on in another precision ({both}): train.precision is auto, and this is another kind of machine")
+    return both
 
 
 def _restore(state: TrainState, saved: Mapping[str, Any]) -> None:
@@ -238,7 +252,8 @@ def _write_state(state: TrainState, *, config: RunConfig, folder: Path) -> None:
     parts: dict[str, Any] = {name: getattr(state, name).state_dict() for name in ("net", "average", "optimizer")}
     if state.alignment is not None:
         parts["alignment"] = state.alignment.state_dict()
-    checkpoint.save(folder / CHECKPOINT, {**parts, "step": state.step, "history": state.history}, configuration=to_toml(config))
+    numbers = {"step": state.step, "precision": state.precision, "history": state.history}
+    checkpoint.save(folder / CHECKPOINT, {**parts, **numbers}, configuration=to_toml(config))
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
 
 
