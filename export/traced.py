@@ -58,6 +58,7 @@ def exported(segmenter: Segmenter, *, size: tuple[int, int], folder: Path | None
             say(f"the graph is not kept for later exports: its tensor {strange[0]!r} is no weight of the net")
             return _optimised(program)
         graph = _without_weights(program, tensors)
+        del program  # as many objects as the rest of the process: each collection would walk through them
         if path:
             _keep(path, graph, key=key)
     return _optimised(torch.onnx.ONNXProgram(filled(graph, tensors), None))
