@@ -35,7 +35,7 @@ def main(device: torch.device, backend: str) -> int:
     torch.manual_seed(0)
     config = demo("train.precision=fp32")
     net = build(config.task, pretrained=True).train(device.type == "cuda")
-    data = examples(IMAGES, (128, 96))
+    data = examples(IMAGES, (128, 96) if device.type == "cuda" else (64, 48))
     true = gradient_of(copy.deepcopy(net), data, config, device=torch.device("cpu"), dtype=torch.float64)
     alone = distance(gradient_of(copy.deepcopy(net), data, config, device=device, dtype=torch.float32), true)
     dist.init_process_group(backend, device_id=device if backend == "nccl" else None)
