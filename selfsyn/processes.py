@@ -108,20 +108,24 @@ def refuse_different(value: int, *, what: str) -> None:
 def together(module: nn.Module) -> nn.Module:
     """`module` with gradients that are the mean over the processes, sent while the backward pass still runs.
 
-    Where there is one process, the module itself. Call the result once for each backward pass: DDP writes the first process's
-    buffers into the others' as a forward begins, which one that still waits for its gradients would not survive.
+    Where there is one process, the module itself. Call the result once for each backward pass: as a forward begins, DDP writes
+    the first process's buffers over the others', and the backward of an earlier forward would refuse to run.
     """
     if count() == 1:
         return module
-    # find_unused_parameters: without it DDP lays its buckets out anew after its first step, a resumed training later than an
-    # unbroken one; among three or more processes the order of additions, and so the last bits, hang on that layout.
-    # static_graph: off, for it does the same, and a term may begin to count in the middle of a training (rounds.align.gate).
+    # With find_unused_parameters DDP keeps its buckets. Without it, or with static_graph, it lays them out anew after its first
+    # step, which is not the same step for a resumed training as for an unbroken one. Among three or more processes the order
+    # of additions, and so the last bits, depend on that layout. A static graph is no promise of ours either: a term may begin
+    # to count in the middle of a training (rounds.align.gate).
     return DistributedDataParallel(module, find_unused_parameters=True)
 
 
 def average_buffers(module: nn.Module) -> None:
-    """Replace each float buffer of `module` by its mean over the processes: running statistics of batch norm, on CPUs each
-    process's own. What DDP would do at the next forward comes too late for an average or a checkpoint, and drops the others'."""
+    """Replace each float buffer of `module` by its mean over the processes, in every one of them.
+
+    On CPUs each has running statistics of its own images. DDP would let the first process's win, and only at the next forward:
+    too late for the average and the checkpoint. Not between a forward and its backward.
+    """
     buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
     if count() > 1 and buffers:
         vector_to_parameters(mean(parameters_to_vector(buffers)), buffers)

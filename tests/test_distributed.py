@@ -119,17 +119,19 @@ class Learned(NamedTuple):
 
 
 class Grouped(TinyNet):
-    """A net in which no image of a batch touches another."""
+    """A net in which no image of a batch touches another, and whose gradients come in another order than DDP expects."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone[1] = nn.GroupNorm(2, 8)
+        first = self.backbone[0]
+        del self.backbone  # to come after the heads
+        self.backbone = nn.Sequential(first, nn.GroupNorm(2, 8), nn.ReLU())
 
 
-def fitted(folder: Path, *, dies_at: int | None = None, compile_: bool = False) -> list[dict[str, float]] | None:
+def fitted(folder: Path, *, dies_at: int | None = None) -> list[dict[str, float]] | None:
     """A whole training by `fit`: its own batches, masked copies, online and bare images -> the history of each step."""
     config = tiny_config(mask=0.5, mask_block=8, online=True, align=Align(main=0.1, auxiliary=0.1, gate=0.4, channels=2))
-    config = replace(config, train=replace(config.train, batch=12, compile=compile_))
+    config = replace(config, train=replace(config.train, batch=12))
     mixture = tiny_mixture(config, mask=Mask(0.5, 8, (1, 2, 3)), class_mix=0.5, real=6)
     with mock.patch.multiple("selfsyn.task.train", HISTORY_EVERY=1), mock.patch("tiny_training.TinyNet", Grouped):
         state = tiny_fit(folder, config, mixture, dies_at=dies_at)
@@ -212,23 +214,34 @@ def _broken_and_resumed(folder: Path) -> None:
 
 
 def test_three_processes_resume_to_the_bit(tmp_path: Path) -> None:
-    """Of two, the order of additions could not tell."""
+    """Of two, the order of additions could not tell; the optimizer holds sums of gradients, where their last bits show."""
     in_processes(_broken_and_resumed, tmp_path, count=3)
-    for name in ("weights.safetensors", "history.jsonl"):
-        assert (tmp_path / "resumed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes(), name
+    found, wanted = (torch.load(tmp_path / name / "checkpoint.pt")["state"] for name in ("resumed", "unbroken"))
+    for part in ("net", "average"):
+        assert all(torch.equal(found[part][key], value) for key, value in wanted[part].items()), part
+    for number, sums in wanted["optimizer"]["state"].items():
+        assert all(torch.equal(found["optimizer"]["state"][number][key], value) for key, value in sums.items()), number
 
 
-def _compiled(folder: Path) -> list[dict[str, float]] | None:
-    return fitted(folder / "compiled", compile_=True)
+def _plain(folder: Path, *, compile_: bool = False) -> list[dict[str, float]]:
+    """Two steps of images that go through the net in one pass: each shape of a pass takes a compiler long."""
+    config = tiny_config(steps=2)
+    config = replace(config, train=replace(config.train, compile=compile_))
+    with mock.patch.multiple("selfsyn.task.train", HISTORY_EVERY=1), mock.patch("tiny_training.TinyNet", Grouped):
+        state = tiny_fit(folder, config, tiny_mixture(config))
+    assert state is not None
+    return state.history
+
+
+def _compiled(folder: Path) -> list[dict[str, float]]:
+    return _plain(folder / "compiled", compile_=True)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 def test_a_compiled_net_learns_in_two_processes_what_it_learns_otherwise(tmp_path: Path) -> None:
     histories = in_processes(_compiled, tmp_path, count=2)
     assert histories[0] == histories[1]
-    plain = fitted(tmp_path / "plain")
-    assert plain is not None
-    for compiled, row in zip(histories[0], plain, strict=True):
+    for compiled, row in zip(histories[0], _plain(tmp_path / "plain"), strict=True):
         assert compiled == pytest.approx(row, rel=1e-3, abs=1e-4)
 
 
@@ -274,7 +287,7 @@ def killed(root: Path, number: int) -> int:
                 break
             time.sleep(0.02)
         os.kill(second_of(launcher.pid), number)
-        return launcher.wait(timeout=60)
+        return launcher.wait(timeout=120)  # on a busy machine; the launcher itself gives them 110
     finally:
         launcher.kill()
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from timm.layers import convert_sync_batchnorm
 from tiny_training import tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
@@ -54,6 +55,14 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     scores = net(torch.randn(2, 3, 64, 64))
     (scores.main.square().mean() + scores.auxiliary.square().mean()).backward()
     assert [key for key, parameter in net.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_synchronised_batch_norm_changes_no_name_and_no_order(name: str) -> None:
+    net = build(NETS[name], pretrained=False)
+    names = list(net.state_dict())
+    assert list(convert_sync_batchnorm(net).state_dict()) == names  # the average follows the net tensor by tensor, in order
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
 
 
 def test_packaged_weights_fill_the_backbone() -> None:

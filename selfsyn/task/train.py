@@ -62,7 +62,8 @@ def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Ten
     # Depthwise convolutions run twice as fast with channels last, on CPUs and GPUs alike.
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    if processes.count() > 1 and device.type == "cuda":  # after the copy: the average never normalises by a batch
+    # After the copy: the first process alone re-estimates the average's statistics (rounds.statistics); no other would join in.
+    if processes.count() > 1 and device.type == "cuda":
         net = convert_sync_batchnorm(net)
     backbone = {id(parameter) for parameter in net.backbone.parameters()}
     groups = [
