@@ -31,6 +31,8 @@ class Forward(nn.Module):
         passes: how many images share their batch statistics, one pass after the next; they add up to B.
         """
         scores = [self._scores(images) for images in image_BCHW.split(list(passes))]
+        if len(scores) == 1:
+            return scores[0]
         return Scores(*(torch.cat(heads) for heads in zip(*scores, strict=True)))
 
     def _scores(self, image_BCHW: Tensor) -> Scores:
