@@ -32,8 +32,12 @@ def share(cores: int, *, of: int) -> int:
 
 
 def openmp() -> dict[str, str]:
-    """The environment that OpenMP reads when torch is imported: how many threads, and how they wait for each other."""
-    return {THREADS: str(usable_cores()), "GOMP_SPINCOUNT": "100000"}
+    """The environment that OpenMP reads when torch is imported: how many threads, and how often they look before they sleep.
+
+    A thread that spins while it waits takes its core from whoever it waits for, where others want the cores too
+    (benchmarks/busy.py).
+    """
+    return {THREADS: str(usable_cores()), "GOMP_SPINCOUNT": "1000"}
 
 
 def _quota(root: Path) -> float:
