@@ -35,7 +35,8 @@ def _outlive(number: int, frame: FrameType | None) -> None:
 
 
 # A killed round leaves no server behind; without this it would stay until the phase that goes on has ended.
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+with contextlib.suppress(AttributeError):  # Linux alone has it
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 signal.signal(signal.SIGTERM, _outlive)
 _interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the round and its phase
 for name in MODULES:

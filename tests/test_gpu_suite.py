@@ -1,4 +1,4 @@
-"""The GPU suite in rehearsal, and how it travels: its own minutes on a GPU are too few for a silly mistake."""
+"""The GPU suite in rehearsal, so that mistakes show without a GPU, and how it travels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def suite(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_rehearsal_runs_every_row(part: str, tmp_path: Path) -> None:
     done = suite(tmp_path, "--rehearse", "--parts", part)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = json.loads((tmp_path / f"{part}.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "rehearsal" / f"{part}.json").read_text())["rows"]
     assert len(rows) == PARTS[part], rows
     verdicts = [str(row.get("verdict", "ok")) for row in rows]
     assert all(verdict.startswith("ok") for verdict in verdicts), rows
@@ -39,7 +39,8 @@ def test_rehearsal_runs_every_row(part: str, tmp_path: Path) -> None:
 
 def test_part_that_runs_out_of_time_is_said_and_keeps_its_rows(tmp_path: Path) -> None:
     rows = [{"what": "an earlier row", "verdict": "ok"}]
-    (tmp_path / "correctness.json").write_text(json.dumps({"device": "d", "torch": "t", "cuda": "c", "rows": rows}))
+    (tmp_path / "rehearsal").mkdir()
+    (tmp_path / "rehearsal/correctness.json").write_text(json.dumps({"device": "d", "torch": "t", "cuda": "c", "rows": rows}))
     done = suite(tmp_path, "--rehearse", "--parts", "correctness", "--seconds", "1")
     assert done.returncode == 1
     assert "correctness: ended with 124" in done.stdout

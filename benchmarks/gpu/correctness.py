@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from unittest import mock
@@ -73,14 +74,15 @@ def main(given: Given) -> None:
     if given.prepare:
         return
     record = Record(given.folder, "correctness")
-    runs(given, record)
-    for name, settings in NETS.items():
-        if not record.has(what=f"step: {name}"):
-            step_of_net(given, record, name=name, settings=settings)
-    for what, check in (("step: adapter", step_of_adapter), ("bf16 trains", bf16), ("torch.compile trains", compiled)):
-        if not record.has(what=what):
+    steps = {f"step: {name}": partial(step_of_net, name=name, settings=settings) for name, settings in NETS.items()}
+    checks = {"step: adapter": step_of_adapter, "bf16 trains": bf16, "torch.compile trains": compiled}
+    for what, check in {"runs": runs, **steps, **checks, "processes": processes}.items():
+        if record.has(what=what):
+            continue
+        try:
             check(given, record)
-    processes(given, record)
+        except Exception as error:  # one check that breaks is a row, and the others go on
+            record.add(what=what, verdict=FAILED, found=f"{type(error).__name__}: {error}")
 
 
 def demo(*settings: str) -> RunConfig:
@@ -205,7 +207,7 @@ def processes(given: Given, record: Record) -> None:
 def runs(given: Given, record: Record) -> None:
     """The same run twice, and once with SIGTERM in the middle."""
     phases = PHASES[:1] if given.rehearse else PHASES
-    if all(record.has(what=f"{phase.name}, SIGTERM and again") for phase in phases):
+    if all(record.has(what=f"{phase.name}, {what}") for phase in phases for what in ("two runs", "SIGTERM and again")):
         return
     root = given.folder / "correctness"
     shutil.rmtree(root, ignore_errors=True)
@@ -228,10 +230,10 @@ def runs(given: Given, record: Record) -> None:
     ]
     recipes.write_run(first, recipe="demo", settings=settings)
     command = [sys.executable, "-m", "jobs", "world", "--run", str(first)]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True)
     for other in ("second", "stopped"):
         shutil.copytree(first, root / other)
-    for phase in [phase for phase in phases if not record.has(what=f"{phase.name}, SIGTERM and again")]:
+    for phase in phases:
         _thrice(given, record, root, phase)
         for other in ("second", "stopped"):  # what follows begins alike, whatever this phase did
             shutil.rmtree(root / other / phase.folder.split("/")[0])
@@ -282,7 +284,7 @@ def _thrice(given: Given, record: Record, root: Path, phase: Phase) -> None:
 
 def _begun(given: Given, run: Path, phase: Phase) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "jobs", *phase.arguments, "--run", str(run), "--device", given.device]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command)
 
 
 def _difference(first: Path, second: Path) -> str:
@@ -345,9 +347,11 @@ def _exact() -> Iterator[None]:
     """Within it, float32 means float32: no TF32 in convolutions, no bfloat16 in generators."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
-    with mock.patch.object(generator.torch, "autocast", return_value=nullcontext()):
-        yield
-    torch.backends.cudnn.allow_tf32 = before
+    try:
+        with mock.patch.object(generator.torch, "autocast", return_value=nullcontext()):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _verdict(good: bool) -> str:

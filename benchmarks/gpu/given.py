@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,16 @@ class Given:
         if not self.rehearse and not torch.cuda.is_available():
             raise InputError(f"torch {torch.__version__} sees no CUDA device; expected a GPU; --rehearse needs none")
         return "cpu" if self.rehearse else "cuda"
+
+
+@contextmanager
+def made_whole(folder: Path) -> Iterator[Path]:
+    """Fill a folder under another name; it gets its own when the body is through, so a killed part leaves no half of it."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    yield part
+    part.rename(folder)
 
 
 def arguments(words: str | None) -> Given:

@@ -24,8 +24,7 @@ class Record:
     def __init__(self, folder: Path, part: str, *, key: tuple[str, ...] = ("what",)) -> None:
         """folder: of the results.  key: the columns that tell one row from another."""
         self.path, self.key, self.began = folder / f"{part}.json", key, time.monotonic()
-        before = json.loads(self.path.read_text())["rows"] if self.path.exists() else []
-        self.rows: list[dict[str, Any]] = before
+        self.rows: list[dict[str, Any]] = _rows_of(self.path)
 
     def add(self, **row: Any) -> None:
         """Keep a row and print it."""
@@ -42,6 +41,18 @@ class Record:
 
     def _key(self, row: Row) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in self.key)
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier run. SystemExit when another machine or another torch has found them."""
+    if not path.exists():
+        return []
+    before = json.loads(path.read_text())
+    changed = [f"{key} {before.get(key)}, here {value}" for key, value in machine().items() if before.get(key) != value]
+    if changed:
+        raise SystemExit(f"{path}: rows of another machine ({'; '.join(changed)}); give another folder")
+    rows: list[dict[str, Any]] = before["rows"]
+    return rows
 
 
 def machine() -> dict[str, str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from given import Given, arguments
-from record import Record
+from record import FAILED, Record
 
 from selfsyn.compare.plan import Entry, chosen, entries, lay_out
 from selfsyn.compare.results import collect
@@ -133,7 +133,7 @@ def started(given: Given, run: Path, entry: Entry, *, workers: int) -> subproces
 
 def kept(record: Record, entry: Entry, *, code: int, seconds: float, beside: int) -> None:
     """The row's figures, or how it ended."""
-    figures: dict[str, object] = {"verdict": f"exit code {code}"}
+    figures: dict[str, object] = {"verdict": FAILED, "exit_code": code}
     if code == 0:
         (result,) = [result for lines in collect([entry]).values() for line in lines for result in line.results]
         figures = {"miou": result.miou, "pixel_accuracy": float(result.metrics["pixel_accuracy"])}

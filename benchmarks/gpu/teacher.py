@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from given import BENCHMARKS, TESTS, Given, arguments
+from given import BENCHMARKS, TESTS, Given, arguments, made_whole
 from record import Record
 
 sys.path.insert(0, str(TESTS))
@@ -60,10 +60,12 @@ def main(given: Given) -> None:
         raise SystemExit(f"teacher: no CUDA for onnxruntime: {reason}")
     record = Record(given.folder, "teacher")
     devices_ = (given.device,) if given.rehearse else (given.device, "tensorrt")
-    naive = speed_of_naive(given, segmenter, paths)
-    for device in devices_:
-        for precision, path in models.items():
-            one_file(given, record, segmenter, path, paths, device=device, precision=precision, naive=naive)
+    wanted = [(device, precision) for device in devices_ for precision in models]
+    todo = [(device, precision) for device, precision in wanted if not record.has(what=f"{device} {precision}")]
+    naive = speed_of_naive(given, segmenter, paths) if todo else 0.0
+    for device, precision in todo:
+        path = models[precision]
+        one_file(given, record, segmenter, path, paths, device=device, precision=precision, naive=naive)
     for precision, path in models.items():
         served(given, record, path, precision=precision)
 
@@ -85,8 +87,10 @@ def exported(given: Given, *, size: tuple[int, int]) -> tuple[Segmenter, dict[st
 def pictures(folder: Path, *, size: tuple[int, int]) -> list[Path]:
     """PNG files of the working size."""
     place = folder / "teacher-pictures"
-    place.mkdir(exist_ok=True)
-    return sorted(place.iterdir()) or pipeline.make(place, size=size)
+    if not place.exists():
+        with made_whole(place) as part:
+            pipeline.make(part, size=size)
+    return sorted(place.iterdir())
 
 
 def one_file(

@@ -4,7 +4,8 @@
 
 Each process computes the step on the whole batch alone, then on its part of the batch with the others, on the same device. The
 gradient together may be four times as far from float64's as the gradient alone is. On CUDA the batch norm is SyncBatchNorm's; on
-a CPU, which has none, its statistics are fixed. One process with NCCL is given the engine of several, which one GPU can show.
+a CPU, which has none, its statistics are fixed. One process with NCCL is given the engine of
+several, as far as one GPU shows it: torch's SyncBatchNorm is plain batch norm where there is nobody to ask.
 """
 
 from __future__ import annotations

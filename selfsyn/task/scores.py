@@ -47,7 +47,7 @@ def _enlarged(logits_BKhw: Tensor, *, like: Tensor) -> Tensor:
 def resized(planes_BChw: Tensor, *, size: Sequence[int]) -> Tensor:
     """(B, C, h, w) -> (B, C, H, W), bilinear, pixel centres on pixel centres. size: (H, W).
 
-    Where CUDA has to give the same bits twice, as two products with sparse matrices: torch then gathers each of the four
+    Where CUDA has to give the same bits twice, as two products with small matrices: torch then gathers each of the four
     neighbours, and adds up their gradients by sorting every pixel, which took longer than all the rest of a training step.
     """
     if planes_BChw.is_cuda and torch.are_deterministic_algorithms_enabled():

@@ -211,7 +211,7 @@ def _resumed(
         state.step, state.history = saved["step"], saved["history"]
         if processes.rank() == 0:
             say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
-        state.precision = _precisions(saved["precision"], state, folder=folder)
+        state.precision = _precisions(saved.get("precision", state.precision), state, folder=folder)
     return state
 
 
