@@ -546,7 +546,7 @@ def config_of(run: Path) -> RunConfig:
 
 
 def test_times_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(times, "_cores", lambda: 4)
+    monkeypatch.setattr(times, "usable_cores", lambda: 4)
     codec = Codec(seconds=0.4, image_bytes=0, label_bytes=0)
     adapt, label = times.estimates(SOUND, synthetic=100, real=60, codecs=(codec, None))
     assert (adapt.seconds, label.seconds) == (100 * (2.0 / 4 + 0.4 / 4), 60 * 1.0 / 4)
