@@ -67,7 +67,7 @@ def _started(arguments: Sequence[str]) -> Process:
 
 def _forked(arguments: Sequence[str]) -> Process:
     """`selfsyn ARGUMENTS` as a fork of the server, which is started if there is none; without one, in a new interpreter."""
-    process = _server().Process(target=_run_verb, args=(arguments,), name="selfsyn")
+    process = _server().Process(target=run_verb, args=(arguments,), name="selfsyn")
     try:
         process.start()
     except (OSError, EOFError) as error:
@@ -84,8 +84,8 @@ def _server() -> ForkServerContext:
     return context
 
 
-def _run_verb(arguments: Sequence[str]) -> None:
-    """In the forked process: what `python -m jobs ARGUMENTS` does."""
+def run_verb(arguments: Sequence[str]) -> None:
+    """What `python -m jobs ARGUMENTS` does, in a process that was forked for it; ends with its exit code."""
     from jobs.__main__ import main
 
     sys.argv[1:] = arguments

@@ -15,6 +15,8 @@ runs         `selfsyn train` and `selfsyn fit-adapter`: two undisturbed runs, an
 from __future__ import annotations
 
 import copy
+import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import TypeVar
 from unittest import mock
@@ -41,6 +44,7 @@ from safetensors.numpy import load_file
 from tiny_training import TinyNet
 from training import examples
 
+from jobs.running import PRELOADED, run_verb
 from selfsyn import config as configuration
 from selfsyn import devices, recipes
 from selfsyn.adapter import generator
@@ -92,10 +96,12 @@ def demo(*settings: str) -> RunConfig:
 
 def step_of_net(given: Given, record: Record, *, name: str, settings: tuple[str, ...]) -> None:
     """The gradients of one step."""
-    config = demo("train.precision=fp32", *settings)
+    light = ("task.backbone=resnet18",) if given.rehearse and "task.backbone=resnet50" in settings else ()
+    config = demo("train.precision=fp32", *settings, *light)
     torch.manual_seed(0)
     net = build(config.task, pretrained=config.task.weights == "package").train()
-    data = examples(2, (32, 32)) if given.rehearse else examples(4, (128, 96))
+    small = (32, 32) if settings else (64, 64)  # the lightest net sees an image at a 32nd of its side
+    data = examples(2, small) if given.rehearse else examples(4, (128, 96))
 
     def gradient(device: str, dtype: torch.dtype, off: int = 0) -> Tensor:
         return gradient_of(_off(copy.deepcopy(net), off), data, config, device=torch.device(device), dtype=dtype)
@@ -192,16 +198,32 @@ def _frames(given: Given) -> Batch:
 
 def processes(given: Given, record: Record) -> None:
     """The engine for several GPUs, as far as one GPU shows it."""
+    import together  # it imports this file
+
     for backend, count in (("gloo", 2), ("nccl", 1)):
         what = f"{count} process{'es' * (count > 1)}, {backend}"
         if record.has(what=what) or (backend == "nccl" and given.device == "cpu"):
             continue
-        script = [str(Path(__file__).with_name("together.py")), given.device, backend]
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", *script]
-        done = subprocess.run(launcher, capture_output=True, text=True, check=False)
-        said = [line for line in done.stdout.splitlines() if line.startswith("together:")]
-        found = said[-1].removeprefix("together: ") if said else (done.stderr.strip().splitlines() or ["no word"])[-1]
-        record.add(what=what, verdict=_verdict(done.returncode == 0), found=found)
+        folder = given.folder / "together" / backend
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        started = [
+            forked(together.main, folder, kind=given.device, backend=backend, rank=rank, count=count) for rank in range(count)
+        ]
+        codes = [_exit_code(process) for process in started]
+        answer = folder / "together.json"
+        said = json.loads(answer.read_text()) if answer.exists() else {"good": False, "found": "no answer"}
+        good = said["good"] and not any(codes)
+        record.add(what=what, verdict=_verdict(good), found=said["found"] + (f", exit codes {codes}" if any(codes) else ""))
+
+
+def forked(target: Callable[..., None], *arguments: object, **named: object) -> ForkServerProcess:
+    """Start `target` as `selfsyn round` starts a phase: forked from a server that has imported torch."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    process = context.Process(target=target, args=arguments, kwargs=named)
+    process.start()
+    return process
 
 
 def runs(given: Given, record: Record) -> None:
@@ -214,7 +236,7 @@ def runs(given: Given, record: Record) -> None:
     first = root / "first"
     sizes = (
         "size=[64, 48]",
-        "world.engine=6",
+        "world.engine=4",
         "train.steps=8",
         "adapter.steps=8",
         "adapter.crop=32",
@@ -223,8 +245,8 @@ def runs(given: Given, record: Record) -> None:
     many = ("world.engine=48", "train.steps=120", "adapter.steps=60")
     settings = [
         *(sizes if given.rehearse else many),
-        "world.camera=6",
-        "world.held_out=2",
+        "world.camera=2",
+        "world.held_out=1",
         "adapter.checkpoint_every=4",
         "train.checkpoint_every=4",
     ]
@@ -259,12 +281,12 @@ def _thrice(given: Given, record: Record, root: Path, phase: Phase) -> None:
     """Side by side: what one does to the others changes times, not bytes."""
     running = {name: _begun(given, root / name, phase) for name in ("first", "second", "stopped")}
     checkpoint = root / "stopped" / phase.folder / "checkpoint.pt"
-    while not checkpoint.exists() and running["stopped"].poll() is None:
+    while not checkpoint.exists() and running["stopped"].is_alive():
         time.sleep(0.01)
     running["stopped"].terminate()
-    code = running["stopped"].wait()
-    again = _begun(given, root / "stopped", phase).wait()
-    codes = [running[name].wait() for name in ("first", "second")]
+    code = _exit_code(running["stopped"])
+    again = _exit_code(_begun(given, root / "stopped", phase))
+    codes = [_exit_code(running[name]) for name in ("first", "second")]
     digests = [digest_file(root / name / phase.folder / "weights.safetensors") for name in running]
     alike = digests[0] == digests[1]
     difference = "" if alike else f": {_difference(*(root / name / phase.folder for name in ('first', 'second')))}"
@@ -282,9 +304,14 @@ def _thrice(given: Given, record: Record, root: Path, phase: Phase) -> None:
     )
 
 
-def _begun(given: Given, run: Path, phase: Phase) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "jobs", *phase.arguments, "--run", str(run), "--device", given.device]
-    return subprocess.Popen(command)
+def _begun(given: Given, run: Path, phase: Phase) -> ForkServerProcess:
+    command = [*phase.arguments, "--run", str(run), "--device", given.device]
+    return forked(run_verb, command)
+
+
+def _exit_code(process: ForkServerProcess) -> int | None:
+    process.join()
+    return process.exitcode
 
 
 def _difference(first: Path, second: Path) -> str:
