@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,28 +29,21 @@ PLAIN = TeacherConfig()  # neither mirrored nor at other scales
 class Segmenter(nn.Module):
     """The net between the contract's input and outputs: uint8 in, label and confidence out."""
 
-    def __init__(
-        self, net: TaskNet, *, task: Task, teacher: TeacherConfig = PLAIN, added: NDArray[np.float32] | None = None
-    ) -> None:
-        """net: what selfsyn.task.build makes for `task`; its weights are used as they are.  teacher: its flip and scales.
-
-        added: (19,) what is added to the scores of each class; see export.prior.
-        """
+    def __init__(self, net: TaskNet, *, task: Task, teacher: TeacherConfig = PLAIN) -> None:
+        """net: what selfsyn.task.build makes for `task`; its weights are used as they are.  teacher: its flip and scales."""
         super().__init__()
-        self.added_1K11 = None if added is None else nn.Buffer(torch.tensor(added)[None, :, None, None])
         self.net = net
         self.task = task
         self.views = [(scale, mirrored) for scale in teacher.scales for mirrored in ((False, True) if teacher.flip else (False,))]
 
     def scores(self, image_BHWC: Tensor) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, K, H, W) float logits, the mean over the views, and what is added to it.
+        """(B, H, W, 3) uint8 -> (B, K, H, W) float logits, the mean over the views.
 
         A mean of logits is the geometric mean of the views' probabilities, up to a factor.
         """
         image_BCHW = normalised(image_BHWC, mean=self.task.mean, std=self.task.std)
         first, *others = [self._view(image_BCHW, scale=scale, mirrored=mirrored) for scale, mirrored in self.views]
-        scores_BKHW = sum(others, first) / len(self.views) if others else first
-        return scores_BKHW if self.added_1K11 is None else scores_BKHW + self.added_1K11
+        return sum(others, first) / len(self.views) if others else first
 
     def _view(self, image_BCHW: Tensor, *, scale: float, mirrored: bool) -> Tensor:
         """Scores of the image at another scale or mirrored, put back where the image has its pixels."""

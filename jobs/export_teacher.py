@@ -11,15 +11,11 @@ import click
 from jobs.options import bound_option, dry_run_option, force_option, round_option, run_option, stage_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from export.parity import Answer, Limits
     from selfsyn.config import RunConfig
-    from selfsyn.data.frames import Frame, LabelledFrame
+    from selfsyn.data.frames import Frame
     from selfsyn.layout import Layout
     from selfsyn.phase import Started
-    from selfsyn.task import TaskNet
 
 WEIGHTS = "weights.safetensors"
 PARITY = "parity.json"
@@ -49,27 +45,18 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
         reads = ", ".join((*phase.needs, "the real images (four of them, for the comparison)"))
         click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
         return
-    data = (sources.REAL, *[sources.SYNTHETIC] * bool(config.teacher_of(stage).prior))
-    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, data), force=force):
+    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, (sources.REAL,)), force=force):
         say(f"{phase.name}: already done")
         return
     require(layout, phase)
     frames, digest = sources.real(layout, config)
-    labelled, of_labels = sources.synthetic(layout, config) if config.teacher_of(stage).prior else ([], None)
-    digests = {sources.REAL: digest} | ({sources.SYNTHETIC: of_labels} if of_labels else {})
-    started = begin(layout, config, phase, sources=digests, force=force)
-    outputs, counts = _export(started, config, layout=layout, stage=stage, frames=frames, labelled=labelled)
+    started = begin(layout, config, phase, sources={sources.REAL: digest}, force=force)
+    outputs, counts = _export(started, config, layout=layout, stage=stage, frames=frames)
     finish(started, outputs=outputs, counts=counts)
 
 
 def _export(
-    started: Started,
-    config: RunConfig,
-    *,
-    layout: Layout,
-    stage: str,
-    frames: list[Frame],
-    labelled: list[LabelledFrame],
+    started: Started, config: RunConfig, *, layout: Layout, stage: str, frames: list[Frame]
 ) -> tuple[dict[str, str], dict[str, float | str]]:
     # Imported here: `selfsyn --help` must work where torch is not installed.
     from export import contract, parity
@@ -91,8 +78,7 @@ def _export(
         stage=stage,
         program=importlib.metadata.version("selfsyn"),
     )
-    added = _added(net, config, stage=stage, frames=frames, labelled=labelled)
-    segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage), added=added)
+    segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage))
     net_answers = parity.answers(segmenter, parity.examples([frame.image for frame in frames], size=config.size))
     model = to_onnx(segmenter, metadata=metadata, graphs=layout.graphs)
     models = {contract.FP32: model, contract.FP16: halved(model)}
@@ -106,23 +92,6 @@ def _export(
     mismatches = sum(case["mismatches"] for case in results[contract.FP32]["cases"])
     outputs = {contract.FILES[precision]: digest_bytes(data) for precision, data in models.items()}
     return outputs, {"bytes": len(model), "parity_mismatches": mismatches, "views": len(segmenter.views), **config.net_of(stage)}
-
-
-def _added(
-    net: TaskNet, config: RunConfig, *, stage: str, frames: list[Frame], labelled: list[LabelledFrame]
-) -> NDArray[np.float32] | None:
-    """What is added to a labelling teacher's scores (teacher.prior), (19,); None for one that answers as its net does."""
-    from export.prior import mean_probabilities, moved
-    from export.to_onnx import Segmenter
-    from selfsyn.task.examples import LabelledExample, label_counts
-
-    strength = config.teacher_of(stage).prior
-    if not strength:
-        return None
-    counts = label_counts([LabelledExample(frame) for frame in labelled])
-    plain = Segmenter(net, task=config.task_of(stage)).eval()
-    found = mean_probabilities(plain, [frame.image for frame in frames], size=config.size)
-    return moved(counts / counts.sum(), found, strength=strength)
 
 
 def _compared(net: list[Answer], model: bytes, *, limits: Limits) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,19 @@ from typing import Any, TypeVar
 from selfsyn.errors import InputError
 
 V = TypeVar("V", int, float, str)
+
+# {a key of earlier versions: its default}. At that value a run.toml still loads: it is left out.
+REMOVED: dict[str, Any] = {
+    "rounds.align.least_squares": False,
+    "rounds.apart": False,
+    "rounds.confidence": False,
+    "rounds.refit": False,
+    "rounds.soft": 0.0,
+    "rounds.stop_agreement": 0.0,
+    "rounds.unadapted": 0.0,
+    "teacher.prior": 0.0,
+    "train.decay": "poly",
+}
 
 
 def _require(condition: bool, message: str) -> None:
@@ -226,7 +239,6 @@ class Train:
     head_factor: float = 5.0  # new layers learn this many times faster than the pretrained backbone
     weight_decay: float = 0.01
     warmup_steps: int = 500
-    decay: str = "poly"
     clip_norm: float = 0.0
     precision: str = "auto"
     compile: bool = False
@@ -241,7 +253,6 @@ class Train:
 
     def __post_init__(self) -> None:
         _require(self.rare >= 0, f"train.rare is {self.rare}; expected a temperature above 0, or 0 for none")
-        _require(self.decay in ("poly", "cosine"), f"train.decay is {self.decay!r}; expected poly or cosine")
         _require(self.clip_norm >= 0, f"train.clip_norm is {self.clip_norm}; expected at least 0; 0 is no limit")
         known = ("auto", "fp32", "bf16")
         _require(self.precision in known, f"train.precision is {self.precision!r}; expected one of {', '.join(known)}")
@@ -251,8 +262,8 @@ class Train:
 class Align:
     """Adversarial alignment of the task net's answers on real images with those on adapted ones. All three zero: none.
 
-    main, auxiliary: weights of the terms on each head's class probabilities (Tsai et al. 2018: 0.001 and 0.0002; with
-    least squares 0.01 on the main head alone).  features: on the main head's scores pixel by pixel (Hoffman et al. 2018: 0.1).
+    main, auxiliary: weights of the terms on each head's class probabilities (Tsai et al. 2018: 0.001 and 0.0002).
+    features: on the main head's scores pixel by pixel (Hoffman et al. 2018: 0.1).
     gate: a term counts only while its discriminator was right more often than that in its last 100 updates (Hoffman et al.
     2018: 0.6); 0 is always.  learning_rate, channels: of the discriminators, those of `compare`'s rivals too.
     """
@@ -261,7 +272,6 @@ class Align:
     auxiliary: float = 0.0
     features: float = 0.0
     gate: float = 0.0
-    least_squares: bool = False
     learning_rate: float = 1e-4
     channels: int = 64
 
@@ -293,8 +303,6 @@ class Rounds:
     round that real_share names (so the source-only net of such a run is not trained to its end); 'fresh': rounds 1, 2, ...
     begin with the pretrained backbone again (Zhang et al. 2021); a list says it by round, of round 0 too.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
-    unadapted: share of the synthetic images that are taken as they are all the same, each frame now adapted, now not: what an
-    adapter spoils is then still seen unspoilt.
     refit: whether the adapter is fitted once more before round K, with the net of round K-1 as the frozen one, and the synthetic
     images adapted once more (Li et al. 2019, K = 2); a list says it by round, as for portion: [true, false] is once, before
     round 1, whose images the later rounds read too. A re-fit begins at the identity and draws what the first fit drew, so that
@@ -306,15 +314,11 @@ class Rounds:
     (Pitié & Kokaram 2007), drawn anew each time; one laid over a real image takes that one's. Exposure and contrast of the whole
     image are what an adapter that looks at tiles cannot change.
     statistics: share of batch-norm statistics re-estimated on the real images that a round's net ends with; 0 keeps its own.
-    apart: labelled real images go through the net by themselves, normalised by their own statistics as they are when the net is
-    used, instead of together with the synthetic ones (Chang et al. 2019 keep statistics by domain).
     rare: as train.rare, for the pseudo-labelled images and the pseudo-labels that count.
-    robust: the loss on pseudo-labels: '' (cross-entropy), 'symmetric' (Wang et al. 2019) or 'generalised' (Zhang & Sabuncu
-    2018).  soft: how far a pseudo-label's target moves from 1 to the teacher's confidence in it, 0..1.
+    robust: the loss on pseudo-labels: '' (cross-entropy) or 'symmetric' (Wang et al. 2019).
     mask: share of the blocks of `mask_block` pixels that are hidden in another copy of each pseudo-labelled image, whose
     labels the net shall find all the same (Hoyer et al. 2023: 0.7, 64 pixels at 1024 x 512); 0 makes no copy.
     rectify: a pixel's loss counts the less, the more the heads differ (Zheng & Yang 2021).
-    confidence: each pseudo-labelled pixel weighs as much as the teacher was sure of it.
     online: from round 0 on, each batch also has as many real images as labelled ones that the training's own average (EMA)
     labels as it goes, as it sees them unchanged, half the classes of an adapted image laid over each; they count by the share
     of pixels of which the average is sure (Tranheden et al. 2021, DACS).
@@ -328,21 +332,17 @@ class Rounds:
     learning_rate: float | tuple[float, ...] = 5e-4
     start: str | tuple[str, ...] = "warm"
     adapted: bool = True
-    unadapted: float = 0.0
     refit: bool | tuple[bool, ...] = False
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
     colours: float = 0.0
     statistics: float = 0.0
-    apart: bool = False
     rare: float = 0.0
     robust: str = ""
-    soft: float = 0.0
     mask: float = 0.0
     mask_block: int = 64
     rectify: bool = False
-    confidence: bool = False
     online: bool = False
     memory: float = 0.0
     stop_agreement: float = 0.0
@@ -359,14 +359,8 @@ class Rounds:
             self.adapted or not again,
             f"rounds.refit is {self.refit} and rounds.adapted false; expected rounds.adapted = true, or no refit",
         )
-        _require(
-            self.adapted or not self.unadapted,
-            f"rounds.unadapted is {self.unadapted} and rounds.adapted false; expected 0, for nothing is adapted",
-        )
-        shares = {
-            name: getattr(self, name) for name in ("unadapted", "class_mix", "colours", "soft", "statistics", "stop_agreement")
-        }
-        for name, share in shares.items():
+        for name in ("class_mix", "colours", "statistics", "stop_agreement"):
+            share = getattr(self, name)
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
         _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
         _require(self.mask_block > 0, f"rounds.mask_block is {self.mask_block}; expected at least 1 pixel")
@@ -375,9 +369,7 @@ class Rounds:
         _require(
             starts <= known_starts, f"rounds.start is {self.start!r}; expected 'warm', 'fresh' or 'continue', or a list of them"
         )
-        known = ("", "symmetric", "generalised")
-        _require(self.robust in known, f"rounds.robust is {self.robust!r}; expected '', 'symmetric' or 'generalised'")
-        _require(not (self.robust and self.soft), "rounds.robust and rounds.soft are both set; expected one of them")
+        _require(self.robust in ("", "symmetric"), f"rounds.robust is {self.robust!r}; expected '' or 'symmetric'")
         for name, value in {"memory": self.memory, "rare": self.rare}.items():
             _require(value >= 0, f"rounds.{name} is {value}; expected at least 0")
 
@@ -437,10 +429,6 @@ class Teacher:
     views: which nets look so: 'every' one; or those of 'labelling' alone, the rounds before the last that rounds.real_share
     names. The last round's, which is delivered, and the bounds then look once: what the views saw is learned, not paid for
     at every image.
-    prior: how far the teachers of the rounds that label for a next one are moved to the class shares of the synthetic labels,
-    0..1: each score gets prior times the logarithm of the class's share there over its mean probability on real images (Berthelot
-    et al. 2020). Class weights and another domain make a net call some classes too often and others hardly ever. The last round's
-    net, which is delivered, and the bounds answer as they are.
     unreadable: share of the real images that may be unreadable, rounded up to whole images: they are recorded and left out.
     """
 
@@ -448,7 +436,6 @@ class Teacher:
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     views: str = "every"
-    prior: float = 0.0
     unreadable: float = 0.01
 
     def __post_init__(self) -> None:
@@ -456,7 +443,6 @@ class Teacher:
         _require(all(0.25 <= scale <= 4 for scale in self.scales), f"teacher.scales is {self.scales}; expected 0.25 to 4")
         known = ("every", "labelling")
         _require(self.views in known, f"teacher.views is {self.views!r}; expected one of {', '.join(known)}")
-        _require(0 <= self.prior <= 1, f"teacher.prior is {self.prior}; expected a share in [0, 1]")
         _require(0 <= self.unreadable < 1, f"teacher.unreadable is {self.unreadable}; expected a share in [0, 1)")
 
     def spoiled_of(self, images: int) -> int:
@@ -522,16 +508,14 @@ class RunConfig:
         return self.student if self.student is not None and taught else self.task
 
     def teacher_of(self, stage: str) -> Teacher:
-        """How the teacher of a stage answers: `teacher`, of which some is for those alone that label for a next round."""
+        """How the teacher of a stage answers: `teacher`, whose views may be for those alone that label for a next round."""
         number = stage.removeprefix("round-")
-        if number.isdecimal() and int(number) < self.last_round:
-            return self.teacher
-        unmoved = dataclasses.replace(self.teacher, prior=0.0)
-        return unmoved if self.teacher.views == "every" else dataclasses.replace(unmoved, flip=False, scales=(1.0,))
+        labels = number.isdecimal() and int(number) < self.last_round
+        return self.teacher if labels or self.teacher.views == "every" else replace(self.teacher, flip=False, scales=(1.0,))
 
     def of_stage(self, stage: str) -> RunConfig:
         """The configuration that a stage learns by: its own net's in place of `task`."""
-        return self if self.task_of(stage) is self.task else dataclasses.replace(self, task=self.task_of(stage))
+        return self if self.task_of(stage) is self.task else replace(self, task=self.task_of(stage))
 
     def net_of(self, stage: str) -> dict[str, str]:
         """{'net': which one the stage's is}, for its manifests, where a run has more than one."""
@@ -561,20 +545,13 @@ def _check_batches(config: RunConfig) -> None:
         return
     batch, shares = config.train.batch, config.rounds.real_share
     _require(batch > 1, f"train.batch is {batch}; expected at least 2 for deeplabv3plus")
-    real = [config.real_in_batch(round_) for round_ in range(len(shares))]
-    rest = [batch - count for count in real]
-    by_themselves = {
-        "bare real image (rounds.align, rounds.memory)": rest if config.rounds.bare else [],
-        "labelled real image (rounds.apart)": real if config.rounds.apart else [],
-        "synthetic image (rounds.apart)": rest if config.rounds.apart else [],
-    }
-    for kind, counts in by_themselves.items():
-        alone = [str(round_) for round_, count in enumerate(counts) if count == 1]
-        _require(
-            not alone,
-            f"train.batch is {batch} and rounds.real_share {shares}: 1 {kind} a batch would go through the net by itself in"
-            f" round {', '.join(alone)}; expected 0 or at least 2 for deeplabv3plus: set train.batch higher",
-        )
+    alone = [str(round_) for round_ in range(len(shares)) if config.rounds.bare and batch - config.real_in_batch(round_) == 1]
+    _require(
+        not alone,
+        f"train.batch is {batch} and rounds.real_share {shares}: 1 bare real image (rounds.align, rounds.memory) a batch would"
+        f" go through the net by itself in round {', '.join(alone)}; expected 0 or at least 2 for deeplabv3plus:"
+        " set train.batch higher",
+    )
 
 
 def _check_border(source: Source, *, size: tuple[int, int]) -> None:
@@ -671,6 +648,7 @@ def _value_of(text: str) -> Any:
 
 def _build(kind: type, values: Mapping[str, Any], *, prefix: str) -> Any:
     hints = typing.get_type_hints(kind)
+    values = {key: value for key, value in values.items() if key in hints or not _removed(prefix + key, value)}
     for key in values:
         if key not in hints:
             nearest = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)[0]
@@ -680,6 +658,17 @@ def _build(kind: type, values: Mapping[str, Any], *, prefix: str) -> Any:
         if required and item.name not in values:
             raise InputError(f"run.toml: {prefix}{item.name} is missing; set it with --set {prefix}{item.name}=VALUE")
     return kind(**{key: _convert(hints[key], value, name=prefix + key) for key, value in values.items()})
+
+
+def _removed(name: str, value: Any) -> bool:
+    """Whether the key is one of REMOVED at its old default. InputError when it holds another value."""
+    if name not in REMOVED:
+        return False
+    _require(
+        value == REMOVED[name],
+        f"{name} is {value!r}, but that key was removed; delete it, or finish this run with the version of selfsyn that began it",
+    )
+    return True
 
 
 def _convert(hint: Any, value: Any, *, name: str) -> Any:

@@ -36,17 +36,13 @@ def aligned(config: Align = ALL) -> Alignment:
 
 def test_judgement_by_hand() -> None:
     verdict = torch.tensor([math.log(3), 0.0])  # odds 3 : 1 for real, then even
-    assert float(judgement(verdict, REAL, least_squares=False)) == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
-    assert float(judgement(verdict, ADAPTED, least_squares=False)) == pytest.approx((math.log(4) + math.log(2)) / 2)
-    squares = torch.tensor([0.5, 2.0])
-    assert float(judgement(squares, REAL, least_squares=True)) == pytest.approx((0.25 + 1) / 2)
-    assert float(judgement(squares, ADAPTED, least_squares=True)) == pytest.approx((0.25 + 4) / 2)
+    assert float(judgement(verdict, REAL)) == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    assert float(judgement(verdict, ADAPTED)) == pytest.approx((math.log(4) + math.log(2)) / 2)
 
 
 def test_accuracy_by_hand() -> None:
     adapted, real = torch.tensor([-1.0, -2.0, 3.0, -0.1]), torch.tensor([1.0, -1.0])
-    assert float(accuracy(adapted, real, least_squares=False)) == pytest.approx((3 / 4 + 1 / 2) / 2)
-    assert float(accuracy(torch.tensor([0.4, 0.6]), torch.tensor([0.6]), least_squares=True)) == pytest.approx((1 / 2 + 1) / 2)
+    assert float(accuracy(adapted, real)) == pytest.approx((3 / 4 + 1 / 2) / 2)
 
 
 def test_discriminators_have_the_papers_layers() -> None:
@@ -93,7 +89,7 @@ def test_a_discriminators_loss_is_half_of_both_domains() -> None:
     alignment, adapted, real = aligned(Align(main=1.0, channels=4)), scores(0), scores(1)
     critic = alignment.critics["main"]
     with torch.no_grad():
-        told = (judgement(critic(view(each, "main")), d, least_squares=False) for each, d in ((adapted, ADAPTED), (real, REAL)))
+        told = (judgement(critic(view(each, "main")), d) for each, d in ((adapted, ADAPTED), (real, REAL)))
         expected = float(sum(told)) / 2
     assert alignment.learn(adapted, real, progress=0.0)["critic_main"] == pytest.approx(expected, rel=1e-5)
 

@@ -58,14 +58,11 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"rounds": {"refit": [True, 1]}}, "rounds.refit is 1; expected bool"),
         ({"rounds": {"refit": True, "adapted": False}}, "rounds.refit is True and rounds.adapted false; expected rounds.adapted"),
         ({"rounds": {"refit": [False, True], "adapted": False}}, "and rounds.adapted false"),
-        ({"rounds": {"unadapted": 0.5, "adapted": False}}, "rounds.unadapted is 0.5 and rounds.adapted false; expected 0"),
         ({"teacher": {"views": "some"}}, "teacher.views is 'some'; expected one of every, labelling"),
-        ({"rounds": {"unadapted": 1.5}}, "rounds.unadapted is 1.5; expected a share"),
         ({"rounds": {"portion": [0.0]}}, "expected shares in \\(0, 1\\]"),
         ({"task": {"architecture": "unet"}}, "'unet'; expected one of deeplabv3plus, fcn, segnet"),
         ({"held_out": {"layout": "camvid", "root": "x", "protocol": "voc"}}, "protocol 'voc' is not known"),
         ({"train": 3}, "train is 3; expected a table"),
-        ({"train": {"decay": "linear"}}, "train.decay is 'linear'; expected poly or cosine"),
         ({"train": {"precision": "fp16"}}, "train.precision is 'fp16'; expected one of auto, fp32, bf16"),
         ({"train": {"clip_norm": -1}}, "train.clip_norm is -1.0; expected at least 0"),
         ({"train": {"batch": 1}}, "train.batch is 1; expected at least 2 for deeplabv3plus"),
@@ -73,19 +70,21 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
             {"train": {"batch": 2}, "rounds": {"real_share": [0, 0.5], "memory": 0.1}},
             r"1 bare real image \(rounds.align, rounds.memory\) a batch would go through the net by itself in round 1; expected",
         ),
-        (
-            {"train": {"batch": 4}, "rounds": {"real_share": [0, 0.5, 0.25], "apart": True}},
-            r"1 labelled real image \(rounds.apart\) a batch would go through the net by itself in round 2; expected",
-        ),
-        (
-            {"train": {"batch": 4}, "rounds": {"real_share": [0, 0.75], "apart": True}},
-            r"1 synthetic image \(rounds.apart\) a batch would go through the net by itself in round 1; expected",
-        ),
     ],
 )
 def test_wrong_values_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         config.from_mapping(values(**changes))
+
+
+def test_a_removed_key_loads_at_its_old_default_and_is_refused_otherwise() -> None:
+    for key, default in config.REMOVED.items():
+        old = config.with_settings(values(), (f"{key}={config._toml(default)}",))
+        assert config.from_mapping(old) == config.from_mapping(values()), key
+    for setting in ("rounds.unadapted=0.5", "rounds.soft=0.1", "teacher.prior=1", "train.decay=cosine"):
+        key, _, value = setting.partition("=")
+        with pytest.raises(InputError, match=rf"{key} is '?{value}'?, but that key was removed; delete it"):
+            config.from_mapping(config.with_settings(values(), (setting,)))
 
 
 def test_a_missing_value_says_how_to_set_it() -> None:
@@ -163,12 +162,6 @@ def test_only_the_nets_that_label_look_twice_where_views_are_for_labelling() -> 
     assert {seen[stage] for stage in stages if stage not in twice} == {(False, (1.0,))}
     every = replace(run, teacher=replace(teacher, views="every"))
     assert all(every.teacher_of(stage) == every.teacher for stage in stages)
-
-
-def test_only_the_teachers_that_label_are_moved_to_the_shares_of_the_labels() -> None:
-    run = config.from_mapping(values(rounds={"real_share": [0.0, 0.5]}, teacher={"prior": 0.5}))
-    stages = ("source-only", "oracle", "round-0", "round-1")
-    assert [run.teacher_of(stage).prior for stage in stages] == [0.0, 0.0, 0.5, 0.0]
 
 
 def test_the_difference_names_each_leaf() -> None:

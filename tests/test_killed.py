@@ -26,7 +26,6 @@ LEVERS = (
     "rounds.mask=0.5",
     "rounds.mask_block=8",
     "rounds.rectify=true",
-    "rounds.confidence=true",
     "rounds.memory=0.1",
     "rounds.online=true",
     "rounds.align={main=0.001, auxiliary=0.0002, features=0.1, gate=0.3, channels=4}",

@@ -13,7 +13,7 @@ from selfsyn.config import Rounds
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE
 from selfsyn.task.losses import segmentation_loss
-from selfsyn.task.noisy import divergence, generalised, memory_loss, pseudo_label_loss, softened, symmetric
+from selfsyn.task.noisy import divergence, memory_loss, pseudo_label_loss, symmetric
 from selfsyn.task.scores import Scores
 
 NOT = -1e4  # the score of a class that has no share at all
@@ -37,7 +37,6 @@ def some(**wanted: Any) -> tuple[Scores, dict[str, Any]]:
     rest = {
         "weight_BHW": torch.from_numpy(RNG.uniform(0.5, 2, label.shape)),
         "true_BHW": torch.from_numpy(RNG.random(label.shape) < 0.4),
-        "confidence_BHW": torch.from_numpy(RNG.random(label.shape)),
     }
     return scores, {"label_BHW": torch.from_numpy(label), **rest, "auxiliary": 0.4, "how": Rounds(**wanted)}
 
@@ -52,41 +51,26 @@ def shares_of(logits_BKHW: torch.Tensor) -> np.ndarray:
 def by_hand(scores: Scores, case: dict[str, Any]) -> float:
     """The loss, one pixel after another."""
     how, total = case["how"], 0.0
-    flat = {name: case[name].flatten().numpy() for name in ("label_BHW", "weight_BHW", "true_BHW", "confidence_BHW")}
+    flat = {name: case[name].flatten().numpy() for name in ("label_BHW", "weight_BHW", "true_BHW")}
     heads = [shares_of(head) for head in scores]
     for head, (own, other) in enumerate((heads, heads[::-1])):
         losses, doubts = [], []
-        for p, q, label, weight, true, sure in zip(own, other, *flat.values(), strict=True):
+        for p, q, label, weight, true in zip(own, other, *flat.values(), strict=True):
             doubt = 0.0 if true or not how.rectify else float((p * np.log(p / q)).sum())
             doubts.append(doubt)
             if label == IGNORE:
                 continue
-            target = np.full(19, 0.0)
-            kept = 1.0 if true else 1 - how.soft * (1 - sure)
-            target[:] = (1 - kept) / 18
-            target[label] = kept
-            loss = -(target * np.log(p)).sum()
+            loss = -np.log(p[label])
             if not true and how.robust == "symmetric":
                 loss = 0.1 * loss - (p * np.log(np.maximum(np.eye(19)[label], 1e-4))).sum()
-            if not true and how.robust == "generalised":
-                loss = (1 - p[label] ** 0.7) / 0.7
-            losses.append(np.exp(-doubt) * weight * loss * (sure if how.confidence and not true else 1))
+            losses.append(np.exp(-doubt) * weight * loss)
         total += (1.0, case["auxiliary"])[head] * (np.sum(losses) / len(losses) + np.mean(doubts))
     return float(total)
 
 
-def test_symmetric_and_generalised_by_hand() -> None:
+def test_symmetric_by_hand() -> None:
     ce = torch.tensor([0.0, math.log(4)])  # shares of the label: 1 and 1/4
     assert symmetric(ce).tolist() == pytest.approx([0.0, 0.1 * math.log(4) + 0.75 * math.log(1e4)])
-    assert generalised(ce).tolist() == pytest.approx([0.0, (1 - 0.25**0.7) / 0.7])
-
-
-def test_a_softened_target_by_hand() -> None:
-    logits = torch.log(torch.tensor([[0.82, *[0.01] * 18]]))
-    ce = torch.tensor([-math.log(0.82)])
-    expected = -0.6 * math.log(0.82) - 0.4 * math.log(0.01)
-    assert float(softened(ce, logits, belief_P=torch.tensor([0.6]))) == pytest.approx(expected, rel=1e-5)
-    assert float(softened(ce, logits, belief_P=torch.tensor([1.0]))) == pytest.approx(-math.log(0.82), rel=1e-5)
 
 
 def test_divergence_by_hand() -> None:
@@ -108,11 +92,8 @@ def test_memory_by_hand() -> None:
 CASES = [
     {},
     {"robust": "symmetric"},
-    {"robust": "generalised"},
-    {"soft": 0.7},
-    {"confidence": True},
     {"rectify": True},
-    {"rectify": True, "confidence": True, "robust": "symmetric"},
+    {"rectify": True, "robust": "symmetric"},
 ]
 
 
@@ -135,7 +116,6 @@ def test_rectified_by_hand() -> None:
         torch.tensor([[[0], [IGNORE]]]),
         weight_BHW=torch.ones(1, 2, 1),
         true_BHW=torch.zeros(1, 2, 1, dtype=torch.bool),
-        confidence_BHW=torch.ones(1, 2, 1),
         auxiliary=0.0,
         how=Rounds(rectify=True),
     )
@@ -149,16 +129,14 @@ def test_with_nothing_asked_for_it_is_the_ordinary_loss_to_the_bit() -> None:
 
 
 def test_a_label_that_is_ignored_everywhere_costs_nothing() -> None:
-    scores, case = some(robust="symmetric", confidence=True)
+    scores, case = some(robust="symmetric")
     assert float(pseudo_label_loss(scores, **{**case, "label_BHW": torch.full((2, 3, 4), IGNORE)}).detach()) == 0.0
 
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"robust": "huber"}, "rounds.robust is 'huber'; expected '', 'symmetric' or 'generalised'"),
-        ({"robust": "symmetric", "soft": 0.5}, "rounds.robust and rounds.soft are both set"),
-        ({"soft": 1.5}, r"rounds.soft is 1.5; expected a share in \[0, 1\]"),
+        ({"robust": "huber"}, "rounds.robust is 'huber'; expected '' or 'symmetric'"),
         ({"mask": 1.0}, r"rounds.mask is 1.0; expected a share in \[0, 1\)"),
         ({"mask_block": 0}, "rounds.mask_block is 0; expected at least 1 pixel"),
         ({"start": "cold"}, "rounds.start is 'cold'; expected 'warm', 'fresh' or 'continue'"),

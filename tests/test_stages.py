@@ -13,7 +13,6 @@ from tiny_store import write_shard
 from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
-from selfsyn.compare.levers import NO_AUGMENT
 from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Task, Train
 from selfsyn.data import sources
 from selfsyn.data.frames import Frame
@@ -73,23 +72,12 @@ def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_pa
     assert mixture.parts == {"synthetic": 4} and inputs == {}
 
 
-def test_unadapted_frames_stand_beside_adapted_ones_by_their_share(config: RunConfig, tmp_path: Path) -> None:
-    mixed = replace(config, rounds=Rounds(unadapted=0.25), train=Train(batch=4, augment=NO_AUGMENT))
-    mixture, inputs = mixture_of(Layout(tmp_path), mixed, stage="round-0")
-    assert list(inputs) == ["synthetic"]
-    images = torch.cat([mixture.read_batch(step).images for step in range(100)])  # the adapted ones are black
-    assert float(images.flatten(1).any(1).float().mean()) == pytest.approx(0.25, abs=0.06)
-    above = [mixture._above(np.random.default_rng(number)).image.any() for number in range(400)]
-    assert np.mean(above) == pytest.approx(0.25, abs=0.06)
-
-
 @pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE, "round-0", "round-1"])
 @pytest.mark.parametrize(
     "rounds",
     [
         Rounds(),
         Rounds(adapted=False),
-        Rounds(unadapted=0.5),
         Rounds(colours=0.5),
         Rounds(statistics=0.5),
         Rounds(align=Align(main=0.1)),

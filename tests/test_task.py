@@ -182,12 +182,6 @@ def test_the_rate_warms_up_and_decays_to_zero() -> None:
     assert learning_rate(99, schedule=schedule) < 0.02
 
 
-def test_a_cosine_decays_to_zero_by_hand() -> None:
-    schedule = Schedule(steps=100, learning_rate=2.0, warmup_steps=1)
-    rates = [learning_rate(step, schedule=schedule, decay="cosine") for step in (0, 25, 50, 99)]
-    assert rates == pytest.approx([2.0, 1 + math.sqrt(0.5), 1.0, 0.00049344], rel=1e-4)
-
-
 @pytest.mark.parametrize("amx", [False, True])
 def test_auto_precision_is_half_on_a_cpu_with_amx(amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "has_amx", lambda: amx)

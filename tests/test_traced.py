@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from test_export import METADATA, SIZE, TASK, TinyNet
@@ -25,7 +24,6 @@ from selfsyn.task import build
 from selfsyn.task.scores import Scores, TaskNet
 
 torch.set_num_threads(1)
-PRIOR = np.linspace(-1, 1, CLASS_COUNT, dtype=np.float32)
 NETS = {
     "deeplabv3plus": Task(backbone="efficientnet_lite0", weights="scratch", decoder_channels=16, output_stride=32),
     "fcn": Task(architecture="fcn", backbone="resnet18", weights="scratch"),
@@ -82,10 +80,10 @@ KINDS: dict[str, Callable[[Any], None]] = {
 }
 
 
-def normed(kind: str, *, teacher: TeacherConfig = to_onnx.PLAIN, added: Any = None) -> Segmenter:
+def normed(kind: str, *, teacher: TeacherConfig = to_onnx.PLAIN) -> Segmenter:
     net = Normed()
     KINDS[kind](net)
-    return Segmenter(net, task=TASK, teacher=teacher, added=added).eval()
+    return Segmenter(net, task=TASK, teacher=teacher).eval()
 
 
 def in_one_call(segmenter: Segmenter) -> bytes:
@@ -138,11 +136,11 @@ def test_the_graph_of_one_net_serves_every_other(
     assert len(set(wanted.values())) == len(KINDS)
 
 
-def test_views_and_the_added_scores_are_filled_in(tmp_path: Path, untraceable: Callable[[], None]) -> None:
+def test_views_are_filled_in(tmp_path: Path, untraceable: Callable[[], None]) -> None:
     teacher = TeacherConfig(flip=True, scales=(0.75,))
-    in_parts(normed("zeros", teacher=teacher, added=np.zeros(CLASS_COUNT, np.float32)), graphs=tmp_path)
+    in_parts(normed("zeros", teacher=teacher), graphs=tmp_path)
     untraceable()
-    segmenter = normed("equal heads", teacher=teacher, added=PRIOR)
+    segmenter = normed("equal heads", teacher=teacher)
     assert in_parts(segmenter, graphs=tmp_path) == in_one_call(segmenter)
 
 
@@ -160,10 +158,9 @@ def test_real_nets(architecture: str, tmp_path: Path, untraceable: Callable[[], 
     [
         Segmenter(TinyNet(), task=replace(TASK, auxiliary_at_inference=0.25)),
         Segmenter(TinyNet(), task=TASK, teacher=TeacherConfig(flip=True)),
-        Segmenter(TinyNet(), task=TASK, added=PRIOR),
         Segmenter(Normed(), task=TASK),
     ],
-    ids=["task", "views", "prior", "weights"],
+    ids=["task", "views", "weights"],
 )
 def test_another_net_has_another_graph(other: Segmenter) -> None:
     def key(segmenter: Segmenter, size: tuple[int, int] = SIZE) -> bytes:

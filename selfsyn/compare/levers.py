@@ -38,10 +38,6 @@ def _one_view(config: RunConfig) -> RunConfig:
     return replace(config, teacher=replace(config.teacher, flip=False, scales=(1.0,)))
 
 
-def _no_prior(config: RunConfig) -> RunConfig:
-    return replace(config, teacher=replace(config.teacher, prior=0.0))
-
-
 def _no_pseudo_labels(config: RunConfig) -> RunConfig:
     # As many rounds as before: a schedule that runs through them ends with the last one that is named.
     return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
@@ -72,14 +68,7 @@ LEVERS = (
         "the adapter",
         "the rounds learn from the synthetic images as they are",
         adapted=False,
-        unadapted=0.0,
         refit=False,
-    ),
-    _rounds(
-        "unadapted",
-        "unadapted frames beside adapted ones",
-        "every synthetic image of the rounds is an adapted one",
-        unadapted=0.0,
     ),
     _rounds(
         "re-fit",
@@ -89,15 +78,12 @@ LEVERS = (
     ),
     Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
-    _rounds("apart", "statistics by domain", "real and synthetic images of a batch are normalised together", apart=False),
     _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", class_mix=0.0),
     _rounds("colours", "colours of real images", "synthetic images keep their own exposure and contrast", colours=0.0),
     _train("rare-classes", "rare-class sampling", "every synthetic frame is drawn as often as any", rare=0.0),
     _rounds("rare-labels", "rare-class sampling of pseudo-labels", "every real frame is drawn as often as any", rare=0.0),
     _rounds("rectified", "the rectified loss", "pseudo-labels weigh alike where the heads differ", rectify=False),
     _rounds("robust", "the robust loss", "pseudo-labels are learned by cross-entropy", robust=""),
-    _rounds("soft", "soft targets", "the target of a pseudo-label is 1", soft=0.0),
-    _rounds("confidence", "confidence weights", "pseudo-labels weigh alike, whatever the teacher's confidence", confidence=False),
     _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask=0.0),
     _rounds("online", "labels as it goes", "the training's own average labels no real images", online=False),
     _rounds("memory", "memory regularisation", "the heads need not agree on real images", memory=0.0),
@@ -113,6 +99,5 @@ LEVERS = (
     _augment("weather", "weather as augmentation", "no haze, rain or snow is laid over training images", weather=0.0),
     _train("average", "the weight average", "the teacher is the last net, not an average over updates", ema=0.0),
     Lever("larger-teacher", "the larger teacher", "every stage, the semantic net too, has the student's net", _small_teacher),
-    Lever("prior", "the class shares of the labels", "teachers that label answer as their nets do", _no_prior),
     Lever("views", "mirrored and scaled views", "the teacher sees each image once, as it is", _one_view),
 )

@@ -31,7 +31,7 @@ READ = {
     "evaluate": ("teacher.", "rounds.portion"),  # the portion is what its calibration reports on
 }
 OF_STORED_LABELS = ("class_mix", "rare", "mask", "mask_block")  # what acts on them alone
-OF_PSEUDO_LABELS = ("apart", "robust", "soft", "rectify", "confidence")  # what acts on them and on online ones
+OF_PSEUDO_LABELS = ("robust", "rectify")  # what acts on them and on online ones
 
 
 def fingerprints(entry: Entry) -> dict[str, str]:

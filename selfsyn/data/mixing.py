@@ -46,11 +46,6 @@ class Mix:
         shares = self.shares or [size / sum(self.sizes) for size in self.sizes]
         return np.concatenate([np.full(size, share / max(size, 1)) for size, share in zip(self.sizes, shares, strict=True)])
 
-    def twice(self, share: float) -> Mix:
-        """The mix over two lists like this one, one after the other; `share` is how often the second one is drawn."""
-        shares = self.shares or tuple(size / sum(self.sizes) for size in self.sizes)
-        return Mix(self.sizes * 2, tuple((1 - share) * s for s in shares) + tuple(share * s for s in shares))
-
 
 NOTHING = Mix(())
 

@@ -29,9 +29,8 @@ def of_stage(config: RunConfig, *, stage: str) -> tuple[str, ...]:
     if stage == ORACLE:
         return (REAL_WITH_LABELS,)
     rounds = config.rounds
-    as_they_are = not rounds.adapted or rounds.unadapted
     looked_at = stage != round_stage(0) or rounds.looks_at_real or rounds.colours or rounds.statistics
-    return (*[SYNTHETIC] * bool(as_they_are), *[REAL] * bool(looked_at))
+    return (*[SYNTHETIC] * (not rounds.adapted), *[REAL] * bool(looked_at))
 
 
 def digests(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict[str, str]:

@@ -50,16 +50,14 @@ def view(scores: Scores, name: str) -> Tensor:
     return logits.float().softmax(dim=1)
 
 
-def judgement(verdict: Tensor, domain: float, *, least_squares: bool) -> Tensor:
-    """Loss of calling every place of `verdict` the domain: cross-entropy of a logit, or its squared distance from 0 or 1."""
-    wanted = torch.full_like(verdict, domain)
-    return F.mse_loss(verdict, wanted) if least_squares else F.binary_cross_entropy_with_logits(verdict, wanted)
+def judgement(verdict: Tensor, domain: float) -> Tensor:
+    """Loss of calling every place of `verdict` the domain: the cross-entropy of its logit."""
+    return F.binary_cross_entropy_with_logits(verdict, torch.full_like(verdict, domain))
 
 
-def accuracy(adapted: Tensor, real: Tensor, *, least_squares: bool) -> Tensor:
+def accuracy(adapted: Tensor, real: Tensor) -> Tensor:
     """Share of places that a discriminator calls right, the mean of both domains, 0..1."""
-    middle = (ADAPTED + REAL) / 2 if least_squares else 0.0
-    return ((adapted < middle).float().mean() + (real > middle).float().mean()) / 2
+    return ((adapted < 0).float().mean() + (real > 0).float().mean()) / 2
 
 
 class Critics(nn.ModuleDict):
@@ -95,8 +93,7 @@ class Alignment:
         real: scores of real images. Gradients reach them, and not the discriminators.
         """
         verdicts = self.critics({name: view(real, name) for name in self.critics if self.pushes(name)})
-        squares = self.config.least_squares
-        return {f"align_{name}": judgement(verdict, ADAPTED, least_squares=squares) for name, verdict in verdicts.items()}
+        return {f"align_{name}": judgement(verdict, ADAPTED) for name, verdict in verdicts.items()}
 
     def learn(self, adapted: Scores, real: Scores, *, progress: float) -> dict[str, float]:
         """One update of the discriminators -> their losses and accuracies. The scores get no gradient.
@@ -119,13 +116,11 @@ class Alignment:
     def _told_apart(self, adapted: Scores, real: Scores) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses, half of the sum of both domains (Tsai et al. 2018), and accuracies."""
         losses, accuracies = {}, {}
-        squares = self.config.least_squares
         views = {name: torch.cat([view(adapted, name), view(real, name)]).detach() for name in self.critics}
         for name, verdict in self.learners(views).items():
             of_adapted, of_real = verdict.split([len(adapted.main), len(real.main)])
-            adapted_cost = judgement(of_adapted, ADAPTED, least_squares=squares)
-            losses[name] = (adapted_cost + judgement(of_real, REAL, least_squares=squares)) / 2
-            accuracies[name] = accuracy(of_adapted.detach(), of_real.detach(), least_squares=squares)
+            losses[name] = (judgement(of_adapted, ADAPTED) + judgement(of_real, REAL)) / 2
+            accuracies[name] = accuracy(of_adapted.detach(), of_real.detach())
         return losses, accuracies
 
     def state_dict(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from selfsyn.task.scores import Scores
 
 REVERSE = -math.log(1e-4)  # what reverse cross-entropy takes for -log 0 (Zhang et al. 2021)
 FORWARD_SHARE = 0.1  # of cross-entropy beside the reverse one (Zhang et al. 2021)
-GENERALISED_POWER = 0.7  # Zhang & Sabuncu 2018, section 4
 
 
 def rows(picture_BKHW: Tensor) -> Tensor:
@@ -26,18 +25,6 @@ def rows(picture_BKHW: Tensor) -> Tensor:
 def symmetric(ce_P: Tensor) -> Tensor:
     """Cross-entropies -> 0.1 CE + RCE; RCE = -sum_c p_c log(one-hot_c) = (1 - p_y) * -log(1e-4) (Wang et al. 2019, eq. 5)."""
     return FORWARD_SHARE * ce_P + REVERSE * (1 - torch.exp(-ce_P))
-
-
-def generalised(ce_P: Tensor) -> Tensor:
-    """Cross-entropies -> (1 - p_y^q) / q with q = 0.7 (Zhang & Sabuncu 2018, eq. 6)."""
-    return (1 - torch.exp(-GENERALISED_POWER * ce_P)) / GENERALISED_POWER
-
-
-def softened(ce_P: Tensor, logits_PK: Tensor, *, belief_P: Tensor) -> Tensor:
-    """Cross-entropies -> those with a target that holds `belief` at the label and spreads the rest over the other classes."""
-    classes = logits_PK.shape[1]
-    of_others_P = classes * logits_PK.logsumexp(dim=1) - logits_PK.sum(dim=1) - ce_P
-    return belief_P * ce_P + (1 - belief_P) / (classes - 1) * of_others_P
 
 
 def divergence(logits_PK: Tensor, other_PK: Tensor) -> Tensor:
@@ -61,37 +48,24 @@ def pseudo_label_loss(
     *,
     weight_BHW: Tensor,
     true_BHW: Tensor,
-    confidence_BHW: Tensor,
     auxiliary: float,
     how: Rounds,
 ) -> Tensor:
     """The main head's loss plus `auxiliary` times the auxiliary head's, as `how` treats labels that a teacher gave.
 
     weight_BHW: of each pixel.  true_BHW: where the label is none of the teacher's, and plain cross-entropy holds.
-    confidence_BHW: the teacher's, 0..1. With nothing asked for it is losses.segmentation_loss.
+    With nothing asked for it is losses.segmentation_loss.
     """
     main_PK, auxiliary_PK = rows(scores.main), rows(scores.auxiliary)
-    label_P, true_P, confidence_P = label_BHW.flatten(), true_BHW.flatten(), confidence_BHW.flatten()
-    weight_P = weight_BHW.flatten()
-    if how.confidence:
-        weight_P = torch.where(true_P, weight_P, weight_P * confidence_P)
-    belief_P = torch.where(true_P, 1.0, 1 - how.soft * (1 - confidence_P))
+    label_P, true_P, weight_P = label_BHW.flatten(), true_BHW.flatten(), weight_BHW.flatten()
     losses = []
     for own_PK, other_PK in ((main_PK, auxiliary_PK), (auxiliary_PK, main_PK)):
         plain_P = F.cross_entropy(own_PK, label_P, ignore_index=IGNORE, reduction="none")
-        treated_P = _treated(plain_P, own_PK, belief_P=belief_P, how=how)
+        treated_P = symmetric(plain_P) if how.robust else plain_P
         loss_P = weight_P * torch.where(true_P | (label_P == IGNORE), plain_P, treated_P)
         doubt_P = torch.where(true_P, 0.0, divergence(own_PK, other_PK)) if how.rectify else None
         losses.append(_over_pixels(loss_P, label_P, doubt_P=doubt_P))
     return losses[0] + auxiliary * losses[1]
-
-
-def _treated(ce_P: Tensor, logits_PK: Tensor, *, belief_P: Tensor, how: Rounds) -> Tensor:
-    if how.robust == "symmetric":
-        return symmetric(ce_P)
-    if how.robust == "generalised":
-        return generalised(ce_P)
-    return softened(ce_P, logits_PK, belief_P=belief_P) if how.soft else ce_P
 
 
 def _over_pixels(loss_P: Tensor, label_P: Tensor, *, doubt_P: Tensor | None) -> Tensor:

@@ -23,13 +23,11 @@ class Labels(NamedTuple):
     """What the net should say of a batch, or of a part of it.
 
     label_BHW: int64 train ids.  weight_BHW: how much each pixel's label counts.  true_BHW: where it is no pseudo-label.
-    confidence_BHW: the teacher's, 0..1.
     """
 
     label_BHW: Tensor
     weight_BHW: Tensor
     true_BHW: Tensor
-    confidence_BHW: Tensor
 
 
 class Seen(NamedTuple):
@@ -45,13 +43,13 @@ def seen_by(
     """The batch's parts as the net sees them: one forward for all that have labels, so that they share their batch statistics.
 
     Bare images go through by themselves (Tsai et al. 2018): normalised together with synthetic ones, the net would answer them
-    by what stands beside them, and nothing does when it is used. Where `rounds.apart` says so, so do the labelled real ones.
+    by what stands beside them, and nothing does when it is used.
 
     forward: the net's, see forward.Forward.  weights_K: of the classes.  average: the net that labels the online part.
     """
     labels = labels_of(batch, config, weights_K=weights_K, average=average)
     images = _normalised(batch.images, config, device=weights_K.device)
-    scores = forward(images, passes(batch.parts, apart=config.rounds.apart))
+    scores = forward(images, passes(batch.parts))
     parts = zip(*(tensor.split(list(batch.parts.values())) for tensor in (*scores, *labels)), strict=True)
     return {
         name: Seen(Scores(main, auxiliary), Labels(*rest))
@@ -59,11 +57,10 @@ def seen_by(
     }
 
 
-def passes(parts: Mapping[str, int], *, apart: bool) -> list[int]:
+def passes(parts: Mapping[str, int]) -> list[int]:
     """How many of a batch's images go through the net with one another, one pass after the next."""
-    kinds = [(SYNTHETIC,), (PSEUDO, MASKED, ONLINE)] if apart else [(SYNTHETIC, PSEUDO, MASKED, ONLINE)]
-    counts = [sum(parts.get(part, 0) for part in kind) for kind in (*kinds, (BARE,))]
-    return [count for count in counts if count]
+    bare = parts.get(BARE, 0)
+    return [count for count in (sum(parts.values()) - bare, bare) if count]
 
 
 def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet) -> Labels:
@@ -73,17 +70,15 @@ def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: Ta
     """
     device = weights_K.device
     label_BHW, true_BHW = batch.labels.to(device).long(), batch.true.to(device)
-    confidence_BHW = batch.confidences.to(device) / 255
     if batch.undisturbed is None:
-        return Labels(label_BHW, pixel_weights(label_BHW, true_BHW, weights_K=weights_K), true_BHW, confidence_BHW)
+        return Labels(label_BHW, pixel_weights(label_BHW, true_BHW, weights_K=weights_K), true_BHW)
     found_BHW, sure_BHW = answer_of(average, _normalised(batch.undisturbed, config, device=device), config)
     place, share = batch.place_of(ONLINE), processes.mean((sure_BHW >= SURE).float().mean())
     given_BHW = true_BHW[place] | (label_BHW[place] == IGNORE)
     label_BHW[place] = torch.where(given_BHW, label_BHW[place], found_BHW)
-    confidence_BHW[place] = torch.where(true_BHW[place], confidence_BHW[place], sure_BHW)
     weight_BHW = pixel_weights(label_BHW, true_BHW, weights_K=weights_K)
     weight_BHW[place] = torch.where(true_BHW[place], weight_BHW[place], share)
-    return Labels(label_BHW, weight_BHW, true_BHW, confidence_BHW)
+    return Labels(label_BHW, weight_BHW, true_BHW)
 
 
 @torch.no_grad()
@@ -107,13 +102,11 @@ def losses_of(seen: Mapping[str, Seen], config: RunConfig) -> dict[str, Tensor]:
 
 
 def _loss_of(name: str, part: Seen, config: RunConfig) -> Tensor:
-    label, weight, true, confidence = part.labels
+    label, weight, true = part.labels
     heads = config.train.auxiliary
     if name == SYNTHETIC:
         return segmentation_loss(part.scores, label, weight_BHW=weight, auxiliary=heads)
-    return pseudo_label_loss(
-        part.scores, label, weight_BHW=weight, true_BHW=true, confidence_BHW=confidence, auxiliary=heads, how=config.rounds
-    )
+    return pseudo_label_loss(part.scores, label, weight_BHW=weight, true_BHW=true, auxiliary=heads, how=config.rounds)
 
 
 def total_of(losses: Mapping[str, Tensor], batch: Batch, config: RunConfig) -> Tensor:

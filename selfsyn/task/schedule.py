@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from selfsyn.config import RunConfig
@@ -28,13 +27,12 @@ class Schedule:
     whole: int = 0
 
 
-def learning_rate(step: int, *, schedule: Schedule, decay: str = "poly") -> float:
-    """Linear warm-up, then decay to zero at the last step: (1 - t) ** 0.9, or half a cosine (Loshchilov & Hutter 2017, eq. 5)."""
+def learning_rate(step: int, *, schedule: Schedule) -> float:
+    """Linear warm-up, then decay to zero at the last step as (1 - t) ** 0.9, t the share of the steps that are done."""
     position = schedule.done + step
     warm = min(1.0, (position + 1) / max(1, schedule.warmup_steps))
     done = position / (schedule.whole or schedule.steps)
-    left = (1 - done) ** DECAY_POWER if decay == "poly" else (1 + math.cos(math.pi * done)) / 2
-    return schedule.learning_rate * warm * left
+    return schedule.learning_rate * warm * (1 - done) ** DECAY_POWER
 
 
 def schedule_of(config: RunConfig, *, stage: str) -> Schedule:

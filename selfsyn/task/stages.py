@@ -50,8 +50,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
     round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
-    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones, beside them by the share
-    `rounds.unadapted`; with `rounds.refit` a round reads
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones; with `rounds.refit` a round reads
     those that were last adapted before it.
     """
     if stage == SOURCE_ONLY:
@@ -78,17 +77,13 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
 
 
 def _rounds_synthetic(layout: Layout, config: RunConfig, round_: int) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
-    """The synthetic frames that a round learns from, adapted or as they are or both, how they are mixed, and the digests of
-    the data sets read."""
-    adapted: list[LabelledFrame] = []
+    """The synthetic frames that a round learns from, how they are mixed, and the digests of the data sets read."""
     if config.rounds.adapted:
         folder = layout.adapted(config.rounds.adapter_of(round_))
         adapted = by_source(labelled(folder, layout="adapted"), config.synthetic)
-        if not config.rounds.unadapted:
-            return adapted, mix_of(adapted, config.synthetic), {}
+        return adapted, mix_of(adapted, config.synthetic), {}
     frames, digest = sources.synthetic(layout, config)
-    mix = mix_of(frames, config.synthetic)
-    return [*adapted, *frames], mix.twice(config.rounds.unadapted) if adapted else mix, {"synthetic": digest}
+    return frames, mix_of(frames, config.synthetic), {"synthetic": digest}
 
 
 def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:

@@ -85,7 +85,7 @@ def _compiled(net: TaskNet, *, device: torch.device) -> Callable[[Tensor], Score
 
 def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, float]:
     """One update of the net and of its average; returns the loss terms. FaultError, before the update, for a non-finite loss."""
-    rate = learning_rate(state.step, schedule=state.schedule, decay=config.train.decay)
+    rate = learning_rate(state.step, schedule=state.schedule)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     seen = seen_by(state.forward, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
@@ -175,7 +175,7 @@ def fit(
 def part_of(mixture: Mixture, config: RunConfig, rank: int, *, of: int, device: torch.device) -> Mixture:
     """What process `rank` of so many learns from on such a device. InputError when the batch cannot be shared by so many."""
     part = mixture.part(rank, of=of)
-    least = min(passes({name: size // of for name, size in part.parts.items()}, apart=config.rounds.apart))
+    least = min(passes({name: size // of for name, size in part.parts.items()}))
     # DeepLabV3+ pools each image to one pixel; SyncBatchNorm, which would see those of all processes, needs a GPU.
     if of > 1 and device.type == "cpu" and config.task.architecture == "deeplabv3plus" and least < 2:
         raise InputError(
