@@ -442,7 +442,7 @@ def test_a_recipe_of_ones_own_a_registry_and_a_later_round(tmp_path: Path) -> No
     assert {document["metadata"]["labels"]["selfsyn/round"] for document in found} == {"2"}
 
 
-@pytest.mark.parametrize("path", ["docs/operations.md", "docker/README.md", "k8s/README.md"])
+@pytest.mark.parametrize("path", ["docs/operations.md", "docs/commands.md", "docker/README.md", "k8s/README.md"])
 def test_the_pages_name_files_and_options_that_exist(path: str) -> None:
     text = (ROOT / path).read_text().replace("\\\n", " ")
     for file in re.findall(r"(?:-f|-k) ((?:k8s|docker)/[\w./-]+)", text):
