@@ -67,6 +67,7 @@ def command(
 
     from jobs.launch import launched, nodes
     from selfsyn import devices, processes
+    from selfsyn.compare.rivals import extra_terms
     from selfsyn.files import digest_file
     from selfsyn.task.batch_norm import re_estimate, real_batches
     from selfsyn.task.schedule import continued, schedule_of
@@ -110,6 +111,7 @@ def command(
             device=target,
             workers=devices.worker_count(workers),
             before=layout.task(before) if before else None,
+            extra=extra_terms(own, purpose=mixture.purpose, device=target) if mixture.bare else (),
         )
         if processes.rank() > 0:
             return

@@ -13,7 +13,7 @@ from selfsyn.config import Rounds
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE
 from selfsyn.task.losses import segmentation_loss
-from selfsyn.task.noisy import divergence, memory_loss, pseudo_label_loss, symmetric
+from selfsyn.task.noisy import divergence, pseudo_label_loss, symmetric
 from selfsyn.task.scores import Scores
 
 NOT = -1e4  # the score of a class that has no share at all
@@ -79,16 +79,6 @@ def test_divergence_by_hand() -> None:
     assert divergence(ours, theirs).tolist() == pytest.approx(expected)
 
 
-def test_memory_by_hand() -> None:
-    # main 4 : 1 and auxiliary 1 : 4; with half of the auxiliary scores both say 2 : 1.
-    main, auxiliary = logits_of({0: 0.8, 1: 0.2}), logits_of({0: 0.2, 1: 0.8})
-    picture = Scores(main.T[None, :, :, None], auxiliary.T[None, :, :, None])
-    of_main = 2 / 3 * math.log(2 / 3 / 0.8) + 1 / 3 * math.log(1 / 3 / 0.2)
-    of_auxiliary = 2 / 3 * math.log(2 / 3 / 0.2) + 1 / 3 * math.log(1 / 3 / 0.8)
-    assert float(memory_loss(picture, auxiliary=0.5)) == pytest.approx(of_main + of_auxiliary)
-    assert float(memory_loss(Scores(picture.main, picture.main), auxiliary=0.0)) == pytest.approx(0.0, abs=1e-9)
-
-
 CASES = [
     {},
     {"robust": "symmetric"},
@@ -140,7 +130,7 @@ def test_a_label_that_is_ignored_everywhere_costs_nothing() -> None:
         ({"mask": 1.0}, r"rounds.mask is 1.0; expected a share in \[0, 1\)"),
         ({"mask_block": 0}, "rounds.mask_block is 0; expected at least 1 pixel"),
         ({"start": "cold"}, "rounds.start is 'cold'; expected 'warm', 'fresh' or 'continue'"),
-        ({"memory": -0.1}, "rounds.memory is -0.1; expected at least 0"),
+        ({"rare": -0.1}, "rounds.rare is -0.1; expected at least 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(wanted: dict[str, Any], message: str) -> None:

@@ -13,7 +13,7 @@ from tiny_store import write_shard
 from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
-from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Task, Train
+from selfsyn.config import Adapter, Augment, Rival, Rounds, RunConfig, Source, Task, Train
 from selfsyn.data import sources
 from selfsyn.data.frames import Frame
 from selfsyn.data.mixing import Mix
@@ -48,7 +48,7 @@ def config(tmp_path: Path) -> RunConfig:
         real=(Source("cityscapes", "city"),),
         adapter=Adapter(crop=32),
         train=Train(batch=4),
-        rounds=Rounds(align=Align(main=0.001)),
+        rival=Rival("adaptsegnet"),
     )
 
 
@@ -68,11 +68,12 @@ def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(conf
 
 
 def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_path: Path) -> None:
-    mixture, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
+    mixture, inputs = mixture_of(Layout(tmp_path), replace(config, rival=Rival()), stage="round-0")
     assert mixture.parts == {"synthetic": 4} and inputs == {}
 
 
 @pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE, "round-0", "round-1"])
+@pytest.mark.parametrize("rival", ["", "mrnet"])
 @pytest.mark.parametrize(
     "rounds",
     [
@@ -80,16 +81,16 @@ def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_pa
         Rounds(adapted=False),
         Rounds(colours=0.5),
         Rounds(statistics=0.5),
-        Rounds(align=Align(main=0.1)),
         Rounds(online=True),
-        Rounds(memory=0.1),
     ],
 )
-def test_a_stages_data_sets_are_known_without_its_frames(config: RunConfig, tmp_path: Path, rounds: Rounds, stage: str) -> None:
+def test_a_stages_data_sets_are_known_without_its_frames(
+    config: RunConfig, tmp_path: Path, rounds: Rounds, rival: str, stage: str
+) -> None:
     names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
     maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
     write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
-    asked = replace(config, rounds=rounds)
+    asked = replace(config, rounds=rounds, rival=Rival(rival))
     _, inputs = mixture_of(Layout(tmp_path), asked, stage=stage)
     _, more = statistics_images(Layout(tmp_path), asked, stage=stage)
     assert sources.digests(Layout(tmp_path), asked, sources.of_stage(asked, stage=stage)) == {**inputs, **more}
@@ -141,8 +142,8 @@ def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(config:
 
 
 def test_rounds_may_learn_from_synthetic_images_as_they_are(config: RunConfig, tmp_path: Path) -> None:
-    adapted, _ = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
-    plain, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds(adapted=False)), stage="round-0")
+    adapted, _ = mixture_of(Layout(tmp_path), replace(config, rival=Rival()), stage="round-0")
+    plain, inputs = mixture_of(Layout(tmp_path), replace(config, rival=Rival(), rounds=Rounds(adapted=False)), stage="round-0")
     assert [Path(example.name).parts[-3] for example in (adapted.labelled[0], plain.labelled[0])] == ["adapted", "gta"]
     assert list(inputs) == ["synthetic"]
 

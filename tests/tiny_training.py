@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
@@ -10,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfsyn.config import Adapter, Augment, Rounds, RunConfig, Source, Train
+from selfsyn.config import Adapter, Augment, Rival, Rounds, RunConfig, Source, Train
 from selfsyn.data.mixing import Mix
 from selfsyn.task import train
 from selfsyn.task.mixture import Mixture
+from selfsyn.task.objective import ExtraTerm
 from selfsyn.task.schedule import Schedule
 from selfsyn.task.scores import Scores, TaskNet
 from selfsyn.task.train import TrainState, fit
@@ -57,7 +59,7 @@ class Shown:
 
 
 def tiny_config(
-    *, steps: int = SCHEDULE.steps, augment: Augment | None = None, precision: str = "fp32", **rounds: object
+    *, steps: int = SCHEDULE.steps, augment: Augment | None = None, precision: str = "fp32", rival: str = "", **rounds: object
 ) -> RunConfig:
     return RunConfig(
         "test",
@@ -68,6 +70,7 @@ def tiny_config(
         adapter=Adapter(crop=32),
         train=Train(steps=steps, batch=4, checkpoint_every=2, ema=0.9, augment=augment or Augment(), precision=precision),
         rounds=Rounds(steps=steps, **rounds),  # type: ignore[arg-type]
+        rival=Rival(rival, discriminator_channels=4),
     )
 
 
@@ -86,13 +89,19 @@ def tiny_mixture(config: RunConfig, **changes: object) -> Mixture:
         real=2,
     )
     unlabelled = [Shown(number, labelled=False) for number in range(20, 23)]
-    rounds = config.rounds
-    plain = replace(plain, unlabelled=unlabelled, unlabelled_mix=Mix((3,)), bare=rounds.bare, online=rounds.online)
+    bare, online = config.looks_at_bare, config.rounds.online
+    plain = replace(plain, unlabelled=unlabelled, unlabelled_mix=Mix((3,)), bare=bare, online=online)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
 def tiny_fit(
-    folder: Path, config: RunConfig, mixture: Mixture, *, dies_at: int | None = None, before: Path | None = None
+    folder: Path,
+    config: RunConfig,
+    mixture: Mixture,
+    *,
+    dies_at: int | None = None,
+    before: Path | None = None,
+    extra: Sequence[ExtraTerm] = (),
 ) -> TrainState | None:
     """Train from the folder's checkpoint, from that of `before` or the start; with `dies_at`, until that step, and None."""
     torch.manual_seed(1)
@@ -116,6 +125,7 @@ def tiny_fit(
                 device=torch.device("cpu"),
                 workers=1,
                 before=before,
+                extra=extra,
             )
         except KeyboardInterrupt:
             return None

@@ -73,7 +73,7 @@ def _bare_in_batch(config: RunConfig, stage: str) -> int:
     """Real images without labels that a batch has besides: as many as synthetic ones for each thing that they are for."""
     if stage in (SOURCE_ONLY, ORACLE):
         return 0
-    return (config.train.batch - _real_in_batch(config, stage)) * (config.rounds.bare + config.rounds.online)
+    return (config.train.batch - _real_in_batch(config, stage)) * (config.looks_at_bare + config.rounds.online)
 
 
 def _real_in_batch(config: RunConfig, stage: str) -> int:

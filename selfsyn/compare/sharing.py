@@ -11,7 +11,7 @@ from pathlib import Path
 
 from selfsyn import config as configuration
 from selfsyn.compare.plan import Entry
-from selfsyn.config import Rounds, RunConfig
+from selfsyn.config import Rival, Rounds, RunConfig
 from selfsyn.errors import FaultError
 from selfsyn.files import TEMPORARY, digest_lines
 from selfsyn.flow import Phase
@@ -20,10 +20,10 @@ from selfsyn.phase import made_from, read_manifest
 from selfsyn.task.schedule import schedule_of
 
 # Of the sections that rows may change, those that a verb reads; every other section counts for every verb.
-CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "teacher.")
+CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "rival.", "teacher.")
 READ = {
     "world": (),
-    "train": ("task.", "train.", "rounds."),
+    "train": ("task.", "train.", "rounds.", "rival."),
     "fit-adapter": ("adapter.", "task."),
     "adapt": ("adapter.",),
     "export-teacher": ("task.", "teacher."),
@@ -78,8 +78,10 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
         return config
     steps = config.train.steps if stage == SOURCE_ONLY else 0
     train = replace(config.train, steps=steps, oracle_steps=config.train.oracle_steps if stage == ORACLE else 0)
-    rounds = Rounds() if stage in (SOURCE_ONLY, ORACLE) else _of_round(config.rounds, int(stage.removeprefix("round-")))
-    return replace(config, train=train, rounds=rounds)
+    if stage in (SOURCE_ONLY, ORACLE):
+        return replace(config, train=train, rounds=Rounds(), rival=Rival())
+    rounds = _of_round(config.rounds, int(stage.removeprefix("round-")))
+    return replace(config, train=train, rounds=rounds, rival=config.rival if config.rival.method else Rival())
 
 
 def _of_round(rounds: Rounds, round_: int) -> Rounds:

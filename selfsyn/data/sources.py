@@ -29,7 +29,7 @@ def of_stage(config: RunConfig, *, stage: str) -> tuple[str, ...]:
     if stage == ORACLE:
         return (REAL_WITH_LABELS,)
     rounds = config.rounds
-    looked_at = stage != round_stage(0) or rounds.looks_at_real or rounds.colours or rounds.statistics
+    looked_at = stage != round_stage(0) or config.looks_at_real or rounds.colours or rounds.statistics
     return (*[SYNTHETIC] * (not rounds.adapted), *[REAL] * bool(looked_at))
 
 

@@ -1,4 +1,4 @@
-"""Losses on labels that may be wrong, and on none at all. Rows are pixels: logits (P, 19), labels (P,), losses (P,)."""
+"""Losses on labels that may be wrong. Rows are pixels: logits (P, 19), labels (P,), losses (P,)."""
 
 from __future__ import annotations
 
@@ -31,15 +31,6 @@ def divergence(logits_PK: Tensor, other_PK: Tensor) -> Tensor:
     """KL(softmax of the first || softmax of the second) of each pixel, (P,)."""
     log_PK, other_log_PK = logits_PK.log_softmax(dim=1), other_PK.log_softmax(dim=1)
     return (log_PK.exp() * (log_PK - other_log_PK)).sum(dim=1)
-
-
-def memory_loss(scores: Scores, *, auxiliary: float) -> Tensor:
-    """KL(both || main) + KL(both || auxiliary), mean over pixels: the heads shall agree on images without labels.
-
-    `both` are main + `auxiliary` * auxiliary scores (Zheng & Yang 2020, memory regularization). Gradients flow through all.
-    """
-    both_PK = rows(scores.main + auxiliary * scores.auxiliary)
-    return (divergence(both_PK, rows(scores.main)) + divergence(both_PK, rows(scores.auxiliary))).mean()
 
 
 def pseudo_label_loss(

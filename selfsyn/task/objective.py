@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from selfsyn.config import RunConfig
 from selfsyn.labels import IGNORE
 from selfsyn.task.losses import pixel_weights, segmentation_loss
 from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Batch
-from selfsyn.task.noisy import memory_loss, pseudo_label_loss
+from selfsyn.task.noisy import pseudo_label_loss
 from selfsyn.task.scores import Scores, TaskNet, normalised
 
 SURE = 0.968  # confidence from which the average counts as sure of a pixel (Tranheden et al. 2021)
@@ -35,6 +35,30 @@ class Seen(NamedTuple):
 
     scores: Scores
     labels: Labels
+
+
+class ExtraTerm(Protocol):
+    """Loss terms beside those on labels. It may learn too, as a discriminator does.
+
+    weights: of its terms, by the name of their history column.
+    """
+
+    weights: Mapping[str, float]
+
+    def losses(self, scores: Mapping[str, Scores]) -> dict[str, Tensor]:
+        """The terms, unweighted, by name, of the net's scores of each part of a batch; the net gets their gradient."""
+        ...
+
+    def update(self, scores: Mapping[str, Scores], *, progress: float) -> dict[str, float]:
+        """An update of its own, after the net's -> what the history tells of it.  progress: share of the training done, 0..1."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a checkpoint must hold."""
+        return {}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Put a checkpoint's state_dict back."""
 
 
 def seen_by(
@@ -94,11 +118,8 @@ def _normalised(images: Tensor, config: RunConfig, *, device: torch.device) -> T
 
 
 def losses_of(seen: Mapping[str, Seen], config: RunConfig) -> dict[str, Tensor]:
-    """The terms, unweighted, by the name of their history column: on each part that has labels, and on bare images."""
-    losses = {f"loss_{name}": _loss_of(name, part, config) for name, part in seen.items() if name != BARE}
-    if BARE in seen and config.rounds.memory:
-        losses["loss_memory"] = memory_loss(seen[BARE].scores, auxiliary=config.task.auxiliary_at_inference)
-    return losses
+    """The terms, unweighted, by the name of their history column: one on each part that has labels."""
+    return {f"loss_{name}": _loss_of(name, part, config) for name, part in seen.items() if name != BARE}
 
 
 def _loss_of(name: str, part: Seen, config: RunConfig) -> Tensor:
@@ -109,14 +130,18 @@ def _loss_of(name: str, part: Seen, config: RunConfig) -> Tensor:
     return pseudo_label_loss(part.scores, label, weight_BHW=weight, true_BHW=true, auxiliary=heads, how=config.rounds)
 
 
-def total_of(losses: Mapping[str, Tensor], batch: Batch, config: RunConfig) -> Tensor:
-    """The weighted sum. Labelled parts weigh by their share of the batch, pseudo-labels by `train.pseudo_label` on top.
+def weights_of(batch: Batch, config: RunConfig) -> dict[str, float]:
+    """The weights of the terms of `losses_of`: a part's share of the labelled images, `train.pseudo_label` times it for
+    pseudo-labels.
 
     Masked copies weigh as much as what they are copies of (MIC: lambda 1).
     """
     labelled = sum(batch.parts.get(part, 0) for part in (SYNTHETIC, PSEUDO, ONLINE))
     shares = {part: batch.parts.get(PSEUDO if part == MASKED else part, 0) / labelled for part in (PSEUDO, MASKED, ONLINE)}
     weights = {f"loss_{part}": share * config.train.pseudo_label for part, share in shares.items()}
-    weights |= {"loss_synthetic": batch.parts.get(SYNTHETIC, 0) / labelled, "loss_memory": config.rounds.memory}
-    weights |= {f"align_{name}": weight for name, weight in config.rounds.align.weights.items()}
+    return weights | {"loss_synthetic": batch.parts.get(SYNTHETIC, 0) / labelled}
+
+
+def total_of(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of the terms."""
     return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()

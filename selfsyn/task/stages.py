@@ -63,7 +63,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     frames, mix, digests = _rounds_synthetic(layout, config, round_)
     plain = _mixture(config, stage, frames, mix=mix)
     if round_ == 0:
-        if not (config.rounds.looks_at_real or config.rounds.colours):
+        if not (config.looks_at_real or config.rounds.colours):
             return plain, digests
         bare_frames, digest = sources.real(layout, config)
         return _with_unlabelled(plain, config, bare_frames), {**digests, "real": digest}
@@ -135,13 +135,13 @@ def _border(frame: Frame, config: RunConfig) -> Border:
 
 
 def _with_unlabelled(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
-    if not config.rounds.looks_at_real or mixture.real == mixture.batch:  # nothing to align with, nothing to lay over them
+    if not config.looks_at_real or mixture.real == mixture.batch:  # nothing to align with, nothing to lay over them
         return mixture
     return replace(
         mixture,
         unlabelled=[BareExample(frame, _border(frame, config)) for frame in frames],
         unlabelled_mix=mix_of(frames, config.real),
-        bare=config.rounds.bare,
+        bare=config.looks_at_bare,
         online=config.rounds.online,
     )
 

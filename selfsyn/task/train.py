@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -24,13 +24,12 @@ from selfsyn.labels import colourise
 from selfsyn.progress import say, track
 from selfsyn.randomness import torch_seed
 from selfsyn.stopping import EXIT_CODE, Stopping
-from selfsyn.task.alignment import Alignment
 from selfsyn.task.examples import label_counts
 from selfsyn.task.forward import Forward
 from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights
-from selfsyn.task.mixture import BARE, SYNTHETIC, Batch, Mixture, batches
-from selfsyn.task.objective import losses_of, passes, seen_by, total_of
+from selfsyn.task.mixture import Batch, Mixture, batches
+from selfsyn.task.objective import ExtraTerm, losses_of, passes, seen_by, total_of, weights_of
 from selfsyn.task.schedule import Schedule, learning_rate
 from selfsyn.task.scores import Scores, TaskNet
 
@@ -52,7 +51,7 @@ class TrainState:
     schedule: Schedule
     weights_K: Tensor
     precision: str  # 'fp32' or 'bf16'; resumed in another one 'fp32, from step 400 bf16'
-    alignment: Alignment | None = None
+    extra: Sequence[ExtraTerm] = ()
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -89,10 +88,12 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     seen = seen_by(state.forward, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
-    losses = losses_of(seen, config)
-    if state.alignment is not None:
-        losses |= state.alignment.fooling(seen[BARE].scores)
-    total = total_of(losses, batch, config)
+    scores = {part: one.scores for part, one in seen.items()}
+    losses, weights = losses_of(seen, config), weights_of(batch, config)
+    for term in state.extra:
+        losses |= term.losses(scores)
+        weights |= term.weights
+    total = total_of(losses, weights)
     terms = _numbers({**losses, "loss": total})
     _refuse_non_finite(terms, step=state.step, names=batch.names)
     state.optimizer.zero_grad(set_to_none=True)
@@ -102,9 +103,8 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     state.optimizer.step()
     processes.average_buffers(state.net)
     state.average.update_parameters(state.net)
-    if state.alignment is not None:
-        progress = state.step / state.schedule.steps
-        terms |= state.alignment.learn(seen[SYNTHETIC].scores, seen[BARE].scores, progress=progress)
+    for term in state.extra:
+        terms |= term.update(scores, progress=state.step / state.schedule.steps)
     state.step += 1
     return {**terms, "learning_rate": rate}
 
@@ -133,15 +133,21 @@ def fit(
     device: torch.device,
     workers: int,
     before: Path | None = None,
+    extra: Sequence[ExtraTerm] = (),
 ) -> TrainState:
     """Train `net` in `folder` from its checkpoint, or from the start, to the last step; writes weights, history, a sample.
 
     before: the folder of the training that this one continues, with its net, average and optimizer in place of `net`.
+    extra: loss terms beside those on labels.
     Several processes share each batch and end with the same net; the first one writes. SIGTERM, at any of them, writes a
     checkpoint and exits 143.
     """
     stopping = Stopping()
-    state = _resumed(net, mixture, schedule=schedule, config=config, folder=folder, device=device, before=before)
+    counts = label_counts(mixture.labelled)
+    weights_K = class_weights(counts, power=config.train.class_weight_power)
+    state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device)
+    state.extra = extra
+    _resume(state, config=config, folder=folder, before=before)
     processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
     log = Log(folder, batch=mixture.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
     if state.step == 0 and processes.rank() == 0:
@@ -185,34 +191,19 @@ def part_of(mixture: Mixture, config: RunConfig, rank: int, *, of: int, device: 
     return part
 
 
-def _resumed(
-    net: TaskNet,
-    mixture: Mixture,
-    *,
-    schedule: Schedule,
-    config: RunConfig,
-    folder: Path,
-    device: torch.device,
-    before: Path | None,
-) -> TrainState:
-    counts = label_counts(mixture.labelled)
-    weights_K = class_weights(counts, power=config.train.class_weight_power)
-    state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device)
-    if mixture.bare and config.rounds.align.wanted:
-        torch.manual_seed(torch_seed(config.seed, f"{mixture.purpose} discriminators"))
-        state.alignment = Alignment(config.rounds.align, device=device)
+def _resume(state: TrainState, *, config: RunConfig, folder: Path, before: Path | None) -> None:
+    """Put back the checkpoint of `folder`; where there is none, that of the training `before`."""
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
     if saved is None and before is not None:
         _restore(state, _finished(before))
     if saved is not None:
         _restore(state, saved)
-        if state.alignment is not None:
-            state.alignment.load_state_dict(saved["alignment"])
+        for term, values in zip(state.extra, saved["extra"], strict=True):
+            term.load_state_dict(values)
         state.step, state.history = saved["step"], saved["history"]
         if processes.rank() == 0:
-            say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
+            say(f"{folder}: goes on at step {state.step} of {state.schedule.steps}")
         state.precision = _precisions(saved.get("precision", state.precision), state, folder=folder)
-    return state
 
 
 def _precisions(before: str, state: TrainState, *, folder: Path) -> str:
@@ -227,7 +218,7 @@ def _precisions(before: str, state: TrainState, *, folder: Path) -> str:
 
 
 def _restore(state: TrainState, saved: Mapping[str, Any]) -> None:
-    """Put back what learns; the step and the discriminators are the stage's own."""
+    """Put back what learns; the step and the extra terms are the stage's own."""
     state.net.load_state_dict(saved["net"])
     state.average.load_state_dict(saved["average"])
     state.optimizer.load_state_dict(saved["optimizer"])
@@ -251,8 +242,7 @@ def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
 
 def _write_state(state: TrainState, *, config: RunConfig, folder: Path) -> None:
     parts: dict[str, Any] = {name: getattr(state, name).state_dict() for name in ("net", "average", "optimizer")}
-    if state.alignment is not None:
-        parts["alignment"] = state.alignment.state_dict()
+    parts["extra"] = [term.state_dict() for term in state.extra]
     numbers = {"step": state.step, "precision": state.precision, "history": state.history}
     checkpoint.save(folder / CHECKPOINT, {**parts, **numbers}, configuration=to_toml(config))
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
