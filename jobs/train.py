@@ -70,16 +70,17 @@ def command(
     from selfsyn.compare.rivals import extra_terms
     from selfsyn.files import digest_file
     from selfsyn.task.batch_norm import re_estimate, real_batches
+    from selfsyn.task.mixture import BARE, PSEUDO
     from selfsyn.task.schedule import continued, schedule_of
     from selfsyn.task.stages import (
         check_student,
         first_net,
         mixture_of,
+        sizes_of,
+        sources_of,
         statistics_images,
-        with_colours_of_real,
-        with_rare_classes,
     )
-    from selfsyn.task.train import HISTORY, WEIGHTS, fit, part_of, write_weights
+    from selfsyn.task.train import HISTORY, WEIGHTS, fit, refuse_unshared, write_weights
 
     own = config.of_stage(stage)
     target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
@@ -88,11 +89,11 @@ def command(
     if stage == SOURCE_ONLY:
         check_student(config)
     if count * nodes() > 1 and not processes.started_together():
-        mixture, _ = mixture_of(layout, config, stage=stage)
-        part_of(mixture, own, 0, of=count * nodes(), device=target)  # a mistake is told here, once
+        sources_of(layout, config, stage=stage)  # a mistake is told here, once
+        refuse_unshared(sizes_of(config, stage=stage), own, ranks=count * nodes(), device=target)
         raise SystemExit(launched(sys.argv[1:], count=count))
     with processes.joined(target):
-        mixture, sources = mixture_of(layout, config, stage=stage)
+        drawn, sources = sources_of(layout, config, stage=stage)
         real, digests = statistics_images(layout, config, stage=stage)
         net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
         before = continued(config, stage=stage)
@@ -100,8 +101,7 @@ def command(
             started = begin(layout, config, phase, sources={**sources, **digests}, force=force and processes.rank() == 0)
         with processes.first_before_others():
             threads = devices.worker_count(workers)
-            mixture = with_rare_classes(mixture, config, folder=started.folder, workers=threads)
-            mixture = with_colours_of_real(mixture, layout, config, stage=stage, folder=started.folder, workers=threads)
+            mixture = mixture_of(drawn, layout, config, stage=stage, folder=started.folder, workers=threads)
         state = fit(
             net,
             mixture,
@@ -111,7 +111,7 @@ def command(
             device=target,
             workers=devices.worker_count(workers),
             before=layout.task(before) if before else None,
-            extra=extra_terms(own, purpose=mixture.purpose, device=target) if mixture.bare else (),
+            extra=extra_terms(own, purpose=mixture.purpose, device=target) if BARE in mixture.sizes else (),
         )
         if processes.rank() > 0:
             return
@@ -121,7 +121,8 @@ def command(
             re_estimate(state.average.module, images, share=config.rounds.statistics)
             write_weights(state, folder=started.folder)
         outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
-        counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
-        examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}
+        counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.sizes.get(PSEUDO, 0)}
+        pseudo_labelled = len(drawn.pseudo.examples) if drawn.pseudo else 0
+        examples = {"labelled": len(drawn.labelled.examples), "pseudo_labelled": pseudo_labelled}
         told = {"precision": state.precision, **config.net_of(stage)}
         finish(started, outputs=outputs, counts={**counts, **examples, **told}, device=devices.describe(target))

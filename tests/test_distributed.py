@@ -36,7 +36,7 @@ from selfsyn.randomness import torch_seed
 from selfsyn.recipes import read
 from selfsyn.task import Scores, build, train
 from selfsyn.task.forward import Forward
-from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch, Mask
+from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch
 from selfsyn.task.schedule import Schedule
 from selfsyn.task.train import new_state, train_step
 
@@ -62,14 +62,17 @@ def batch_of(step: int) -> Batch:
     labels[4:] = IGNORE
     true = torch.zeros(8, 32, 32, dtype=torch.bool)
     true[:2] = True
-    confidences = torch.full((8, 32, 32), 200, dtype=torch.uint8)
-    return Batch(images, labels, confidences, true, list("abcdefgh"), {SYNTHETIC: 2, PSEUDO: 2, BARE: 4})
+    places = {SYNTHETIC: slice(0, 2), PSEUDO: slice(2, 4), BARE: slice(4, 8)}
+    arrays = {"image": images, "label": labels, "true": true}
+    return Batch(
+        {part: {name: array[place] for name, array in arrays.items()} for part, place in places.items()}, list("abcdefgh")
+    )
 
 
 def shared(batch: Batch) -> Batch:
     rank, count = processes.rank(), processes.count()
-    own = [values[rank::count] for values in batch[:5]]
-    return Batch(*own, {name: size // count for name, size in batch.parts.items()})
+    parts = {part: {name: array[rank::count] for name, array in arrays.items()} for part, arrays in batch.parts.items()}
+    return Batch(parts, batch.names[rank::count])
 
 
 class Halves(Forward):
@@ -134,7 +137,7 @@ def fitted(folder: Path, *, dies_at: int | None = None) -> list[dict[str, float]
     """A whole training by `fit`: its own batches, masked copies, online and bare images -> the history of each step."""
     config = tiny_config(mask=0.5, mask_block=8, online=True, rival="mrnet")
     config = replace(config, train=replace(config.train, batch=12))
-    mixture = tiny_mixture(config, mask=Mask(0.5, 8, (1, 2, 3)), class_mix=0.5, real=6)
+    mixture = tiny_mixture(config, class_mix=0.5, real=6)
     with mock.patch.multiple("selfsyn.task.train", HISTORY_EVERY=1), mock.patch("tiny_training.TinyNet", Grouped):
         torch.manual_seed(0)
         gated = Discriminators({"main": 0.1, "auxiliary": 0.1}, gate=0.4, channels=2, device=CPU)

@@ -34,11 +34,12 @@ def some(**wanted: Any) -> tuple[Scores, dict[str, Any]]:
     scores = Scores(*(torch.from_numpy(RNG.normal(0, 2, (2, 19, 3, 4))).requires_grad_() for _ in range(2)))
     label = RNG.integers(0, 19, (2, 3, 4))
     label[RNG.random(label.shape) < 0.3] = IGNORE
-    rest = {
-        "weight_BHW": torch.from_numpy(RNG.uniform(0.5, 2, label.shape)),
-        "true_BHW": torch.from_numpy(RNG.random(label.shape) < 0.4),
+    maps = {
+        "label": torch.from_numpy(label),
+        "weight": torch.from_numpy(RNG.uniform(0.5, 2, label.shape)),
+        "true": torch.from_numpy(RNG.random(label.shape) < 0.4),
     }
-    return scores, {"label_BHW": torch.from_numpy(label), **rest, "auxiliary": 0.4, "how": Rounds(**wanted)}
+    return scores, {"maps": maps, "auxiliary": 0.4, "how": Rounds(**wanted)}
 
 
 def shares_of(logits_BKHW: torch.Tensor) -> np.ndarray:
@@ -51,7 +52,7 @@ def shares_of(logits_BKHW: torch.Tensor) -> np.ndarray:
 def by_hand(scores: Scores, case: dict[str, Any]) -> float:
     """The loss, one pixel after another."""
     how, total = case["how"], 0.0
-    flat = {name: case[name].flatten().numpy() for name in ("label_BHW", "weight_BHW", "true_BHW")}
+    flat = {name: case["maps"][name].flatten().numpy() for name in ("label", "weight", "true")}
     heads = [shares_of(head) for head in scores]
     for head, (own, other) in enumerate((heads, heads[::-1])):
         losses, doubts = [], []
@@ -103,9 +104,11 @@ def test_rectified_by_hand() -> None:
     doubt = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
     loss = pseudo_label_loss(
         picture,
-        torch.tensor([[[0], [IGNORE]]]),
-        weight_BHW=torch.ones(1, 2, 1),
-        true_BHW=torch.zeros(1, 2, 1, dtype=torch.bool),
+        {
+            "label": torch.tensor([[[0], [IGNORE]]]),
+            "weight": torch.ones(1, 2, 1),
+            "true": torch.zeros(1, 2, 1, dtype=torch.bool),
+        },
         auxiliary=0.0,
         how=Rounds(rectify=True),
     )
@@ -114,13 +117,14 @@ def test_rectified_by_hand() -> None:
 
 def test_with_nothing_asked_for_it_is_the_ordinary_loss_to_the_bit() -> None:
     scores, case = some()
-    ordinary = segmentation_loss(scores, case["label_BHW"], weight_BHW=case["weight_BHW"], auxiliary=0.4)
+    ordinary = segmentation_loss(scores, case["maps"]["label"], weight_BHW=case["maps"]["weight"], auxiliary=0.4)
     assert torch.equal(pseudo_label_loss(scores, **case), ordinary)
 
 
 def test_a_label_that_is_ignored_everywhere_costs_nothing() -> None:
     scores, case = some(robust="symmetric")
-    assert float(pseudo_label_loss(scores, **{**case, "label_BHW": torch.full((2, 3, 4), IGNORE)}).detach()) == 0.0
+    case["maps"]["label"] = torch.full((2, 3, 4), IGNORE)
+    assert float(pseudo_label_loss(scores, **case).detach()) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from selfsyn.layout import Layout
 from selfsyn.phase import begin, finish, is_current, open_run, require
 from selfsyn.report.collect import collect
 from selfsyn.task import build, load_weights
-from selfsyn.task.stages import mixture_of
+from selfsyn.task.stages import sources_of
 
 SMALL_NET = ("task.backbone=test_efficientnet", "task.weights=scratch", "task.output_stride=32")
 BYTES = ("weights.safetensors", "history.jsonl", "samples.png")
@@ -120,8 +120,8 @@ def test_a_round_learns_from_what_was_last_adapted_before_it(
     for round_ in (1, 2):
         write_shard(tmp_path / f"round-{round_}/labels/shard-00000-of-00001", {"ulm_1": maps})
     config = replace(CONFIG, rounds=Rounds(refit=refit))
-    mixtures = [mixture_of(Layout(tmp_path), config, stage=f"round-{round_}")[0] for round_ in range(3)]
-    names = [str(Path(mixture.labelled[0].name).relative_to(tmp_path)) for mixture in mixtures]
+    drawn = [sources_of(Layout(tmp_path), config, stage=f"round-{round_}") for round_ in range(3)]
+    names = [str(Path(one.labelled.examples[0].name).relative_to(tmp_path)) for one, _ in drawn]
     assert names == ["adapted/images/a.png" if one == "first" else f"round-{one}/adapted/images/a.png" for one in read]
 
 

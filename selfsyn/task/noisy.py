@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -33,22 +34,14 @@ def divergence(logits_PK: Tensor, other_PK: Tensor) -> Tensor:
     return (log_PK.exp() * (log_PK - other_log_PK)).sum(dim=1)
 
 
-def pseudo_label_loss(
-    scores: Scores,
-    label_BHW: Tensor,
-    *,
-    weight_BHW: Tensor,
-    true_BHW: Tensor,
-    auxiliary: float,
-    how: Rounds,
-) -> Tensor:
+def pseudo_label_loss(scores: Scores, maps: Mapping[str, Tensor], *, auxiliary: float, how: Rounds) -> Tensor:
     """The main head's loss plus `auxiliary` times the auxiliary head's, as `how` treats labels that a teacher gave.
 
-    weight_BHW: of each pixel.  true_BHW: where the label is none of the teacher's, and plain cross-entropy holds.
+    maps: (B, H, W) 'label', its 'weight', and 'true' where it is none of the teacher's, and plain cross-entropy holds.
     With nothing asked for it is losses.segmentation_loss.
     """
     main_PK, auxiliary_PK = rows(scores.main), rows(scores.auxiliary)
-    label_P, true_P, weight_P = label_BHW.flatten(), true_BHW.flatten(), weight_BHW.flatten()
+    label_P, true_P, weight_P = (maps[name].flatten() for name in ("label", "true", "weight"))
     losses = []
     for own_PK, other_PK in ((main_PK, auxiliary_PK), (auxiliary_PK, main_PK)):
         plain_P = F.cross_entropy(own_PK, label_P, ignore_index=IGNORE, reduction="none")

@@ -28,7 +28,7 @@ from selfsyn.task.examples import label_counts
 from selfsyn.task.forward import Forward
 from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights
-from selfsyn.task.mixture import Batch, Mixture, batches
+from selfsyn.task.mixture import PSEUDO, Batch, Mixture, batches
 from selfsyn.task.objective import ExtraTerm, losses_of, passes, seen_by, total_of, weights_of
 from selfsyn.task.schedule import Schedule, learning_rate
 from selfsyn.task.scores import Scores, TaskNet
@@ -149,10 +149,11 @@ def fit(
     state.extra = extra
     _resume(state, config=config, folder=folder, before=before)
     processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
-    log = Log(folder, batch=mixture.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
+    log = Log(folder, batch=config.train.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
     if state.step == 0 and processes.rank() == 0:
         write_atomic(folder / SAMPLE, _sample(mixture))
-    part = part_of(mixture, config, processes.rank(), of=processes.count(), device=device)
+    refuse_unshared(mixture.sizes, config, ranks=processes.count(), device=device)
+    part = mixture.shared(processes.rank(), ranks=processes.count())
     own = [processes.rank()] if processes.count() > 1 else []  # for dropout: each process draws its own
     state.net.train()
     steps = batches(part, first=state.step, last=schedule.steps, workers=workers)
@@ -178,17 +179,21 @@ def fit(
     return state
 
 
-def part_of(mixture: Mixture, config: RunConfig, rank: int, *, of: int, device: torch.device) -> Mixture:
-    """What process `rank` of so many learns from on such a device. InputError when the batch cannot be shared by so many."""
-    part = mixture.part(rank, of=of)
-    least = min(passes({name: size // of for name, size in part.parts.items()}))
-    # DeepLabV3+ pools each image to one pixel; SyncBatchNorm, which would see those of all processes, needs a GPU.
-    if of > 1 and device.type == "cpu" and config.task.architecture == "deeplabv3plus" and least < 2:
+def refuse_unshared(sizes: Mapping[str, int], config: RunConfig, *, ranks: int, device: torch.device) -> None:
+    """InputError when a batch with such parts cannot be shared by so many processes on such a device."""
+    real = sizes.get(PSEUDO, 0)
+    if any(size % ranks for size in sizes.values()):
         raise InputError(
-            f"train.batch is {mixture.batch}, {mixture.real} of them real, shared by {of} processes on a CPU: one image of a kind"
+            f"a batch of {config.train.batch} images, {real} of them real, cannot be shared by {ranks} processes;"
+            " start fewer, or set train.batch and rounds.real_share so that both numbers are multiples of it"
+        )
+    least = min(passes({part: size // ranks for part, size in sizes.items()}))
+    # DeepLabV3+ pools each image to one pixel; SyncBatchNorm, which would see those of all processes, needs a GPU.
+    if ranks > 1 and device.type == "cpu" and config.task.architecture == "deeplabv3plus" and least < 2:
+        raise InputError(
+            f"train.batch is {config.train.batch}, {real} of them real, shared by {ranks} processes on a CPU: one image of a kind"
             " would go through the net by itself; expected at least 2 for deeplabv3plus: start fewer, or set train.batch higher"
         )
-    return part
 
 
 def _resume(state: TrainState, *, config: RunConfig, folder: Path, before: Path | None) -> None:
@@ -257,6 +262,6 @@ def write_weights(state: TrainState, *, folder: Path) -> None:
 def _sample(mixture: Mixture) -> bytes:
     """PNG of the first batch as the net sees it: images above, labels below."""
     batch = mixture.read_batch(0)
-    images = np.concatenate(list(batch.images.numpy()), axis=1)
-    labels = np.concatenate([colourise(label) for label in batch.labels.numpy()], axis=1)
+    images = np.concatenate(list(batch.whole("image").numpy()), axis=1)
+    labels = np.concatenate([colourise(label) for label in batch.whole("label").numpy()], axis=1)
     return encode_png(np.concatenate([images, labels]))
