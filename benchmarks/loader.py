@@ -29,7 +29,7 @@ from selfsyn.data.frames import LabelledFrame, labelled
 from selfsyn.data.mixing import Mix
 from selfsyn.images import encode_palette_png, encode_png
 from selfsyn.labels import LABEL_ID_OF_TRAIN_ID, PALETTE
-from selfsyn.task.examples import FrameExample
+from selfsyn.task.examples import LabelledExample
 from selfsyn.task.makers import ExampleSource, Labelled
 from selfsyn.task.mixture import SYNTHETIC, Mixture, batches
 from selfsyn.task.scores import normalised
@@ -77,7 +77,7 @@ def rate(batches_: Iterable[torch.Tensor], *, images: int) -> float:
 
 def ours(frames: list[LabelledFrame], size: tuple[int, int]) -> Iterable[torch.Tensor]:
     """Batches as `selfsyn train` makes them."""
-    examples = [FrameExample(frame) for frame in frames]
+    examples = [LabelledExample(frame) for frame in frames]
     source = ExampleSource(examples, Mix((len(frames),)), 0, "benchmark synthetic", size, AUGMENT)
     mixture = Mixture({SYNTHETIC: Labelled(source)}, {SYNTHETIC: BATCH}, examples, 0, "benchmark")
     for batch in batches(mixture, first=0, last=3 * len(frames) // BATCH, workers=CORES):

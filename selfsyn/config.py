@@ -577,15 +577,15 @@ def _with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
     result = copy.deepcopy(dict(values))
     for old, new in RENAMED.items():
         (*tables, leaf), (*new_tables, new_leaf) = old.split("."), new.split(".")
-        node = reduce(lambda table, name: _tables_in(table).get(name), tables, result)
-        if leaf in _tables_in(node):
+        node = reduce(lambda table, name: _as_table(table.get(name)), tables, result)
+        if leaf in node:
             _say_renamed(old, new)
-            target = reduce(lambda table, name: _tables_in(table).setdefault(name, {}), new_tables, result)
-            _tables_in(target).setdefault(new_leaf, _tables_in(node).pop(leaf))
+            target = reduce(lambda table, name: _as_table(table.setdefault(name, {})), new_tables, result)
+            target.setdefault(new_leaf, node.pop(leaf))
     return result
 
 
-def _tables_in(value: Any) -> dict[str, Any]:
+def _as_table(value: Any) -> dict[str, Any]:
     """The table, or an empty one for a value that is none: whoever converts it says so."""
     return value if isinstance(value, dict) else {}
 

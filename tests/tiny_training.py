@@ -93,7 +93,7 @@ def tiny_mixture(
 ) -> Mixture:
     """A batch of four, `real` of them pseudo-labelled, and what else the configuration asks for."""
 
-    def source(numbers: range, kind: str, *, labelled: bool = True, rare: RareClasses | None = None) -> ExampleSource[Shown]:
+    def source(numbers: range, kind: str, *, labelled: bool = True, rare: RareClasses | None = None) -> ExampleSource:
         examples = [Shown(number, labelled=labelled) for number in numbers]
         mix, purpose = Mix((len(examples),)), f"train test {kind}"
         return ExampleSource(examples, mix, config.seed, purpose, config.size, config.train.augment, rare)

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from selfsyn import config as configuration
 from selfsyn.compare.budget import Cost, cost, needed
-from selfsyn.compare.rows import OURS, ROWS, Row, ablations
+from selfsyn.compare.row import Row
+from selfsyn.compare.rows import OURS, ROWS, ablations
 from selfsyn.config import DataFolder, RunConfig, Task
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic

@@ -42,10 +42,6 @@ class Example(Protocol):
         """
         ...
 
-
-class LabelledExample(Example, Protocol):
-    """An example whose labels can be counted."""
-
     def read_label(self) -> Picture:
         """-> (H, W) train ids alone."""
         ...
@@ -67,59 +63,48 @@ NO_BORDER = Border()
 
 
 @dataclass(frozen=True)
-class FrameExample:
+class _OfFrame(Example):
+    frame: Frame
+
+    @property
+    def name(self) -> str:
+        """The image file."""
+        return str(self.frame.image)
+
+    def read(self) -> Record:
+        """See Example."""
+        return {"image": read_image(self.frame.image), "label": self.read_label()}
+
+
+@dataclass(frozen=True)
+class LabelledExample(_OfFrame):
     """A frame with its own label."""
 
     frame: LabelledFrame
 
-    @property
-    def name(self) -> str:
-        """The image file."""
-        return str(self.frame.image)
-
-    def read(self) -> Record:
-        """See Example."""
-        return {"image": read_image(self.frame.image), "label": self.read_label()}
-
     def read_label(self) -> Picture:
-        """See LabelledExample."""
+        """See Example."""
         return self.frame.read_label()
 
 
 @dataclass(frozen=True)
-class PseudoLabelledExample:
+class PseudoLabelledExample(_OfFrame):
     """A real image with the teacher's label, of which the most confident `portion` of each class counts, and no border."""
 
-    frame: Frame
     store: LabelStore
     portion: float
     border: Border = NO_BORDER
 
-    @property
-    def name(self) -> str:
-        """The image file."""
-        return str(self.frame.image)
-
-    def read(self) -> Record:
-        """See Example."""
-        return {"image": read_image(self.frame.image), "label": self.read_label()}
-
     def read_label(self) -> Picture:
-        """See LabelledExample."""
+        """See Example."""
         return self.border.hidden(self.store.read(self.frame.name, portion=self.portion))
 
 
 @dataclass(frozen=True)
-class BareExample:
+class BareExample(_OfFrame):
     """A real image alone: every pixel is IGNORE. 'open' (H, W) is 1 where a teacher may say what it shows, 0 in the border."""
 
-    frame: Frame
     border: Border = NO_BORDER
-
-    @property
-    def name(self) -> str:
-        """The image file."""
-        return str(self.frame.image)
 
     def read(self) -> Record:
         """See Example."""
@@ -127,8 +112,12 @@ class BareExample:
         within = self.border.hidden(np.zeros(image.shape[:2], dtype=np.uint8)) != IGNORE
         return {"image": image, "label": np.full(within.shape, IGNORE, dtype=np.uint8), "open": within.astype(np.uint8)}
 
+    def read_label(self) -> Picture:
+        """See Example."""
+        return np.asarray(self.read()["label"])
 
-def class_counts(examples: Sequence[LabelledExample], *, file: Path, workers: int) -> NDArray[np.int64]:
+
+def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:
     """(N, 20) pixels by class of each example; see pixels_by_class. Counted once and kept in `file`, which is a .npy."""
     if not file.exists():
         with ThreadPoolExecutor(max(1, workers)) as threads:
@@ -168,7 +157,7 @@ def _write_array(file: Path, array: NDArray[np.int64] | NDArray[np.float64]) -> 
     write_atomic(file, buffer.getvalue())
 
 
-def label_counts(examples: Sequence[LabelledExample], *, enough: int = 500) -> NDArray[np.int64]:
+def label_counts(examples: Sequence[Example], *, enough: int = 500) -> NDArray[np.int64]:
     """(19,) pixel counts by class over every Nth example, N the largest that leaves `enough` of them."""
     stride = max(1, len(examples) // enough)
     counts = np.zeros(256, dtype=np.int64)

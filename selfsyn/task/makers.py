@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from selfsyn.data.mixing import Mix
 from selfsyn.data.sampling import RareClasses
 from selfsyn.randomness import generator
 from selfsyn.task.examples import Example
-
-E = TypeVar("E", bound=Example, covariant=True)
 
 
 class Item(NamedTuple):
@@ -46,14 +44,14 @@ class Maker(Protocol):
 
 
 @dataclass(frozen=True)
-class ExampleSource(Generic[E]):
+class ExampleSource:
     """What is drawn, and how it is seen.
 
     mix: which example stands at which position.  rare: by which class they are drawn instead, where rare classes shall come
     more often.  purpose: what the draws are for.  size: (width, height).
     """
 
-    examples: Sequence[E]
+    examples: Sequence[Example]
     mix: Mix
     seed: int
     purpose: str
@@ -87,7 +85,7 @@ class ExampleSource(Generic[E]):
 class Labelled:
     """Frames with their own labels, the share `recoloured` of them in the colours of a real image drawn anew."""
 
-    source: ExampleSource[Example]
+    source: ExampleSource
     colours: Sequence[Colours] = ()
     recoloured: float = 0.0
 
@@ -112,7 +110,7 @@ class Labelled:
 class Pseudo:
     """Real images with pseudo-labels; over the share `class_mix` of them half the classes of a labelled frame are laid."""
 
-    source: ExampleSource[Example]
+    source: ExampleSource
     above: Labelled
     class_mix: float = 0.0
 
@@ -126,7 +124,7 @@ class Pseudo:
 class Masked:
     """Real images with pseudo-labels, partly hidden: see config.Rounds.mask. colour: of the hidden blocks, RGB."""
 
-    source: ExampleSource[Example]
+    source: ExampleSource
     share: float
     block: int
     colour: tuple[int, int, int]
@@ -146,7 +144,7 @@ class Online:
     came over it, which is what the teacher sees.
     """
 
-    source: ExampleSource[Example]
+    source: ExampleSource
     above: Labelled
 
     def make(self, position: int, rng: np.random.Generator) -> Item:
@@ -164,7 +162,7 @@ class Online:
 class Bare:
     """Real images without labels."""
 
-    source: ExampleSource[Example]
+    source: ExampleSource
 
     def make(self, position: int, rng: np.random.Generator) -> Item:
         """See Maker."""

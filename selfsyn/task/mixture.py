@@ -16,7 +16,7 @@ from torch import Tensor
 
 from selfsyn.ahead import ahead
 from selfsyn.randomness import generator
-from selfsyn.task.examples import LabelledExample
+from selfsyn.task.examples import Example
 from selfsyn.task.makers import Item, Maker
 
 READ_AHEAD = 4  # batches
@@ -53,7 +53,7 @@ class Mixture:
 
     makers: Mapping[str, Maker]
     sizes: Mapping[str, int]
-    labelled: Sequence[LabelledExample]
+    labelled: Sequence[Example]
     seed: int
     purpose: str
     rank: int = 0

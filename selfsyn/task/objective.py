@@ -47,6 +47,7 @@ class ExtraTerm(Protocol):
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Put a checkpoint's state_dict back."""
+        return None
 
 
 def seen_by(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
@@ -25,7 +24,6 @@ from selfsyn.task.examples import (
     BareExample,
     Border,
     Example,
-    FrameExample,
     LabelledExample,
     PseudoLabelledExample,
     class_counts,
@@ -35,9 +33,6 @@ from selfsyn.task.makers import Bare, ExampleSource, Labelled, Maker, Masked, On
 from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Mixture
 from selfsyn.task.schedule import round_of
 from selfsyn.task.train import WEIGHTS
-
-E = TypeVar("E", bound=Example)
-LabelledSource = ExampleSource[LabelledExample]
 
 
 def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
@@ -65,9 +60,9 @@ def check_student(config: RunConfig) -> None:
 class Sources:
     """What a stage draws from: frames with their own labels, real images with pseudo-labels, real images without labels."""
 
-    labelled: LabelledSource
-    pseudo: LabelledSource | None = None
-    unlabelled: ExampleSource[Example] | None = None
+    labelled: ExampleSource
+    pseudo: ExampleSource | None = None
+    unlabelled: ExampleSource | None = None
 
 
 def sizes_of(config: RunConfig, *, stage: str) -> dict[str, int]:
@@ -151,7 +146,7 @@ def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple
     return frames, {"real": digest}
 
 
-def _with_rare(source: LabelledSource, *, temperature: float, file: Path, workers: int) -> LabelledSource:
+def _with_rare(source: ExampleSource, *, temperature: float, file: Path, workers: int) -> ExampleSource:
     """The source drawn by rare classes, whose labels are counted once; as it is where the temperature is 0."""
     if not (temperature and source.examples):
         return source
@@ -181,15 +176,15 @@ def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tu
     return left, digest
 
 
-def _source(config: RunConfig, stage: str, examples: Sequence[E], mix: Mix, *, kind: str) -> ExampleSource[E]:
+def _source(config: RunConfig, stage: str, examples: Sequence[Example], mix: Mix, *, kind: str) -> ExampleSource:
     return ExampleSource(examples, mix, config.seed, f"train {stage} {kind}", config.size, config.train.augment)
 
 
-def _labelled(config: RunConfig, stage: str, frames: Sequence[LabelledFrame], mix: Mix) -> LabelledSource:
-    return _source(config, stage, [FrameExample(frame) for frame in frames], mix, kind="synthetic")
+def _labelled(config: RunConfig, stage: str, frames: Sequence[LabelledFrame], mix: Mix) -> ExampleSource:
+    return _source(config, stage, [LabelledExample(frame) for frame in frames], mix, kind="synthetic")
 
 
-def _pseudo(config: RunConfig, stage: str, frames: Sequence[Frame], store: LabelStore) -> LabelledSource:
+def _pseudo(config: RunConfig, stage: str, frames: Sequence[Frame], store: LabelStore) -> ExampleSource:
     round_ = round_of(stage)
     if config.real_in_batch(round_) and not frames:
         raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
@@ -198,6 +193,6 @@ def _pseudo(config: RunConfig, stage: str, frames: Sequence[Frame], store: Label
     return _source(config, stage, examples, mix_of(frames, config.real), kind="real")
 
 
-def _unlabelled(config: RunConfig, stage: str, frames: Sequence[Frame]) -> ExampleSource[Example]:
+def _unlabelled(config: RunConfig, stage: str, frames: Sequence[Frame]) -> ExampleSource:
     examples = [BareExample(frame, _border(frame, config)) for frame in frames]
     return _source(config, stage, examples, mix_of(frames, config.real), kind="bare")

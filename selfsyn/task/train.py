@@ -56,7 +56,15 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Tensor, device: torch.device) -> TrainState:
+def new_state(
+    net: TaskNet,
+    *,
+    config: Train,
+    schedule: Schedule,
+    weights_K: Tensor,
+    device: torch.device,
+    extra: Sequence[ExtraTerm] = (),
+) -> TrainState:
     """A state at step 0. The backbone learns at the schedule's rate, other layers `head_factor` times faster."""
     # Depthwise convolutions run twice as fast with channels last, on CPUs and GPUs alike.
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -73,7 +81,7 @@ def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Ten
     half = devices.half(config.precision, device=device)
     forward = Forward(_compiled(net, device=device) if config.compile else net, device=device, half=half)
     precision = "bf16" if half else "fp32"
-    return TrainState(net, processes.together(forward), average, optimizer, schedule, weights_K.to(device), precision)
+    return TrainState(net, processes.together(forward), average, optimizer, schedule, weights_K.to(device), precision, extra)
 
 
 def _compiled(net: TaskNet, *, device: torch.device) -> Callable[[Tensor], Scores]:
@@ -137,46 +145,42 @@ def fit(
 ) -> TrainState:
     """Train `net` in `folder` from its checkpoint, or from the start, to the last step; writes weights, history, a sample.
 
-    before: the folder of the training that this one continues, with its net, average and optimizer in place of `net`.
-    extra: loss terms beside those on labels.
-    Several processes share each batch and end with the same net; the first one writes. SIGTERM, at any of them, writes a
-    checkpoint and exits 143.
+    before: the folder of the training that this one continues, whose net, average and optimizer replace `net`.
+    Several processes share each batch and end with the same net; the first one writes. SIGTERM writes a checkpoint: exit 143.
     """
-    stopping = Stopping()
-    counts = label_counts(mixture.labelled)
-    weights_K = class_weights(counts, power=config.train.class_weight_power)
-    state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device)
-    state.extra = extra
+    stopping, rank, ranks = Stopping(), processes.rank(), processes.count()
+    refuse_unshared(mixture.sizes, config, ranks=ranks, device=device)
+    weights_K = class_weights(label_counts(mixture.labelled), power=config.train.class_weight_power)
+    state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device, extra=extra)
     _resume(state, config=config, folder=folder, before=before)
-    processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
     log = Log(folder, batch=config.train.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
-    if state.step == 0 and processes.rank() == 0:
+    if state.step == 0 and rank == 0:
         write_atomic(folder / SAMPLE, _sample(mixture))
-    refuse_unshared(mixture.sizes, config, ranks=processes.count(), device=device)
-    part = mixture.shared(processes.rank(), ranks=processes.count())
-    own = [processes.rank()] if processes.count() > 1 else []  # for dropout: each process draws its own
     state.net.train()
-    steps = batches(part, first=state.step, last=schedule.steps, workers=workers)
-    if processes.rank() == 0:
+    steps = batches(mixture.shared(rank, ranks=ranks), first=state.step, last=schedule.steps, workers=workers)
+    if rank == 0:
         steps = track(steps, total=schedule.steps, label=f"train {folder.parent.name}", first=state.step, note=log.speed)
     for batch in steps:
+        own = [rank] if ranks > 1 else []  # for dropout: each process draws its own
         torch.manual_seed(torch_seed(config.seed, mixture.purpose, state.step, *own))
-        terms = train_step(state, batch, config)
-        last = state.step == schedule.steps
-        if state.step % HISTORY_EVERY == 0 or last:
-            state.history.append({"step": state.step, **{name: round(value, 6) for name, value in terms.items()}})
-            log.add(state.history[-1])
+        _note(train_step(state, batch, config), state, log=log)
         stop = processes.any_of(stopping.requested)
-        if state.step % config.train.checkpoint_every == 0 or last or stop:
+        if state.step % config.train.checkpoint_every == 0 or state.step == schedule.steps or stop:
             _save(state, config=config, folder=folder)
             log.save()
-            if stop:
-                raise SystemExit(EXIT_CODE)
+        if stop:
+            raise SystemExit(EXIT_CODE)
     if not schedule.steps:
         _save(state, config=config, folder=folder)
-    if processes.rank() == 0:
+    if rank == 0:
         write_weights(state, folder=folder)
     return state
+
+
+def _note(terms: Mapping[str, float], state: TrainState, *, log: Log) -> None:
+    if state.step % HISTORY_EVERY == 0 or state.step == state.schedule.steps:
+        state.history.append({"step": state.step, **{name: round(value, 6) for name, value in terms.items()}})
+        log.add(state.history[-1])
 
 
 def refuse_unshared(sizes: Mapping[str, int], config: RunConfig, *, ranks: int, device: torch.device) -> None:
@@ -209,6 +213,7 @@ def _resume(state: TrainState, *, config: RunConfig, folder: Path, before: Path 
         if processes.rank() == 0:
             say(f"{folder}: goes on at step {state.step} of {state.schedule.steps}")
         state.precision = _precisions(saved.get("precision", state.precision), state, folder=folder)
+    processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
 
 
 def _precisions(before: str, state: TrainState, *, folder: Path) -> str:
