@@ -19,11 +19,6 @@ from selfsyn.task.objective import ExtraTerm
 WITHOUT = "without-"
 
 
-def no_terms(config: RunConfig, device: torch.device) -> Sequence[ExtraTerm]:
-    """The extra loss terms of a row that has none."""
-    return ()
-
-
 def first_round(rounds: int) -> str:
     """The scored stage of a row that has one round, whatever the last round of the others is."""
     return round_stage(0)
@@ -43,7 +38,7 @@ class Row:
     words: str
     settings: Callable[[RunConfig, int], RunConfig]
     stage: Callable[[int], str]
-    terms: Callable[[RunConfig, torch.device], Sequence[ExtraTerm]] = no_terms
+    terms: Callable[[RunConfig, torch.device], Sequence[ExtraTerm]] = lambda config, device: ()
 
     @property
     def ablates(self) -> bool:

@@ -67,15 +67,11 @@ class Sources:
 
 def sizes_of(config: RunConfig, *, stage: str) -> dict[str, int]:
     """How many images of each part a batch of the stage has."""
-    real = 0 if stage in (SOURCE_ONLY, ORACLE) else config.real_in_batch(round_of(stage))
-    rest, round_ = config.train.batch - real, stage not in (SOURCE_ONLY, ORACLE)
-    sizes = {
-        SYNTHETIC: rest,
-        PSEUDO: real,
-        MASKED: real if config.rounds.mask else 0,
-        ONLINE: rest if round_ and config.rounds.online else 0,
-        BARE: rest if round_ and config.looks_at_bare else 0,
-    }
+    if stage in (SOURCE_ONLY, ORACLE):
+        return {SYNTHETIC: config.train.batch}
+    real = config.real_in_batch(round_of(stage))
+    sizes = {SYNTHETIC: config.train.batch - real, PSEUDO: real, MASKED: real * bool(config.rounds.mask)}
+    sizes |= {ONLINE: sizes[SYNTHETIC] * config.rounds.online, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
     return {part: size for part, size in sizes.items() if size}
 
 
@@ -110,7 +106,7 @@ def sources_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Source
 def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: str, folder: Path, workers: int) -> Mixture:
     """How the batches of a stage are made of what it draws from.
 
-    What is found by looking at every label or image, for rare classes and colours, is kept in the stage's `folder`.
+    Counts of classes and colours of images, for which many files are read, are kept in the stage's `folder`.
     """
     train, rounds = config.train, config.rounds
     source = _with_rare(drawn.labelled, temperature=train.rare, file=folder / "class_counts.npy", workers=workers)
