@@ -59,7 +59,7 @@ def with_rounds(config: RunConfig, rounds: Rounds, *, method: str = "") -> RunCo
     return replace(config, student=None, rounds=rounds, rival=replace(config.rival, method=method))
 
 
-def one_round(config: RunConfig, rounds: int, plan: Rounds, *, method: str) -> RunConfig:
+def one_round(config: RunConfig, rounds: int, *, plan: Rounds, method: str) -> RunConfig:
     """One training from the pretrained backbone with the whole budget, at the rate at which source-only begins."""
     steps, rate = budget(config, rounds=rounds), config.train.learning_rate
     one = replace(plan, steps=steps, learning_rate=rate, start=("fresh",), real_share=(0.0,), portion=config.rounds.portion)

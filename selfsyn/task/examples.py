@@ -44,7 +44,7 @@ class Example(Protocol):
 
     def read_label(self) -> Picture:
         """-> (H, W) train ids alone."""
-        ...
+        return np.asarray(self.read()["label"])
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,6 @@ class BareExample(_OfFrame):
         image = read_image(self.frame.image)
         within = self.border.hidden(np.zeros(image.shape[:2], dtype=np.uint8)) != IGNORE
         return {"image": image, "label": np.full(within.shape, IGNORE, dtype=np.uint8), "open": within.astype(np.uint8)}
-
-    def read_label(self) -> Picture:
-        """See Example."""
-        return np.asarray(self.read()["label"])
 
 
 def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:

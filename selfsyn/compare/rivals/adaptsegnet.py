@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from selfsyn.compare.rivals.discriminators import Discriminators
@@ -10,10 +12,6 @@ from selfsyn.config import Rounds, RunConfig
 from selfsyn.task.objective import ExtraTerm
 
 WEIGHTS = {"main": 0.001, "auxiliary": 0.0002}
-
-
-def _settings(config: RunConfig, rounds: int) -> RunConfig:
-    return one_round(config, rounds, Rounds(adapted=False), method=ROW.name)
 
 
 def terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
@@ -25,7 +23,7 @@ ROW = Row(
     "adaptsegnet",
     "AdaptSegNet",
     "synthetic images as they are, and the answers of both heads on real images aligned with theirs (Tsai et al. 2018)",
-    _settings,
+    partial(one_round, plan=Rounds(adapted=False), method="adaptsegnet"),
     first_round,
     terms,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from selfsyn.compare.rivals.discriminators import Discriminators
@@ -13,10 +15,6 @@ WEIGHTS = {"features": 0.1}
 GATE = 0.6
 
 
-def _settings(config: RunConfig, rounds: int) -> RunConfig:
-    return one_round(config, rounds, Rounds(), method=ROW.name)
-
-
 def _terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
     return [Discriminators(WEIGHTS, gate=GATE, channels=config.rival.discriminator_channels, device=device)]
 
@@ -25,7 +23,7 @@ ROW = Row(
     "cycada",
     "CyCADA",
     "adapted images, and the scores on real images aligned with theirs, gated by accuracy (Hoffman et al. 2018)",
-    _settings,
+    partial(one_round, plan=Rounds(), method="cycada"),
     first_round,
     _terms,
 )

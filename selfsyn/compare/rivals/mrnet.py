@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -39,10 +40,6 @@ class HeadAgreement(ExtraTerm):
         return {"loss_memory": head_agreement(scores[BARE], auxiliary=self.auxiliary)}
 
 
-def _settings(config: RunConfig, rounds: int) -> RunConfig:
-    return one_round(config, rounds, Rounds(adapted=False), method=ROW.name)
-
-
 def terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
     """The heads' agreement, and AdaptSegNet's discriminators."""
     return [HeadAgreement(auxiliary=config.task.auxiliary_at_inference), *adaptsegnet.terms(config, device)]
@@ -52,7 +49,7 @@ ROW = Row(
     "mrnet",
     "Seg-Uncertainty, stage 1",
     "as AdaptSegNet, and the two heads agree on real images (MRNet: Zheng & Yang 2020)",
-    _settings,
+    partial(one_round, plan=Rounds(adapted=False), method="mrnet"),
     first_round,
     terms,
 )
