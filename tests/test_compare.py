@@ -15,7 +15,7 @@ from selfsyn import config as configuration
 from selfsyn.compare.budget import budget, cost, needed
 from selfsyn.compare.levers import LEVERS
 from selfsyn.compare.page import headline
-from selfsyn.compare.plan import Entry, chosen, entry, with_net
+from selfsyn.compare.plan import Entry, chosen, entry, lay_out, present, with_net
 from selfsyn.compare.results import change, collect, gap_share, mean, spread
 from selfsyn.compare.rows import ROWS, ablations
 from selfsyn.compare.sharing import fingerprints
@@ -140,6 +140,18 @@ def test_a_row_differs_from_the_run_in_what_it_says_and_nothing_else(run: Path, 
 def test_the_rivals_discriminators_are_as_large_as_the_run_says(tmp_path: Path, name: str) -> None:
     config = entry_of(make(tmp_path / "run", "rival.discriminator_channels=4", *PLAIN), name).config
     assert (config.rival.method, config.rival.discriminator_channels) == (name, 4)
+
+
+def test_a_row_of_an_earlier_version_is_left_out(run: Path) -> None:
+    old = entry_of(run, "mrnet")
+    lay_out(old)
+    layout, config = Layout(run), load(run / "run.toml")
+    assert [one.root for one in present(layout, config, rounds=2)[0]] == [old.root]
+    with old.layout.configuration.open("a") as stream:
+        stream.write("[rounds.align]\nmain = 0.001\n")
+    assert present(layout, config, rounds=2) == ([], [old.root])
+    with pytest.raises(InputError, match="rounds.align.main is 0.001, but that key was removed"):
+        lay_out(old)
 
 
 @pytest.mark.parametrize("name", NAMES)

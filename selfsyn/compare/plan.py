@@ -165,7 +165,10 @@ def lay_out(entry: Entry) -> None:
 
 
 def _changes(entry: Entry) -> list[str]:
-    return configuration.difference(configuration.load(entry.layout.configuration), entry.config)
+    try:
+        return configuration.difference(configuration.load(entry.layout.configuration), entry.config)
+    except InputError as error:  # an earlier version wrote it
+        return [str(error)]
 
 
 def _moved(path: str, layout: Layout, root: Path, *, rendered: bool) -> str:
