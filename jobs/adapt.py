@@ -7,12 +7,10 @@ from pathlib import Path
 import click
 
 from jobs.options import (
-    check_refit,
     check_shard,
     device_option,
     dry_run_option,
     force_option,
-    refit_option,
     run_option,
     shard_option,
     shards_option,
@@ -22,16 +20,13 @@ from jobs.options import (
 
 @click.command()
 @run_option
-@refit_option
 @shard_option
 @shards_option
 @device_option
 @workers_option
 @force_option
 @dry_run_option
-def command(
-    root: Path, round_: int, shard: int, shards: int, device: str, workers: int | None, force: bool, dry_run: bool
-) -> None:
+def command(root: Path, shard: int, shards: int, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
     """Translate every synthetic image with the fitted adapter. Labels are kept, as train ids at the same size.
 
     Stopped at any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in
@@ -44,8 +39,7 @@ def command(
 
     layout, config = open_run(root)
     check_shard(shard, shards=shards)
-    check_refit(config, round_=round_, path=layout.configuration)
-    phase = adapt_phase(config, round_=round_, shard=shard, shards=shards)
+    phase = adapt_phase(config, shard=shard, shards=shards)
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
@@ -63,7 +57,7 @@ def command(
     devices.set_deterministic()
     frames, digest = sources.synthetic(layout, config)
     frames = frames[shard::shards]
-    generator = load_generator(layout.adapter(round_) / WEIGHTS, adapter=config.adapter, device=target)
+    generator = load_generator(layout.adapter / WEIGHTS, adapter=config.adapter, device=target)
     started = begin(layout, config, phase, sources={sources.SYNTHETIC: digest}, force=force)
     outputs = adapt(
         generator,

@@ -6,34 +6,32 @@ from pathlib import Path
 
 import click
 
-from jobs.options import check_refit, device_option, dry_run_option, force_option, refit_option, run_option
+from jobs.options import device_option, dry_run_option, force_option, run_option
 
 UNREADABLE = "unreadable.json"
 
 
 @click.command()
 @run_option
-@refit_option
 @device_option
 @force_option
 @dry_run_option
-def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) -> None:
+def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
     """Fit the adapter (CyCADA's pixel level) on synthetic and real images.
 
-    Reads no label of a real image. The source-only net says what must not change; train it before. --round K fits it again,
-    from the start, and the net of round K-1 says it. Real images that cannot be read are named in unreadable.json and left
-    out; run.toml says how many may be (teacher.unreadable).
+    Reads no label of a real image. The source-only net says what must not change; train it before. Real images that cannot be
+    read are named in unreadable.json and left out; run.toml says how many may be (teacher.unreadable).
     """
     from selfsyn.data import sources
     from selfsyn.data.unreadable import readable
     from selfsyn.files import digest_file
-    from selfsyn.flow import fit_adapter_phase, frozen_stage
+    from selfsyn.flow import fit_adapter_phase
+    from selfsyn.layout import SOURCE_ONLY
     from selfsyn.phase import begin, finish, is_done, open_run, require
     from selfsyn.progress import say
 
     layout, config = open_run(root)
-    check_refit(config, round_=round_, path=layout.configuration)
-    phase = fit_adapter_phase(config, round_=round_)
+    phase = fit_adapter_phase(config)
     if dry_run:
         click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
         return
@@ -52,9 +50,8 @@ def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) ->
     devices.set_deterministic()
     synthetic, synthetic_digest = sources.synthetic(layout, config)
     listed, real_digest = sources.listed_real(layout, config)
-    own = config.of_stage(frozen_stage(round_))
-    frozen = build(own.task, pretrained=False)
-    load_weights(frozen, layout.task(frozen_stage(round_)) / WEIGHTS)
+    frozen = build(config.task, pretrained=False)
+    load_weights(frozen, layout.task(SOURCE_ONLY) / WEIGHTS)
     digests = {sources.SYNTHETIC: synthetic_digest, sources.REAL: real_digest}
     started = begin(layout, config, phase, sources=digests, force=force)
     spoiled = config.teacher.spoiled_of(len(listed))
@@ -63,7 +60,7 @@ def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) ->
         frozen,
         synthetic=synthetic,
         real=real,
-        config=own,
+        config=config,
         folder=started.folder,
         device=target,
         stopping=Stopping(),

@@ -65,7 +65,7 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
     frames, digest = sources.synthetic(layout, config)
     asked, device = device, usable_device(device)
     started = begin(layout, config, phase, sources={sources.SYNTHETIC: digest}, force=force)
-    probed = _pairs(frames, adapted=layout.adapted())
+    probed = _pairs(frames, adapted=layout.adapted)
     agreements = {}
     if ablate:
         agreements = _fit_ablated(started, layout, frames, device=asked, workers=workers)

@@ -303,10 +303,6 @@ class Rounds:
     round that real_share names (so the source-only net of such a run is not trained to its end); 'fresh': rounds 1, 2, ...
     begin with the pretrained backbone again (Zhang et al. 2021); a list says it by round, of round 0 too.
     adapted: whether the synthetic images of the rounds are adapted ones; false takes them as they are, and fits no adapter.
-    refit: whether the adapter is fitted once more before round K, with the net of round K-1 as the frozen one, and the synthetic
-    images adapted once more (Li et al. 2019, K = 2); a list says it by round, as for portion: [true, false] is once, before
-    round 1, whose images the later rounds read too. A re-fit begins at the identity and draws what the first fit drew, so that
-    the frozen net is the only difference, and nothing that the one before painted in is handed on.
     real_share: share of a batch that is pseudo-labelled real images; round 0 is always 0, and 1 leaves the synthetic ones out.
     portion: share of each class's pixels, most confident first, that count as pseudo-labels in rounds 1, 2, ...
     class_mix: share of the real images over which half the classes of an adapted image are laid (ClassMix).
@@ -323,8 +319,6 @@ class Rounds:
     labels as it goes, as it sees them unchanged, half the classes of an adapted image laid over each; they count by the share
     of pixels of which the average is sure (Tranheden et al. 2021, DACS).
     memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
-    stop_agreement: share of pixels whose class two rounds' teachers agree upon from which `selfsyn round` ends: the later
-    labels teach nothing new. 0 never ends before the last round.
     align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
 
@@ -332,7 +326,6 @@ class Rounds:
     learning_rate: float | tuple[float, ...] = 5e-4
     start: str | tuple[str, ...] = "warm"
     adapted: bool = True
-    refit: bool | tuple[bool, ...] = False
     real_share: tuple[float, ...] = (0.0, 0.25, 0.5)
     portion: tuple[float, ...] = (0.5, 0.65)
     class_mix: float = 0.0
@@ -345,7 +338,6 @@ class Rounds:
     rectify: bool = False
     online: bool = False
     memory: float = 0.0
-    stop_agreement: float = 0.0
     align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
@@ -354,12 +346,7 @@ class Rounds:
         )
         _require(all(0 <= s <= 1 for s in self.real_share), f"rounds.real_share is {self.real_share}; expected shares in [0, 1]")
         _require(all(0 < p <= 1 for p in self.portion), f"rounds.portion is {self.portion}; expected shares in (0, 1]")
-        again = any(self.refit) if isinstance(self.refit, tuple) else self.refit
-        _require(
-            self.adapted or not again,
-            f"rounds.refit is {self.refit} and rounds.adapted false; expected rounds.adapted = true, or no refit",
-        )
-        for name in ("class_mix", "colours", "statistics", "stop_agreement"):
+        for name in ("class_mix", "colours", "statistics"):
             share = getattr(self, name)
             _require(0 <= share <= 1, f"rounds.{name} is {share}; expected a share in [0, 1]")
         _require(0 <= self.mask < 1, f"rounds.mask is {self.mask}; expected a share in [0, 1)")
@@ -386,14 +373,6 @@ class Rounds:
         if round_ == 0 and self.start == "fresh":
             return "warm"
         return _by_round(self.start, round_)
-
-    def adapters(self, last: int) -> tuple[int, ...]:
-        """The rounds up to `last` before which an adapter is fitted: 0, the first one, and those of `refit`."""
-        return (0, *(round_ for round_ in range(1, last + 1) if _by_round(self.refit, round_ - 1)))
-
-    def adapter_of(self, round_: int) -> int:
-        """The round before which the adapter was fitted whose images round `round_` reads; 0 is the first one."""
-        return self.adapters(round_)[-1]
 
     @property
     def looks_at_real(self) -> bool:
@@ -535,8 +514,6 @@ def _check_student(rounds: Rounds, *, first: int) -> None:
         f"rounds.start of round {first} is {start!r}, but that round trains [student], which cannot go on from another net;"
         f" set rounds.start to {starts}",
     )
-    limit = rounds.stop_agreement
-    _require(not limit, f"rounds.stop_agreement is {limit}; expected 0 with [student], which an early end would never train")
 
 
 def _check_batches(config: RunConfig) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from selfsyn.config import RunConfig
-from selfsyn.layout import ORACLE, SOURCE_ONLY, refitted, round_stage, shard_name
+from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage, shard_name
 
 COMPUTING = ("train", "fit-adapter", "adapt", "pseudo-label", "evaluate")  # the verbs that a GPU makes faster
 NEEDS_TORCH = ("train", "fit-adapter", "adapt", "export-teacher")  # the others run where it is not installed
@@ -59,15 +59,14 @@ def train_phase(config: RunConfig, *, stage: str) -> Phase:
     """Training of one stage: the bounds read data sets, round 0 adapted images, later rounds pseudo-labels too.
 
     A round goes on from the stage before it, unless `rounds.start` says otherwise. Without `rounds.adapted` the rounds
-    read the synthetic images as they are; with `rounds.refit` those that were last adapted before them.
+    read the synthetic images as they are.
     """
     needs = _data_needs(config)
     before = stage_before(config, stage=stage)
     if before is not None:
         needs += (f"{before}/task",)
     if stage not in (SOURCE_ONLY, ORACLE) and config.rounds.adapted:
-        round_ = int(stage.removeprefix("round-"))
-        needs += (refitted("adapted", round_=config.rounds.adapter_of(round_)),)
+        needs += ("adapted",)
     if stage not in (SOURCE_ONLY, ORACLE, round_stage(0)):
         needs += (f"{stage}/labels",)
     return Phase("train", f"{stage}/task", _stage_arguments(stage), needs)
@@ -83,25 +82,17 @@ def evaluate_phase(config: RunConfig, *, stage: str) -> Phase:
     return Phase("evaluate", f"{stage}/evaluation", _stage_arguments(stage), (*_data_needs(config), f"{stage}/teacher"))
 
 
-def frozen_stage(round_: int) -> str:
-    """The stage whose net is the frozen one of the adapter's semantic loss: source-only for the first fit, then round K-1."""
-    return round_stage(round_ - 1) if round_ else SOURCE_ONLY
+def fit_adapter_phase(config: RunConfig) -> Phase:
+    """The fit of the adapter; the source-only net is the frozen one of its semantic loss."""
+    return Phase("fit-adapter", "adapter", (), (*_data_needs(config), f"{SOURCE_ONLY}/task"))
 
 
-def fit_adapter_phase(config: RunConfig, *, round_: int = 0) -> Phase:
-    """The first fit of the adapter, or that before round `round_` (rounds.refit)."""
-    needs = (*_data_needs(config), f"{frozen_stage(round_)}/task")
-    return Phase("fit-adapter", refitted("adapter", round_=round_), _refit_arguments(round_), needs)
-
-
-def adapt_phase(config: RunConfig, *, round_: int = 0, shard: int = 0, shards: int = 1) -> Phase:
-    """Translation of every synthetic image, or of one of several shards of them, by an adapter of `fit_adapter_phase`."""
-    needs = (*_data_needs(config), refitted("adapter", round_=round_))
-    whole, arguments = refitted("adapted", round_=round_), _refit_arguments(round_)
+def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
+    """Translation of every synthetic image, or of one of several shards of them."""
+    needs = (*_data_needs(config), "adapter")
     if shards == 1:
-        return Phase("adapt", whole, arguments, needs)
-    folder = PurePosixPath(whole, shard_name(shard, shards))
-    return Phase("adapt", str(folder), (*arguments, "--shard", str(shard), "--shards", str(shards)), needs)
+        return Phase("adapt", "adapted", (), needs)
+    return Phase("adapt", f"adapted/{shard_name(shard, shards)}", ("--shard", str(shard), "--shards", str(shards)), needs)
 
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
@@ -137,18 +128,11 @@ def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tupl
     flow += [fit_adapter_phase(config), adapt_phase(config)] if config.rounds.adapted else []
     flow += _stage(config, round_stage(0))
     for round_ in range(1, rounds + 1):
-        # The labels first: they may end the rounds before the adapter is fitted for nothing (rounds.stop_agreement).
-        flow += [pseudo_label_phase(config, round_=round_), *_refit(config, round_), *_stage(config, round_stage(round_))]
+        flow += [pseudo_label_phase(config, round_=round_), *_stage(config, round_stage(round_))]
     if with_bounds:
         flow += _stage(config, ORACLE)
     evaluated = tuple(phase.folder.split("/")[0] for phase in flow if phase.verb == "evaluate")
     return (*flow, report_phase(evaluated))
-
-
-def _refit(config: RunConfig, round_: int) -> list[Phase]:
-    if config.rounds.adapter_of(round_) != round_:
-        return []
-    return [fit_adapter_phase(config, round_=round_), adapt_phase(config, round_=round_)]
 
 
 def _stage(config: RunConfig, stage: str) -> list[Phase]:
@@ -160,7 +144,3 @@ def _stage_arguments(stage: str) -> tuple[str, ...]:
     if stage in (SOURCE_ONLY, ORACLE):
         return ("--bound", stage)
     return ("--round", stage.removeprefix("round-"))
-
-
-def _refit_arguments(round_: int) -> tuple[str, ...]:
-    return ("--round", str(round_)) if round_ else ()

@@ -14,11 +14,6 @@ def round_stage(round_: int) -> str:
     return f"round-{round_}"
 
 
-def refitted(name: str, *, round_: int) -> str:
-    """('adapter', 0) -> 'adapter', the first one; ('adapter', 2) -> 'round-2/adapter', fitted again before round 2."""
-    return f"{round_stage(round_)}/{name}" if round_ else name
-
-
 def shard_name(shard: int, shards: int) -> str:
     """(0, 8) -> 'shard-00000-of-00008'."""
     return f"shard-{shard:05d}-of-{shards:05d}"
@@ -45,13 +40,15 @@ class Layout:
         """Rendered frames: engine/ (GTA5's layout) and camera/ (Cityscapes' layout)."""
         return self.root / "world"
 
-    def adapter(self, round_: int = 0) -> Path:
+    @property
+    def adapter(self) -> Path:
         """checkpoint.pt, weights.safetensors, samples.png, history.jsonl, unreadable.json, manifest.json."""
-        return self.root / refitted("adapter", round_=round_)
+        return self.root / "adapter"
 
-    def adapted(self, round_: int = 0) -> Path:
+    @property
+    def adapted(self) -> Path:
         """images/NAME.png, labels/NAME.png (train ids), manifest.json."""
-        return self.root / refitted("adapted", round_=round_)
+        return self.root / "adapted"
 
     @property
     def report(self) -> Path:

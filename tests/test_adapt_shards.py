@@ -64,7 +64,7 @@ def test_three_shards_hold_what_one_piece_holds(run: Path) -> None:
     layout, config = Layout(run), configuration.load(run / "run.toml")
     assert is_current(layout, adapt_phase(config)), "the flow's one phase is done"
     found = collect(layout, config)
-    assert found.has(layout.adapted())
+    assert found.has(layout.adapted)
     assert [step.phase.name for step in found.finished if step.phase.verb == "adapt"] == [
         f"adapt --shard {shard} --shards 3" for shard in range(3)
     ]
@@ -76,7 +76,7 @@ def test_a_shard_that_is_missing_stops_whoever_reads(run: Path) -> None:
     for shard in (0, 2):
         assert adapt(run, "--shard", shard, "--shards", 3)[0] == 0
     assert not is_current(layout, adapt_phase(config))
-    assert not collect(layout, config).has(layout.adapted())
+    assert not collect(layout, config).has(layout.adapted)
     with pytest.raises(NotReadyError, match="2 finished shards"):
         require(layout, train_phase(config, stage="round-0"))
     with pytest.raises(NotReadyError, match="2 finished shards"):

@@ -89,7 +89,6 @@ def test_the_last_round_and_what_follows_have_the_students_net() -> None:
             r"of round 2 is 'continue'.*set rounds.start to \['continue', 'continue', 'fresh'\]",
         ),
         ({"rounds": {"real_share": [0.0], "start": "fresh"}}, "rounds.real_share names no round with a teacher"),
-        ({"rounds": {**ROUNDS, "stop_agreement": 0.9}}, r"rounds.stop_agreement is 0.9; expected 0 with \[student\]"),
         ({"student": {"architecture": "unet"}}, "student.architecture is 'unet'; expected one of deeplabv3plus"),
         ({"student": {"output_stride": 4}}, "student.output_stride is 4; expected 8, 16 or 32"),
         ({"student": {"backbon": "resnet18"}}, "unknown key student.backbon; did you mean student.backbone"),

@@ -68,13 +68,6 @@ LEVERS = (
         "the adapter",
         "the rounds learn from the synthetic images as they are",
         adapted=False,
-        refit=False,
-    ),
-    _rounds(
-        "re-fit",
-        "the re-fit of the adapter",
-        "the adapter is fitted once, with the source-only net as the frozen one",
-        refit=False,
     ),
     Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),

@@ -84,8 +84,7 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
 
 def _of_round(rounds: Rounds, round_: int) -> Rounds:
     rate, start = rounds.learning_rate_of(round_), (rounds.start_of(round_),)
-    # Which adapter's images it reads is among what it needs.
-    one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rate, start=start, refit=False)
+    one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rate, start=start)
     if round_ == 0:  # it has no pseudo-labels but online ones
         idle = OF_STORED_LABELS if rounds.online else OF_STORED_LABELS + OF_PSEUDO_LABELS
         plain = {name: getattr(Rounds(), name) for name in idle}

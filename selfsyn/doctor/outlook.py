@@ -40,9 +40,7 @@ def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], pro
     to_write = room.to_write(layout, config, synthetic=synthetic, real=real, codec=on_synthetic, speed=probe.speed)
     findings = (*_weights(config), *machine.faults(probe), *room.lacking(layout, to_write))
     topics = machine.described(probe) | {"free disk": room.described(layout, to_write)}
-    times = estimates(
-        probe, synthetic=synthetic, real=real, codecs=(on_synthetic, on_real), adapters=len(config.rounds.adapters(room.ROUNDS))
-    )
+    times = estimates(probe, synthetic=synthetic, real=real, codecs=(on_synthetic, on_real))
     return Outlook(topics, to_write, tuple(times), findings)
 
 

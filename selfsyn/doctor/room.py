@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 
 from selfsyn.config import RunConfig
 from selfsyn.doctor.codec import Codec
@@ -33,12 +32,10 @@ def to_write(
     parts = {}
     if world_phase(config) and read_manifest(layout.world) is None:
         parts["world"] = sum(vars(config.world).values()) * 4 * pixels
-    adapters = config.rounds.adapters(ROUNDS)
-    to_adapt = sum(read_manifest(layout.adapted(k)) is None for k in adapters)
-    if to_adapt:
-        parts["adapted"] = round(to_adapt * synthetic * (image + label))
+    if read_manifest(layout.adapted) is None:
+        parts["adapted"] = round(synthetic * (image + label))
     parts["labels"] = round(sum(not _labelled(layout, k) for k in range(1, ROUNDS + 1)) * real * (label + pixels))
-    return parts | ({"models": _models(layout, speed, adapters=adapters)} if speed else {})
+    return parts | ({"models": _models(layout, speed)} if speed else {})
 
 
 def lacking(layout: Layout, parts: dict[str, int]) -> list[Finding]:
@@ -65,8 +62,8 @@ def _labelled(layout: Layout, round_: int) -> bool:
         return False
 
 
-def _models(layout: Layout, speed: Speed, *, adapters: Sequence[int]) -> int:
+def _models(layout: Layout, speed: Speed) -> int:
     stages = [SOURCE_ONLY, *(round_stage(k) for k in range(ROUNDS + 1))]
     unfinished = sum(read_manifest(layout.task(stage)) is None for stage in stages)
-    unfitted = sum(read_manifest(layout.adapter(k)) is None for k in adapters)
+    unfitted = read_manifest(layout.adapter) is None
     return unfinished * speed.task_parameters * TASK_BYTES + unfitted * speed.adapter_parameters * ADAPTER_BYTES

@@ -109,10 +109,12 @@ def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
     overall = ", ".join(f"{found.agreement:.1%} round {round_} with round {round_ - 1}" for round_, found in changes.items())
     confidences = ", ".join(f"{found.confidence[1]:.3f} in round {round_}" for round_, found in changes.items())
     drifts = ", ".join(f"{found.drift:.1%} in round {round_}" for round_, found in changes.items())
+    last, changed = max(changes), 1 - changes[max(changes)].agreement
     caption = (
         f"Of the pixels that a round's teacher took for a class, the share that the next teacher takes for it too, over at most"
-        f" {COMPARED} real images, whatever the confidence. All pixels: {overall}. Agreement is not accuracy: both may be wrong."
-        f" Mean confidence: {confidences}. Drift of the class shares: {drifts}."
+        f" {COMPARED} real images, whatever the confidence. All pixels: {overall}."
+        f" Round {last} changed {changed:.1%} of the labels: another round would change about as many, or fewer. Agreement is not"
+        f" accuracy: both may be wrong. Mean confidence: {confidences}. Drift of the class shares: {drifts}."
     )
     return Chart("Agreement with the previous round's labels", svg, caption)
 

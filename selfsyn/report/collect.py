@@ -76,16 +76,6 @@ class Run:
             return False
 
     @property
-    def adapters(self) -> tuple[int, ...]:
-        """The rounds before which an adapter was fitted (Rounds.adapters), as far as that is finished."""
-        return tuple(k for k in self.config.rounds.adapters(self.last_round) if self.has(self.layout.adapter(k)))
-
-    @property
-    def adaptations(self) -> tuple[int, ...]:
-        """The same of the adapted images."""
-        return tuple(k for k in self.config.rounds.adapters(self.last_round) if self.has(self.layout.adapted(k)))
-
-    @property
     def stages(self) -> tuple[str, ...]:
         """The stages whose training is finished, in the order of the flow."""
         return tuple(stage for stage in _stages(self.last_round) if self.has(self.layout.task(stage)))
@@ -143,8 +133,8 @@ def _steps(layout: Layout, config: RunConfig, last_round: int) -> Iterator[Step]
         round_ = int(phase.arguments[1]) if "--round" in phase.arguments else 0
         if phase.verb == "pseudo-label":
             yield from _shard_steps(layout.labels(round_), partial(pseudo_label_phase, config, round_=round_))
-        elif phase.verb == "adapt" and not (layout.adapted(round_) / MANIFEST).exists():
-            yield from _shard_steps(layout.adapted(round_), partial(adapt_phase, config, round_=round_))
+        elif phase.verb == "adapt" and not (layout.adapted / MANIFEST).exists():
+            yield from _shard_steps(layout.adapted, partial(adapt_phase, config))
         elif phase.verb != "report":
             yield Step(phase, read_manifest(layout.root / phase.folder))
 

@@ -15,11 +15,6 @@ def stage_title(stage: str) -> str:
     return stage.replace("round-", "round ")
 
 
-def fitted_again(round_: int) -> str:
-    """What tells the adapter that was fitted before round `round_` from the first one, which needs no words."""
-    return f", fitted again before round {round_}" if round_ else ""
-
-
 def score_of(scores: Sequence[Score], stage: str) -> Score | None:
     """The score of `stage`, or None when it was not evaluated."""
     return next((score for score in scores if score.stage == stage), None)

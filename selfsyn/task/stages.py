@@ -50,8 +50,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
     round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
-    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones; with `rounds.refit` a round reads
-    those that were last adapted before it.
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
@@ -60,7 +59,7 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
         frames, digest = sources.oracle(layout, config)
         return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
     round_ = round_of(stage)
-    frames, mix, digests = _rounds_synthetic(layout, config, round_)
+    frames, mix, digests = _rounds_synthetic(layout, config)
     plain = _mixture(config, stage, frames, mix=mix)
     if round_ == 0:
         if not (config.rounds.looks_at_real or config.rounds.colours):
@@ -76,11 +75,10 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
 
 
-def _rounds_synthetic(layout: Layout, config: RunConfig, round_: int) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
+def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
     """The synthetic frames that a round learns from, how they are mixed, and the digests of the data sets read."""
     if config.rounds.adapted:
-        folder = layout.adapted(config.rounds.adapter_of(round_))
-        adapted = by_source(labelled(folder, layout="adapted"), config.synthetic)
+        adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
         return adapted, mix_of(adapted, config.synthetic), {}
     frames, digest = sources.synthetic(layout, config)
     return frames, mix_of(frames, config.synthetic), {"synthetic": digest}
