@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from export.pipeline import Answer
     from export.teacher import Teacher
+    from selfsyn.config import RunConfig
     from selfsyn.data.frames import LabelledFrame
     from selfsyn.phase import Started
+    from selfsyn.stage import Stage
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions"
@@ -103,24 +105,24 @@ def _evaluate(
     from selfsyn.metrics import scores
     from selfsyn.phase import finish
 
-    assert started.config.held_out is not None  # or held_out() had refused
+    stage = started.phase.stage
+    assert started.config.held_out is not None and stage is not None  # or held_out() had refused
     rules = protocol(started.config.held_out.protocol)
     counted, joint = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
     result = scores(counted, protocol=rules)
-    result["calibration"] = calibration(joint, protocol=rules, portion=_next_portion(started))
+    result["calibration"] = calibration(joint, protocol=rules, portion=_next_portion(started.config, stage))
     write_json(started.folder / METRICS, result)
     click.echo(_table(result))
     counts = {"images": len(frames), "miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"]}
     counts |= {"teacher": teacher.digest} | ({PREDICTIONS: len(frames)} if write_predictions else {})
-    counts |= started.config.net_of(started.phase.folder.split("/")[0])
+    counts |= started.config.net_of(stage)
     # The predictions are no output: they are for other programs, and writing them later leaves the digest as it is.
     finish(started, outputs={METRICS: digest_file(started.folder / METRICS)}, counts=counts, device=teacher.provider)
 
 
-def _next_portion(started: Started) -> float:
+def _next_portion(config: RunConfig, stage: Stage) -> float:
     """The portion of this teacher's labels that the round after its own would count."""
-    stage = started.phase.folder.split("/")[0]
-    return started.config.rounds.portion_of(int(stage.removeprefix("round-")) + 1 if stage.startswith("round-") else 1)
+    return config.rounds.portion_of(1 if stage.round is None else stage.round + 1)
 
 
 def _counts(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from selfsyn.data.frames import Frame
     from selfsyn.layout import Layout
     from selfsyn.phase import Started
+    from selfsyn.stage import Stage
 
 WEIGHTS = "weights.safetensors"
 PARITY = "parity.json"
@@ -56,7 +57,7 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
 
 
 def _export(
-    started: Started, config: RunConfig, *, layout: Layout, stage: str, frames: list[Frame]
+    started: Started, config: RunConfig, *, layout: Layout, stage: Stage, frames: list[Frame]
 ) -> tuple[dict[str, str], dict[str, float | str]]:
     # Imported here: `selfsyn --help` must work where torch is not installed.
     from export import contract, parity
@@ -75,7 +76,7 @@ def _export(
         std=task.std,
         size=config.size,
         checkpoint=digest_file(weights),
-        stage=stage,
+        stage=stage.name,
         program=importlib.metadata.version("selfsyn"),
     )
     segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage))

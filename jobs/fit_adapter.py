@@ -26,9 +26,9 @@ def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
     from selfsyn.data.unreadable import readable
     from selfsyn.files import digest_file
     from selfsyn.flow import fit_adapter_phase
-    from selfsyn.layout import SOURCE_ONLY
     from selfsyn.phase import begin, finish, is_done, open_run, require
     from selfsyn.progress import say
+    from selfsyn.stage import SOURCE_ONLY
 
     layout, config = open_run(root)
     phase = fit_adapter_phase(config)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from selfsyn.errors import InputError
-from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
 run_option = click.option(
     "--run", "root", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run folder, with its run.toml."
@@ -23,7 +23,9 @@ shards_option = click.option(
 )
 round_option = click.option("--round", "round_", type=click.IntRange(0), help="The round: 0, 1, 2, ...")
 bound_option = click.option(
-    "--bound", type=click.Choice([SOURCE_ONLY, ORACLE]), help="A bound instead of a round: without adaptation, or on real labels."
+    "--bound",
+    type=click.Choice([SOURCE_ONLY.name, ORACLE.name]),
+    help="A bound instead of a round: without adaptation, or on real labels.",
 )
 DEVICES = ("auto", "cpu", "cuda")
 device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to compute.")
@@ -55,11 +57,11 @@ set_option = click.option(
 )
 
 
-def stage_of(round_: int | None, bound: str | None) -> str:
+def stage_of(round_: int | None, bound: str | None) -> Stage:
     """The stage that --round or --bound names. InputError unless exactly one is given."""
     if (round_ is None) == (bound is None):
         raise InputError("give either --round N or --bound source-only|oracle")
-    return bound if bound is not None else round_stage(round_ or 0)
+    return Stage(bound) if bound is not None else round_stage(round_ or 0)
 
 
 def check_shard(shard: int, *, shards: int) -> None:

@@ -42,9 +42,9 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
     """
     from selfsyn.data import sources
     from selfsyn.flow import probe_phase
-    from selfsyn.layout import ORACLE
     from selfsyn.phase import begin, is_done, open_run, require
     from selfsyn.progress import say
+    from selfsyn.stage import ORACLE
 
     layout, config = open_run(root)
     phase = probe_phase(config, ablate=ablate)
@@ -122,7 +122,7 @@ def _fit_ablated(
     from selfsyn.adapter.ablation import ABLATIONS, adapt_without
     from selfsyn.adapter.fit import WEIGHTS
     from selfsyn.data.sources import real
-    from selfsyn.layout import SOURCE_ONLY
+    from selfsyn.stage import SOURCE_ONLY
     from selfsyn.stopping import Stopping
     from selfsyn.task import build, load_weights
 

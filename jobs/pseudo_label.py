@@ -46,9 +46,9 @@ def command(
     """
     from selfsyn.data import sources
     from selfsyn.flow import pseudo_label_phase
-    from selfsyn.layout import round_stage
     from selfsyn.phase import begin, is_done, open_run, require
     from selfsyn.progress import say
+    from selfsyn.stage import round_stage
 
     layout, config = open_run(root)
     check_shard(shard, shards=shards)

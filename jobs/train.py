@@ -51,9 +51,9 @@ def command(
     """
     from selfsyn.data import sources as data
     from selfsyn.flow import train_phase
-    from selfsyn.layout import SOURCE_ONLY
     from selfsyn.phase import begin, finish, is_done, open_run, require
     from selfsyn.progress import say
+    from selfsyn.stage import SOURCE_ONLY
 
     layout, config = open_run(root)
     stage = stage_of(round_, bound)

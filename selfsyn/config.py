@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selfsyn.errors import InputError
+from selfsyn.stage import Stage
 
 V = TypeVar("V", int, float, str)
 
@@ -480,23 +481,21 @@ class RunConfig:
         """The net, and the student's where the run has one."""
         return (self.task,) if self.student is None else (self.task, self.student)
 
-    def task_of(self, stage: str) -> Task:
+    def task_of(self, stage: Stage) -> Task:
         """The net of a stage: `task`, but from `last_round` on `student`. Whoever builds or runs a stage's net asks here."""
-        number = stage.removeprefix("round-")
-        taught = number.isdecimal() and int(number) >= self.last_round
+        taught = stage.round is not None and stage.round >= self.last_round
         return self.student if self.student is not None and taught else self.task
 
-    def teacher_of(self, stage: str) -> Teacher:
+    def teacher_of(self, stage: Stage) -> Teacher:
         """How the teacher of a stage answers: `teacher`, whose views may be for those alone that label for a next round."""
-        number = stage.removeprefix("round-")
-        labels = number.isdecimal() and int(number) < self.last_round
+        labels = stage.round is not None and stage.round < self.last_round
         return self.teacher if labels or self.teacher.views == "every" else replace(self.teacher, flip=False, scales=(1.0,))
 
-    def of_stage(self, stage: str) -> RunConfig:
+    def of_stage(self, stage: Stage) -> RunConfig:
         """The configuration that a stage learns by: its own net's in place of `task`."""
         return self if self.task_of(stage) is self.task else replace(self, task=self.task_of(stage))
 
-    def net_of(self, stage: str) -> dict[str, str]:
+    def net_of(self, stage: Stage) -> dict[str, str]:
         """{'net': which one the stage's is}, for its manifests, where a run has more than one."""
         return {} if self.student is None else {"net": self.task_of(stage).exact}
 

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from selfsyn.config import RunConfig
-from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage, shard_name
+from selfsyn.layout import shard_name
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
 COMPUTING = ("train", "fit-adapter", "adapt", "pseudo-label", "evaluate")  # the verbs that a GPU makes faster
 NEEDS_TORCH = ("train", "fit-adapter", "adapt", "export-teacher")  # the others run where it is not installed
@@ -17,12 +18,16 @@ NEEDS_TORCH = ("train", "fit-adapter", "adapt", "export-teacher")  # the others 
 
 @dataclass(frozen=True)
 class Phase:
-    """One batch job: a verb with its arguments, the folder that it fills, and the folders that must be finished before."""
+    """One batch job: a verb with its arguments, the folder that it fills, and the folders that must be finished before.
+
+    stage: whose folder it fills a part of; None for a phase of the whole run.
+    """
 
     verb: str
     folder: str
     arguments: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    stage: Stage | None = None
 
     @property
     def name(self) -> str:
@@ -45,17 +50,14 @@ def _data_needs(config: RunConfig) -> tuple[str, ...]:
     return tuple(phase.folder for phase in world_phase(config))
 
 
-def stage_before(config: RunConfig, *, stage: str) -> str | None:
+def stage_before(config: RunConfig, *, stage: Stage) -> Stage | None:
     """The stage whose net this one goes on from: source-only for round 0, round K-1 for round K; none for a fresh start."""
-    if stage in (SOURCE_ONLY, ORACLE):
+    if stage.round is None or config.rounds.start_of(stage.round) == "fresh":
         return None
-    round_ = int(stage.removeprefix("round-"))
-    if config.rounds.start_of(round_) == "fresh":
-        return None
-    return round_stage(round_ - 1) if round_ else SOURCE_ONLY
+    return round_stage(stage.round - 1) if stage.round else SOURCE_ONLY
 
 
-def train_phase(config: RunConfig, *, stage: str) -> Phase:
+def train_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """Training of one stage: the bounds read data sets, round 0 adapted images, later rounds pseudo-labels too.
 
     A round goes on from the stage before it, unless `rounds.start` says otherwise. Without `rounds.adapted` the rounds
@@ -65,21 +67,21 @@ def train_phase(config: RunConfig, *, stage: str) -> Phase:
     before = stage_before(config, stage=stage)
     if before is not None:
         needs += (f"{before}/task",)
-    if stage not in (SOURCE_ONLY, ORACLE) and config.rounds.adapted:
+    if not stage.is_bound and config.rounds.adapted:
         needs += ("adapted",)
-    if stage not in (SOURCE_ONLY, ORACLE, round_stage(0)):
+    if stage.round:
         needs += (f"{stage}/labels",)
-    return Phase("train", f"{stage}/task", _stage_arguments(stage), needs)
+    return Phase("train", f"{stage}/task", stage.arguments, needs, stage)
 
 
-def export_phase(config: RunConfig, *, stage: str) -> Phase:
+def export_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """Export of a stage's net; parity is checked on real images, so it reads those as well."""
-    return Phase("export-teacher", f"{stage}/teacher", _stage_arguments(stage), (*_data_needs(config), f"{stage}/task"))
+    return Phase("export-teacher", f"{stage}/teacher", stage.arguments, (*_data_needs(config), f"{stage}/task"), stage)
 
 
-def evaluate_phase(config: RunConfig, *, stage: str) -> Phase:
+def evaluate_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """Scoring of a stage's exported teacher on the held-out labels."""
-    return Phase("evaluate", f"{stage}/evaluation", _stage_arguments(stage), (*_data_needs(config), f"{stage}/teacher"))
+    return Phase("evaluate", f"{stage}/evaluation", stage.arguments, (*_data_needs(config), f"{stage}/teacher"), stage)
 
 
 def fit_adapter_phase(config: RunConfig) -> Phase:
@@ -97,9 +99,9 @@ def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
     """Labelling of one shard of the real images by the previous round's teacher."""
-    folder = PurePosixPath(round_stage(round_), "labels", shard_name(shard, shards))
-    arguments = ("--round", str(round_), "--shard", str(shard), "--shards", str(shards))
-    return Phase("pseudo-label", str(folder), arguments, (*_data_needs(config), f"{round_stage(round_ - 1)}/teacher"))
+    stage, needs = round_stage(round_), (*_data_needs(config), f"{round_stage(round_ - 1)}/teacher")
+    folder, arguments = f"{stage}/labels/{shard_name(shard, shards)}", ("--shard", str(shard), "--shards", str(shards))
+    return Phase("pseudo-label", folder, (*stage.arguments, *arguments), needs, stage)
 
 
 def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
@@ -113,7 +115,7 @@ def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
     return Phase("probe-gap", "ablation", ("--ablate",), (*needs, f"{SOURCE_ONLY}/task"))
 
 
-def report_phase(evaluated: tuple[str, ...]) -> Phase:
+def report_phase(evaluated: Iterable[Stage]) -> Phase:
     """The page about every stage that was evaluated."""
     return Phase("report", "report", (), tuple(f"{stage}/evaluation" for stage in evaluated))
 
@@ -131,16 +133,9 @@ def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tupl
         flow += [pseudo_label_phase(config, round_=round_), *_stage(config, round_stage(round_))]
     if with_bounds:
         flow += _stage(config, ORACLE)
-    evaluated = tuple(phase.folder.split("/")[0] for phase in flow if phase.verb == "evaluate")
-    return (*flow, report_phase(evaluated))
+    return (*flow, report_phase(phase.stage for phase in flow if phase.verb == "evaluate" and phase.stage))
 
 
-def _stage(config: RunConfig, stage: str) -> list[Phase]:
+def _stage(config: RunConfig, stage: Stage) -> list[Phase]:
     flow = [train_phase(config, stage=stage), export_phase(config, stage=stage)]
     return [*flow, evaluate_phase(config, stage=stage)] if config.held_out else flow
-
-
-def _stage_arguments(stage: str) -> tuple[str, ...]:
-    if stage in (SOURCE_ONLY, ORACLE):
-        return ("--bound", stage)
-    return ("--round", stage.removeprefix("round-"))

@@ -1,17 +1,11 @@
-"""Every path of a run. A stage is one training: 'source-only', 'round-0', 'round-1', ..., 'oracle'."""
+"""Every path of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE_ONLY = "source-only"
-ORACLE = "oracle"
-
-
-def round_stage(round_: int) -> str:
-    """1 -> 'round-1'."""
-    return f"round-{round_}"
+from selfsyn.stage import Stage, parse, round_stage
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -60,29 +54,35 @@ class Layout:
         """DIGEST.graph: a traced net without its weights, for the next export of a net of its kind (export.traced)."""
         return self.root / "graphs"
 
-    def task(self, stage: str) -> Path:
+    def task(self, stage: Stage) -> Path:
         """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json; counts by class if drawn by them."""
-        return self.root / stage / "task"
+        return self.root / stage.name / "task"
 
-    def teacher(self, stage: str) -> Path:
+    def teacher(self, stage: Stage) -> Path:
         """segmenter/config.pbtxt, segmenter/1/model.onnx, segmenter/1/model.fp16.onnx, parity.json, manifest.json."""
-        return self.root / stage / "teacher"
+        return self.root / stage.name / "teacher"
 
-    def model(self, stage: str) -> Path:
+    def model(self, stage: Stage) -> Path:
         """The stage's ONNX file."""
         return self.teacher(stage) / "segmenter" / "1" / "model.onnx"
 
-    def evaluation(self, stage: str) -> Path:
+    def evaluation(self, stage: Stage) -> Path:
         """metrics.json, pictures/NAME.png (predicted train ids of a few images), manifest.json."""
-        return self.root / stage / "evaluation"
+        return self.root / stage.name / "evaluation"
 
     def labels(self, round_: int) -> Path:
         """The label store of a round: one folder for each shard."""
-        return self.root / round_stage(round_) / "labels"
+        return self.root / round_stage(round_).name / "labels"
 
     def shard(self, round_: int, *, shard: int, shards: int) -> Path:
         """labels/NAME.png, confidence/NAME.png, index.jsonl, histogram.npz, manifest.json."""
         return self.labels(round_) / shard_name(shard, shards)
+
+    def last_round(self, *patterns: str) -> int | None:
+        """The highest round whose folder has a file or folder that fits one of `patterns`; None where no round has."""
+        found = (path.relative_to(self.root) for pattern in patterns for path in self.root.glob(f"round-*/{pattern}"))
+        rounds = [stage.round for path in found if (stage := parse(path.parts[0]))]
+        return max((round_ for round_ in rounds if round_ is not None), default=None)
 
     def resolve(self, root: str) -> Path:
         """A data set's root: absolute, or relative to the run folder."""

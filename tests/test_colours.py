@@ -15,7 +15,8 @@ from selfsyn.config import Adapter, Rounds, RunConfig, Source, Train
 from selfsyn.data.colours import Colours, colours_of, stacked, unstacked, with_colours
 from selfsyn.data.frames import Frame, listing
 from selfsyn.errors import InputError
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.layout import Layout
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 from selfsyn.task.examples import colours_of_frames
 from selfsyn.task.stages import mixture_of, with_colours_of_real
 
@@ -120,12 +121,12 @@ def test_bounds_take_no_colours(config: RunConfig, tmp_path: Path, stage: str) -
 
 def test_a_round_looks_at_every_real_image_once(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(tmp_path)
-    mixture, inputs = mixture_of(layout, config, stage="round-0")
+    mixture, inputs = mixture_of(layout, config, stage=Stage("round-0"))
     assert list(inputs) == ["synthetic", "real"]  # another set of real images is another training
-    first = with_colours_of_real(mixture, layout, config, stage="round-0", folder=tmp_path, workers=1)
+    first = with_colours_of_real(mixture, layout, config, stage=Stage("round-0"), folder=tmp_path, workers=1)
     assert len(first.colours) == 3 and first.recoloured == 0.75
     monkeypatch.setattr("selfsyn.task.examples.colours_of_file", None)
-    again = with_colours_of_real(mixture, layout, config, stage="round-0", folder=tmp_path, workers=1)
+    again = with_colours_of_real(mixture, layout, config, stage=Stage("round-0"), folder=tmp_path, workers=1)
     assert np.array_equal(stacked(again.colours), stacked(first.colours))
 
 

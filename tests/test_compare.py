@@ -27,6 +27,7 @@ from selfsyn.flow import Phase, phases
 from selfsyn.images import encode_label_png
 from selfsyn.layout import Layout
 from selfsyn.phase import begin, finish, open_run
+from selfsyn.stage import Stage
 from selfsyn.task.schedule import schedule_of
 
 NAMES = [row.name for row in ROWS]
@@ -254,7 +255,7 @@ def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path:
         last = schedule_of(one.config, stage=one.stage)
         assert last.done + last.steps == (last.whole or last.steps), name
         assert one.cost.updates == 19
-    assert schedule_of(entry_of(run, "ours").config, stage="round-2").done == 15
+    assert schedule_of(entry_of(run, "ours").config, stage=Stage("round-2")).done == 15
     prints = {name: fingerprints(entry_of(run, name))["source-only/task"] for name in ("source-only", "adabn", "cycada", "ours")}
     assert prints["source-only"] == prints["adabn"]
     assert len(set(prints.values())) == 3  # of ours it is the beginning of one schedule, for CyCADA's adapter a whole one

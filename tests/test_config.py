@@ -10,6 +10,7 @@ import pytest
 
 from selfsyn import config, recipes
 from selfsyn.errors import InputError
+from selfsyn.stage import Stage
 
 
 def roots(recipe: str) -> tuple[str, ...]:
@@ -151,10 +152,10 @@ def test_only_the_nets_that_label_look_twice_where_views_are_for_labelling() -> 
         rounds=config.Rounds(real_share=(0.0, 0.25, 0.5)),
         teacher=teacher,
     )
-    stages = ("source-only", "oracle", "round-0", "round-1", "round-2", "round-3")
+    stages = [Stage(name) for name in ("source-only", "oracle", "round-0", "round-1", "round-2", "round-3")]
     seen = {stage: (run.teacher_of(stage).flip, run.teacher_of(stage).scales) for stage in stages}
     twice = {stage for stage, views in seen.items() if views == (True, (1.0, 1.5))}
-    assert twice == {"round-0", "round-1"}
+    assert {stage.name for stage in twice} == {"round-0", "round-1"}
     assert {seen[stage] for stage in stages if stage not in twice} == {(False, (1.0,))}
     every = replace(run, teacher=replace(teacher, views="every"))
     assert all(every.teacher_of(stage) == every.teacher for stage in stages)

@@ -39,6 +39,7 @@ from selfsyn.doctor.machine import Probe, amount
 from selfsyn.doctor.speed import Speed
 from selfsyn.errors import InputError
 from selfsyn.layout import Layout
+from selfsyn.stage import Stage
 
 RNG = np.random.default_rng(0)
 SOUND = Probe(("CPUExecutionProvider",), "no driver", Speed("2.0", "cpu", 2.0, 1.0, "cpu", 1000, 100))
@@ -571,7 +572,7 @@ def test_room_by_hand(run: Path) -> None:
     parts = room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=SOUND.speed)
     assert parts == {"adapted": 10_000, "labels": 2 * 5 * (100 + 64 * 48), "models": 4 * 1000 * 24 + 100 * 32}
     put(layout.adapted / "manifest.json", b"{}")
-    put(layout.task("round-0") / "manifest.json", b"{}")
+    put(layout.task(Stage("round-0")) / "manifest.json", b"{}")
     put(layout.shard(1, shard=0, shards=1) / "manifest.json", b"{}")
     parts = room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=SOUND.speed)
     assert parts == {"labels": 5 * (100 + 64 * 48), "models": 3 * 1000 * 24 + 100 * 32}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from selfsyn.config import RunConfig
 from selfsyn.flow import Phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 
 ADAPTER = ("adapter", "adapted")
 
@@ -38,18 +38,17 @@ def budget(config: RunConfig, *, rounds: int) -> int:
     return before + sum(config.rounds.steps_of(round_) for round_ in range(rounds + 1))
 
 
-def steps_of(config: RunConfig, stage: str) -> int:
+def steps_of(config: RunConfig, stage: Stage) -> int:
     """The updates of one stage."""
-    if stage in (SOURCE_ONLY, ORACLE):
-        return config.train.steps if stage == SOURCE_ONLY else config.train.oracle_steps
-    return config.rounds.steps_of(int(stage.removeprefix("round-")))
+    if stage.round is not None:
+        return config.rounds.steps_of(stage.round)
+    return config.train.steps if stage == SOURCE_ONLY else config.train.oracle_steps
 
 
-def cost(config: RunConfig, flow: Sequence[Phase], *, stage: str) -> Cost:
+def cost(config: RunConfig, flow: Sequence[Phase], *, stage: Stage) -> Cost:
     """What the phases `flow` of a row cost, up to the net of `stage`."""
     chain = needed(flow, goal=f"{stage}/task", beyond=ADAPTER)
-    own = [phase.folder.split("/")[0] for phase in chain if phase.verb == "train"]
-    all_ = [phase.folder.split("/")[0] for phase in flow if phase.verb == "train"]
+    own, all_ = ([phase.stage for phase in some if phase.verb == "train" and phase.stage] for some in (chain, flow))
     updates = sum(steps_of(config, one) for one in own)
     pseudo = sum(steps_of(config, one) * _real_in_batch(config, one) for one in own)
     labelled = steps_of(config, ORACLE) * config.train.batch if ORACLE in own else 0
@@ -69,12 +68,12 @@ def needed(flow: Sequence[Phase], *, goal: str, beyond: Sequence[str] = ()) -> t
     return tuple(reversed(kept))
 
 
-def _bare_in_batch(config: RunConfig, stage: str) -> int:
+def _bare_in_batch(config: RunConfig, stage: Stage) -> int:
     """Real images without labels that a batch has besides: as many as synthetic ones for each thing that they are for."""
-    if stage in (SOURCE_ONLY, ORACLE):
+    if stage.is_bound:
         return 0
     return (config.train.batch - _real_in_batch(config, stage)) * (config.rounds.bare + config.rounds.online)
 
 
-def _real_in_batch(config: RunConfig, stage: str) -> int:
-    return 0 if stage in (SOURCE_ONLY, ORACLE) else config.real_in_batch(int(stage.removeprefix("round-")))
+def _real_in_batch(config: RunConfig, stage: Stage) -> int:
+    return 0 if stage.round is None else config.real_in_batch(stage.round)

@@ -16,6 +16,7 @@ from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.flow import Phase, phases, world_phase
 from selfsyn.layout import Layout
+from selfsyn.stage import Stage
 
 NETS = ("fcn", "deeplabv3plus", "segnet")
 FOLDER = "compare"
@@ -33,7 +34,7 @@ class Entry:
     seed: int
     root: Path
     config: RunConfig
-    stage: str
+    stage: Stage
     phases: tuple[Phase, ...]
 
     @property

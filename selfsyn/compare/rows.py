@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from selfsyn.compare.budget import budget
 from selfsyn.compare.levers import LEVERS
 from selfsyn.config import Align, Rounds, RunConfig
-from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
 OURS = "ours"
 WITHOUT = "without-"
@@ -32,7 +32,7 @@ class Row:
     title: str
     words: str
     settings: Callable[[RunConfig, int], RunConfig]
-    stage: Callable[[int], str]
+    stage: Callable[[int], Stage]
 
     @property
     def ablates(self) -> bool:
@@ -95,7 +95,7 @@ def _oracle(config: RunConfig, rounds: int) -> RunConfig:
     return replace(config, student=None, train=replace(config.train, oracle_steps=budget(config, rounds=rounds)))
 
 
-def _only_round(rounds: int) -> str:
+def _only_round(rounds: int) -> Stage:
     return round_stage(0)
 
 

@@ -15,8 +15,8 @@ from selfsyn.config import Rounds, RunConfig
 from selfsyn.errors import FaultError
 from selfsyn.files import TEMPORARY, digest_lines
 from selfsyn.flow import Phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.phase import made_from, read_manifest
+from selfsyn.stage import ORACLE, SOURCE_ONLY
 from selfsyn.task.schedule import schedule_of
 
 # Of the sections that rows may change, those that a verb reads; every other section counts for every verb.
@@ -41,8 +41,8 @@ def fingerprints(entry: Entry) -> dict[str, str]:
         read = READ[phase.verb]
         leaves = configuration.flat(_seen_by(entry.config, phase)).items()
         lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
-        if phase.verb == "train":
-            lines.append(str(schedule_of(entry.config, stage=phase.folder.split("/")[0])))
+        if phase.verb == "train" and phase.stage:
+            lines.append(str(schedule_of(entry.config, stage=phase.stage)))
         before = [prints[folder] for folder in prints if any(_fills(folder, need) for need in phase.needs)]
         prints[phase.folder] = digest_lines([phase.name, *lines, *before])
     return prints
@@ -69,16 +69,15 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
 
     A stage's own net stands for both: what a student reads is its own, what all others read has no student.
     """
-    stage = phase.folder.split("/")[0]
-    net = config.task_of(stage) if phase.verb in ("train", "export-teacher") else config.task
-    config = replace(config, task=net, student=None)
+    stage = phase.stage
+    if stage is None or phase.verb not in ("train", "export-teacher"):
+        return replace(config, student=None)
+    config = replace(config.of_stage(stage), student=None)
     if phase.verb == "export-teacher":  # what the views are, not how run.toml says it
         return replace(config, teacher=replace(config.teacher_of(stage), views="every"))
-    if phase.verb != "train":
-        return config
     steps = config.train.steps if stage == SOURCE_ONLY else 0
     train = replace(config.train, steps=steps, oracle_steps=config.train.oracle_steps if stage == ORACLE else 0)
-    rounds = Rounds() if stage in (SOURCE_ONLY, ORACLE) else _of_round(config.rounds, int(stage.removeprefix("round-")))
+    rounds = Rounds() if stage.round is None else _of_round(config.rounds, stage.round)
     return replace(config, train=train, rounds=rounds)
 
 

@@ -15,21 +15,22 @@ from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
 from selfsyn.files import digest_lines
 from selfsyn.flow import world_phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
+from selfsyn.layout import Layout
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 
 # What a manifest calls the data sets among a phase's inputs.
 SYNTHETIC, REAL, REAL_WITH_LABELS, HELD_OUT = "synthetic", "real", "real with labels", "held_out"
 F = TypeVar("F", bound=Frame)
 
 
-def of_stage(config: RunConfig, *, stage: str) -> tuple[str, ...]:
+def of_stage(config: RunConfig, *, stage: Stage) -> tuple[str, ...]:
     """The data sets that a stage's training reads, by the names above."""
     if stage == SOURCE_ONLY:
         return (SYNTHETIC,)
     if stage == ORACLE:
         return (REAL_WITH_LABELS,)
     rounds = config.rounds
-    looked_at = stage != round_stage(0) or rounds.looks_at_real or rounds.colours or rounds.statistics
+    looked_at = stage.round or rounds.looks_at_real or rounds.colours or rounds.statistics
     return (*[SYNTHETIC] * (not rounds.adapted), *[REAL] * bool(looked_at))
 
 

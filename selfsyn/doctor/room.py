@@ -11,8 +11,9 @@ from selfsyn.doctor.machine import amount
 from selfsyn.doctor.speed import Speed
 from selfsyn.errors import NotReadyError
 from selfsyn.flow import world_phase
-from selfsyn.layout import SOURCE_ONLY, Layout, round_stage
+from selfsyn.layout import Layout
 from selfsyn.phase import label_shards, read_manifest
+from selfsyn.stage import SOURCE_ONLY, round_stage
 
 ROUNDS = 2  # the last round that is assumed
 TASK_BYTES = 24  # a parameter of a task net: weights, average and two moments in the checkpoint, weights again, and ONNX

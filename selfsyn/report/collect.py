@@ -17,9 +17,10 @@ from selfsyn.config import RunConfig
 from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
 from selfsyn.flow import Phase, adapt_phase, phases, pseudo_label_phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
+from selfsyn.layout import Layout
 from selfsyn.phase import ADAPTED, MANIFEST, adapted_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -36,7 +37,7 @@ class Step:
 class Score:
     """A stage's metrics.json (ARCHITECTURE, section 3) and the manifest of the evaluation that wrote it."""
 
-    stage: str
+    stage: Stage
     metrics: Mapping[str, Any]
     manifest: Mapping[str, Any]
 
@@ -76,14 +77,14 @@ class Run:
             return False
 
     @property
-    def stages(self) -> tuple[str, ...]:
+    def stages(self) -> tuple[Stage, ...]:
         """The stages whose training is finished, in the order of the flow."""
         return tuple(stage for stage in _stages(self.last_round) if self.has(self.layout.task(stage)))
 
 
 def collect(layout: Layout, config: RunConfig) -> Run:
     """Look through the run folder. NotReadyError when no phase is finished yet."""
-    last_round = _last_round(layout.root)
+    last_round = layout.last_round(f"*/{MANIFEST}", f"labels/shard-*/{MANIFEST}") or 0
     steps = tuple(_steps(layout, config, last_round))
     if all(step.manifest is None for step in steps):
         raise NotReadyError(f"{layout.root}: no phase is finished, so there is nothing to report; run `selfsyn round` first")
@@ -117,18 +118,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _last_round(root: Path) -> int:
-    found = [*root.glob(f"round-*/*/{MANIFEST}"), *root.glob(f"round-*/labels/shard-*/{MANIFEST}")]
-    names = [path.relative_to(root).parts[0].removeprefix("round-") for path in found]
-    return max((int(name) for name in names if name.isdigit()), default=0)
-
-
-def _stages(last_round: int) -> tuple[str, ...]:
+def _stages(last_round: int) -> tuple[Stage, ...]:
     return (SOURCE_ONLY, *(round_stage(k) for k in range(last_round + 1)), ORACLE)
 
 
 def _steps(layout: Layout, config: RunConfig, last_round: int) -> Iterator[Step]:
-    with_bounds = (layout.root / ORACLE).exists()
+    with_bounds = (layout.root / ORACLE.name).exists()
     for phase in phases(config, rounds=last_round, with_bounds=with_bounds):
         round_ = int(phase.arguments[1]) if "--round" in phase.arguments else 0
         if phase.verb == "pseudo-label":

@@ -13,7 +13,6 @@ from selfsyn.config import DataFolder
 from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.frames import dataset
 from selfsyn.labels import CLASSES
-from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.report.calibration import trust
 from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
@@ -22,7 +21,8 @@ from selfsyn.report.content import content_charts
 from selfsyn.report.domains import Domain, colours_of, labels_of
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, round_colour, stage_colour
-from selfsyn.report.verdict import score_of, stage_title
+from selfsyn.report.verdict import score_of
+from selfsyn.stage import ORACLE, SOURCE_ONLY
 
 SYNTHETIC_COLOURS = (COLOUR["source"], COLOUR["ink"], COLOUR["muted"])
 
@@ -39,7 +39,7 @@ def _class_iou(run: Run) -> Chart | None:
         return None
     classes = list(run.scores[0].metrics["class_iou"])
     series = [
-        Bars(stage_title(score.stage), stage_colour(score.stage, last_round=run.last_round), _values(score.metrics["class_iou"]))
+        Bars(score.stage.title, stage_colour(score.stage, last_round=run.last_round), _values(score.metrics["class_iou"]))
         for score in run.scores
     ]
     svg = grouped_bars(classes, series, name="class-iou", unit="IoU", absent=ABSENT)
@@ -47,13 +47,13 @@ def _class_iou(run: Run) -> Chart | None:
 
 
 def _scores(run: Run) -> Chart | None:
-    rounds = [score for score in run.scores if score.stage not in (SOURCE_ONLY, ORACLE)]
+    rounds = [score for score in run.scores if not score.stage.is_bound]
     if not rounds:
         return None
     keys = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
-    points = {title: [(stage_title(s.stage), float(s.metrics[key])) for s in rounds] for title, key in keys.items()}
+    points = {title: [(s.stage.title, float(s.metrics[key])) for s in rounds] for title, key in keys.items()}
     bounds = [
-        Bound(title, stage, float(score.metrics[key]), stage_colour(stage, last_round=run.last_round))
+        Bound(title, stage.name, float(score.metrics[key]), stage_colour(stage, last_round=run.last_round))
         for stage in (SOURCE_ONLY, ORACLE)
         for title, key in keys.items()
         if (score := score_of(run.scores, stage)) is not None
@@ -71,7 +71,7 @@ def _training(run: Run) -> Chart | None:
         Panel(
             key.replace("_", " "),
             tuple(
-                Curve(stage_title(stage), stage_colour(stage, last_round=run.last_round), *own[key])
+                Curve(stage.title, stage_colour(stage, last_round=run.last_round), *own[key])
                 for stage, own in curves.items()
                 if key in own
             ),

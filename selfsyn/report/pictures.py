@@ -23,7 +23,6 @@ from selfsyn.data.sample import sample_of
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.layout import Layout
 from selfsyn.report.collect import Run
-from selfsyn.report.verdict import stage_title
 
 T = TypeVar("T")
 
@@ -93,7 +92,7 @@ def held_out_gallery(run: Run) -> Gallery | None:
     """Held-out images with their ground truth and each stage's prediction; None without evaluated stages."""
     if run.config.held_out is None or not run.scores:
         return None
-    predictions = {stage_title(score.stage): run.layout.evaluation(score.stage) / "pictures" for score in run.scores}
+    predictions = {score.stage.title: run.layout.evaluation(score.stage) / "pictures" for score in run.scores}
     return prediction_gallery(run.layout, run.config.held_out, predictions=predictions)
 
 

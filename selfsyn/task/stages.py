@@ -14,17 +14,17 @@ from selfsyn.data.frames import Frame, LabelledFrame, labelled
 from selfsyn.data.mixing import Mix, by_source, mix_of, prefix
 from selfsyn.data.sampling import rare_classes
 from selfsyn.flow import stage_before
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
+from selfsyn.layout import Layout
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import TaskNet, build, load_weights
 from selfsyn.task.examples import BareExample, Border, LabelledExample, PseudoLabelledExample, class_counts, colours_of_frames
 from selfsyn.task.mixture import Mask, Mixture
-from selfsyn.task.schedule import round_of
 from selfsyn.task.train import WEIGHTS
 
 
-def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
+def first_net(layout: Layout, config: RunConfig, *, stage: Stage) -> TaskNet:
     """The net that a stage starts with: the stage before's (rounds.start), or the pretrained backbone and new layers from
     (seed, stage).
 
@@ -45,7 +45,7 @@ def check_student(config: RunConfig) -> None:
         build(config.student, pretrained=True)
 
 
-def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixture, dict[str, str]]:
+def mixture_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Mixture, dict[str, str]]:
     """The training mixture of a stage, and the digests of the data sets that it reads.
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
@@ -58,18 +58,17 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixtur
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
         return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
-    round_ = round_of(stage)
     frames, mix, digests = _rounds_synthetic(layout, config)
     plain = _mixture(config, stage, frames, mix=mix)
-    if round_ == 0:
+    if not stage.round:
         if not (config.rounds.looks_at_real or config.rounds.colours):
             return plain, digests
         bare_frames, digest = sources.real(layout, config)
         return _with_unlabelled(plain, config, bare_frames), {**digests, "real": digest}
-    store = LabelStore(layout.labels(round_))
+    store = LabelStore(layout.labels(stage.round))
     real_frames, digest = _labelled_frames(layout, config, store)
-    real = config.real_in_batch(round_)
-    portion = config.rounds.portion_of(round_)
+    real = config.real_in_batch(stage.round)
+    portion = config.rounds.portion_of(stage.round)
     pseudo = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in real_frames]
     mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config, stage))
     return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
@@ -84,9 +83,9 @@ def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledF
     return frames, mix_of(frames, config.synthetic), {"synthetic": digest}
 
 
-def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
+def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[list[Frame], dict[str, str]]:
     """The real images on which the stage's net re-estimates its batch-norm statistics, and their digest; none for a bound."""
-    if not config.rounds.statistics or stage in (SOURCE_ONLY, ORACLE):
+    if not config.rounds.statistics or stage.is_bound:
         return [], {}
     frames, digest = sources.real(layout, config)
     return frames, {"real": digest}
@@ -109,20 +108,20 @@ def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, work
 
 
 def with_colours_of_real(
-    mixture: Mixture, layout: Layout, config: RunConfig, *, stage: str, folder: Path, workers: int
+    mixture: Mixture, layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int
 ) -> Mixture:
     """The mixture of a round, its labelled frames in colours of the real images as far as run.toml asks for it.
 
     Those are looked at once, and what was found kept in the stage's `folder`.
     """
-    if not config.rounds.colours or stage in (SOURCE_ONLY, ORACLE):
+    if not config.rounds.colours or stage.is_bound:
         return mixture
     frames, _ = sources.listed_real(layout, config)  # mixture_of has said which are truncated
     found = colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
     return replace(mixture, colours=found, recoloured=config.rounds.colours)
 
 
-def _mask(config: RunConfig, stage: str) -> Mask | None:
+def _mask(config: RunConfig, stage: Stage) -> Mask | None:
     red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # what the net sees as zeros
     return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
 
@@ -153,7 +152,7 @@ def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tu
     return left, digest
 
 
-def _mixture(config: RunConfig, stage: str, frames: Sequence[LabelledFrame], *, mix: Mix) -> Mixture:
+def _mixture(config: RunConfig, stage: Stage, frames: Sequence[LabelledFrame], *, mix: Mix) -> Mixture:
     return Mixture(
         labelled=[LabelledExample(frame) for frame in frames],
         labelled_mix=mix,
