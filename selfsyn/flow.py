@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfsyn.config import RunConfig
 from selfsyn.layout import shard_name
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
-
-COMPUTING = ("train", "fit-adapter", "adapt", "pseudo-label", "evaluate")  # the verbs that a GPU makes faster
-NEEDS_TORCH = ("train", "fit-adapter", "adapt", "export-teacher")  # the others run where it is not installed
+from selfsyn.verbs import VERBS, Verb
 
 
 @dataclass(frozen=True)
@@ -35,19 +33,15 @@ class Phase:
         return " ".join((self.verb, *self.arguments))
 
     @property
-    def computes(self) -> bool:
-        """Whether the phase runs nets over many images: the verb has --device, and wants a GPU."""
-        return self.verb in COMPUTING
+    def facts(self) -> Verb:
+        """What is known of its verb."""
+        return VERBS[self.verb]
 
 
 def world_phase(config: RunConfig) -> tuple[Phase, ...]:
     """The rendering of the run's own frames; none when the user brings all data."""
     world = config.world
     return (Phase("world", "world"),) if any(vars(world).values()) else ()
-
-
-def _data_needs(config: RunConfig) -> tuple[str, ...]:
-    return tuple(phase.folder for phase in world_phase(config))
 
 
 def stage_before(config: RunConfig, *, stage: Stage) -> Stage | None:
@@ -63,45 +57,37 @@ def train_phase(config: RunConfig, *, stage: Stage) -> Phase:
     A round goes on from the stage before it, unless `rounds.start` says otherwise. Without `rounds.adapted` the rounds
     read the synthetic images as they are.
     """
-    needs = _data_needs(config)
     before = stage_before(config, stage=stage)
-    if before is not None:
-        needs += (f"{before}/task",)
-    if not stage.is_bound and config.rounds.adapted:
-        needs += ("adapted",)
-    if stage.round:
-        needs += (f"{stage}/labels",)
-    return Phase("train", f"{stage}/task", stage.arguments, needs, stage)
+    needs = [f"{before}/task"] if before else []
+    needs += ["adapted"] if not stage.is_bound and config.rounds.adapted else []
+    needs += [f"{stage}/labels"] if stage.round else []
+    return _phase(config, "train", *needs, stage=stage)
 
 
 def export_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """Export of a stage's net; parity is checked on real images, so it reads those as well."""
-    return Phase("export-teacher", f"{stage}/teacher", stage.arguments, (*_data_needs(config), f"{stage}/task"), stage)
+    return _phase(config, "export-teacher", f"{stage}/task", stage=stage)
 
 
 def evaluate_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """Scoring of a stage's exported teacher on the held-out labels."""
-    return Phase("evaluate", f"{stage}/evaluation", stage.arguments, (*_data_needs(config), f"{stage}/teacher"), stage)
+    return _phase(config, "evaluate", f"{stage}/teacher", stage=stage)
 
 
 def fit_adapter_phase(config: RunConfig) -> Phase:
     """The fit of the adapter; the source-only net is the frozen one of its semantic loss."""
-    return Phase("fit-adapter", "adapter", (), (*_data_needs(config), f"{SOURCE_ONLY}/task"))
+    return _phase(config, "fit-adapter", f"{SOURCE_ONLY}/task")
 
 
 def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
     """Translation of every synthetic image, or of one of several shards of them."""
-    needs = (*_data_needs(config), "adapter")
-    if shards == 1:
-        return Phase("adapt", "adapted", (), needs)
-    return Phase("adapt", f"adapted/{shard_name(shard, shards)}", ("--shard", str(shard), "--shards", str(shards)), needs)
+    whole = _phase(config, "adapt", "adapter")
+    return whole if shards == 1 else _cut(whole, shard, shards)
 
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
     """Labelling of one shard of the real images by the previous round's teacher."""
-    stage, needs = round_stage(round_), (*_data_needs(config), f"{round_stage(round_ - 1)}/teacher")
-    folder, arguments = f"{stage}/labels/{shard_name(shard, shards)}", ("--shard", str(shard), "--shards", str(shards))
-    return Phase("pseudo-label", folder, (*stage.arguments, *arguments), needs, stage)
+    return _cut(_phase(config, "pseudo-label", f"{round_stage(round_ - 1)}/teacher", stage=round_stage(round_)), shard, shards)
 
 
 def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
@@ -109,15 +95,26 @@ def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
 
     ablate: also after adaptation by adapters that lack one loss each; they are fitted for it.
     """
-    needs = (*_data_needs(config), "adapted", f"{ORACLE}/teacher")
-    if not ablate:
-        return Phase("probe-gap", "probe-gap", (), needs)
-    return Phase("probe-gap", "ablation", ("--ablate",), (*needs, f"{SOURCE_ONLY}/task"))
+    phase = _phase(config, "probe-gap", "adapted", f"{ORACLE}/teacher", *[f"{SOURCE_ONLY}/task"] * ablate)
+    return replace(phase, folder="ablation", arguments=("--ablate",)) if ablate else phase
 
 
 def report_phase(evaluated: Iterable[Stage]) -> Phase:
     """The page about every stage that was evaluated."""
     return Phase("report", "report", (), tuple(f"{stage}/evaluation" for stage in evaluated))
+
+
+def _phase(config: RunConfig, verb: str, *needs: str, stage: Stage | None = None) -> Phase:
+    """A phase that needs the run's own frames too, where it has some."""
+    world, folder = (phase.folder for phase in world_phase(config)), VERBS[verb].writes
+    if stage is None:
+        return Phase(verb, folder, (), (*world, *needs))
+    return Phase(verb, f"{stage}/{folder}", stage.arguments, (*world, *needs), stage)
+
+
+def _cut(phase: Phase, shard: int, shards: int) -> Phase:
+    arguments = (*phase.arguments, "--shard", str(shard), "--shards", str(shards))
+    return replace(phase, folder=f"{phase.folder}/{shard_name(shard, shards)}", arguments=arguments)
 
 
 def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tuple[Phase, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfsyn.stage import Stage, parse, round_stage
+from selfsyn.verbs import VERBS
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -32,22 +33,22 @@ class Layout:
     @property
     def world(self) -> Path:
         """Rendered frames: engine/ (GTA5's layout) and camera/ (Cityscapes' layout)."""
-        return self.root / "world"
+        return self._of("world")
 
     @property
     def adapter(self) -> Path:
         """checkpoint.pt, weights.safetensors, samples.png, history.jsonl, unreadable.json, manifest.json."""
-        return self.root / "adapter"
+        return self._of("fit-adapter")
 
     @property
     def adapted(self) -> Path:
         """images/NAME.png, labels/NAME.png (train ids), manifest.json."""
-        return self.root / "adapted"
+        return self._of("adapt")
 
     @property
     def report(self) -> Path:
         """index.html, manifest.json."""
-        return self.root / "report"
+        return self._of("report")
 
     @property
     def graphs(self) -> Path:
@@ -56,11 +57,11 @@ class Layout:
 
     def task(self, stage: Stage) -> Path:
         """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json; counts by class if drawn by them."""
-        return self.root / stage.name / "task"
+        return self._of("train", stage)
 
     def teacher(self, stage: Stage) -> Path:
         """segmenter/config.pbtxt, segmenter/1/model.onnx, segmenter/1/model.fp16.onnx, parity.json, manifest.json."""
-        return self.root / stage.name / "teacher"
+        return self._of("export-teacher", stage)
 
     def model(self, stage: Stage) -> Path:
         """The stage's ONNX file."""
@@ -68,11 +69,11 @@ class Layout:
 
     def evaluation(self, stage: Stage) -> Path:
         """metrics.json, pictures/NAME.png (predicted train ids of a few images), manifest.json."""
-        return self.root / stage.name / "evaluation"
+        return self._of("evaluate", stage)
 
     def labels(self, round_: int) -> Path:
         """The label store of a round: one folder for each shard."""
-        return self.root / round_stage(round_).name / "labels"
+        return self._of("pseudo-label", round_stage(round_))
 
     def shard(self, round_: int, *, shard: int, shards: int) -> Path:
         """labels/NAME.png, confidence/NAME.png, index.jsonl, histogram.npz, manifest.json."""
@@ -87,3 +88,6 @@ class Layout:
     def resolve(self, root: str) -> Path:
         """A data set's root: absolute, or relative to the run folder."""
         return (self.root / root).resolve() if not Path(root).is_absolute() else Path(root)
+
+    def _of(self, verb: str, stage: Stage | None = None) -> Path:
+        return self.root / (stage.name if stage else "") / VERBS[verb].writes

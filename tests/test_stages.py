@@ -19,6 +19,7 @@ from selfsyn.data.frames import Frame
 from selfsyn.data.mixing import Mix
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
+from selfsyn.flow import train_phase
 from selfsyn.images import encode_png
 from selfsyn.layout import Layout
 from selfsyn.pseudo_labels import LabelStore
@@ -93,7 +94,10 @@ def test_a_stages_data_sets_are_known_without_its_frames(config: RunConfig, tmp_
     asked = replace(config, rounds=rounds)
     _, inputs = mixture_of(Layout(tmp_path), asked, stage=stage)
     _, more = statistics_images(Layout(tmp_path), asked, stage=stage)
-    assert sources.digests(Layout(tmp_path), asked, sources.of_stage(asked, stage=stage)) == {**inputs, **more}
+    assert sources.digests(Layout(tmp_path), asked, sources.of_phase(asked, train_phase(asked, stage=stage))) == {
+        **inputs,
+        **more,
+    }
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,8 @@ from selfsyn.phase import made_from, read_manifest
 from selfsyn.stage import ORACLE, SOURCE_ONLY
 from selfsyn.task.schedule import schedule_of
 
-# Of the sections that rows may change, those that a verb reads; every other section counts for every verb.
+# The sections of run.toml in which rows differ: a verb reads those in its `settings` alone, and all others.
 CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "teacher.")
-READ = {
-    "world": (),
-    "train": ("task.", "train.", "rounds."),
-    "fit-adapter": ("adapter.", "task."),
-    "adapt": ("adapter.",),
-    "export-teacher": ("task.", "teacher."),
-    "pseudo-label": ("teacher.",),
-    "evaluate": ("teacher.", "rounds.portion"),  # the portion is what its calibration reports on
-}
 OF_STORED_LABELS = ("class_mix", "rare", "mask", "mask_block")  # what acts on them alone
 OF_PSEUDO_LABELS = ("robust", "rectify")  # what acts on them and on online ones
 
@@ -38,7 +29,7 @@ def fingerprints(entry: Entry) -> dict[str, str]:
     """{folder of a phase: a digest of everything that decides what it writes}: its verb, what it reads, and what it needs."""
     prints: dict[str, str] = {}
     for phase in entry.phases:
-        read = READ[phase.verb]
+        read = phase.facts.settings
         leaves = configuration.flat(_seen_by(entry.config, phase)).items()
         lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
         if phase.verb == "train" and phase.stage:

@@ -14,22 +14,21 @@ from selfsyn.data.frames import digest as listing_digest
 from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
 from selfsyn.files import digest_lines
-from selfsyn.flow import world_phase
+from selfsyn.flow import Phase, world_phase
 from selfsyn.layout import Layout
-from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
+from selfsyn.stage import SOURCE_ONLY
+from selfsyn.verbs import HELD_OUT, REAL, REAL_WITH_LABELS, SYNTHETIC
 
-# What a manifest calls the data sets among a phase's inputs.
-SYNTHETIC, REAL, REAL_WITH_LABELS, HELD_OUT = "synthetic", "real", "real with labels", "held_out"
 F = TypeVar("F", bound=Frame)
 
 
-def of_stage(config: RunConfig, *, stage: Stage) -> tuple[str, ...]:
-    """The data sets that a stage's training reads, by the names above."""
-    if stage == SOURCE_ONLY:
-        return (SYNTHETIC,)
-    if stage == ORACLE:
-        return (REAL_WITH_LABELS,)
-    rounds = config.rounds
+def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
+    """The data sets that a phase reads, by their names in a manifest."""
+    stage, rounds = phase.stage, config.rounds
+    if phase.verb != "train" or stage is None:
+        return phase.facts.reads
+    if stage.is_bound:
+        return (SYNTHETIC,) if stage == SOURCE_ONLY else (REAL_WITH_LABELS,)
     looked_at = stage.round or rounds.looks_at_real or rounds.colours or rounds.statistics
     return (*[SYNTHETIC] * (not rounds.adapted), *[REAL] * bool(looked_at))
 

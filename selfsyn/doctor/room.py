@@ -12,7 +12,7 @@ from selfsyn.doctor.speed import Speed
 from selfsyn.errors import NotReadyError
 from selfsyn.flow import world_phase
 from selfsyn.layout import Layout
-from selfsyn.phase import label_shards, read_manifest
+from selfsyn.phase import finished_parts, read_manifest
 from selfsyn.stage import SOURCE_ONLY, round_stage
 
 ROUNDS = 2  # the last round that is assumed
@@ -58,7 +58,7 @@ def described(layout: Layout, parts: dict[str, int]) -> str:
 
 def _labelled(layout: Layout, round_: int) -> bool:
     try:
-        return bool(label_shards(layout.labels(round_)))
+        return bool(finished_parts(layout.labels(round_)))
     except NotReadyError:
         return False
 

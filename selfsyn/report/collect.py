@@ -18,7 +18,7 @@ from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
 from selfsyn.flow import Phase, adapt_phase, phases, pseudo_label_phase
 from selfsyn.layout import Layout
-from selfsyn.phase import ADAPTED, MANIFEST, adapted_parts, read_manifest
+from selfsyn.phase import MANIFEST, SHARDED, finished_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
@@ -69,10 +69,10 @@ class Run:
 
     def has(self, folder: Path) -> bool:
         """Whether the phase that fills `folder` is finished, in all its shards."""
-        if folder.name != ADAPTED:
+        if folder.name not in SHARDED:
             return (folder / MANIFEST).exists()
         try:
-            return bool(adapted_parts(folder))
+            return bool(finished_parts(folder))
         except NotReadyError:
             return False
 
