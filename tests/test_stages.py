@@ -94,10 +94,8 @@ def test_a_stages_data_sets_are_known_without_its_frames(config: RunConfig, tmp_
     asked = replace(config, rounds=rounds)
     _, inputs = mixture_of(Layout(tmp_path), asked, stage=stage)
     _, more = statistics_images(Layout(tmp_path), asked, stage=stage)
-    assert sources.digests(Layout(tmp_path), asked, sources.of_phase(asked, train_phase(asked, stage=stage))) == {
-        **inputs,
-        **more,
-    }
+    known = sources.of_phase(asked, train_phase(asked, stage=stage))
+    assert sources.digests(Layout(tmp_path), asked, known) == {**inputs, **more}
 
 
 @pytest.mark.parametrize(
