@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,19 +16,11 @@ from selfsyn.layout import Layout
 from selfsyn.phase import Started, begin, is_done, open_run, read_manifest, require
 from selfsyn.progress import say
 from selfsyn.stage import Stage
-from selfsyn.verbs import HELD_OUT, REAL, REAL_WITH_LABELS, SYNTHETIC
 
 if TYPE_CHECKING:
     import torch
 
     from export.teacher import Teacher
-
-WORDS = {
-    SYNTHETIC: "the synthetic images and labels",
-    REAL: "the real images",
-    REAL_WITH_LABELS: "the real images with their labels",
-    HELD_OUT: "the held-out images and labels",
-}
 
 
 @dataclass(frozen=True)
@@ -51,18 +44,20 @@ class Job:
         devices.set_deterministic()
         return found
 
-    def teacher(self, stage: Stage, *, device: str, workers: int | None) -> Teacher:
-        """The exported teacher of `stage` on 'auto', 'cpu', 'cuda' or 'tensorrt'; its threads leave cores for `workers`.
-
-        Raises as `torch_device` does, and as export.teacher.load.
-        """
-        from export.pipeline import lanes
-        from export.teacher import load, usable_device
-        from selfsyn.cores import usable_cores
+    def teacher_device(self, device: str) -> None:
+        """The same for a verb that computes with an exported teacher: 'tensorrt' is a device too, and torch is not needed."""
+        from export.teacher import usable_device
 
         if device not in ("auto", "cpu"):
             usable_device(device)  # first, as above
         require(self.layout, self.phase)
+
+    def teacher(self, stage: Stage, *, device: str, workers: int | None) -> Teacher:
+        """The exported teacher of `stage` on `device`; its threads leave cores for `workers`. Raises as export.teacher.load."""
+        from export.pipeline import lanes
+        from export.teacher import load
+        from selfsyn.cores import usable_cores
+
         threads = max(1, usable_cores() // lanes(workers=workers))
         return load(self.layout.teacher(stage), device=device, threads=threads, precision=self.config.teacher.precision)
 
@@ -74,45 +69,32 @@ class Job:
 def opened(
     root: Path, phase_of: Callable[[RunConfig], Phase], *, force: bool, dry_run: bool = False, wanted: str = ""
 ) -> Job | None:
-    """The job of the run at `root` that a command is to do; None where nothing is to be done, which is said."""
+    """The job of the run at `root` that a command is to do; None, which is said, where there is nothing to do.
+
+    wanted: what the manifest must count; a finished phase without it is started over. InputError when an input changed.
+    """
+    from selfsyn.data import sources
+
     layout, config = open_run(root)
-    return job_of(layout, config, phase_of(config), force=force, dry_run=dry_run, wanted=wanted)
+    phase = phase_of(config)
+    data = sources.of_phase(config, phase)
+    if dry_run:
+        reads = ", ".join([*phase.needs, *(f"data set {name!r}" for name in data)]) or "nothing"
+        click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
+        return None
+    digests = partial(sources.digests, layout, config, data)
+    return job_of(layout, config, phase, digests=digests, force=force, wanted=wanted)
 
 
 def job_of(
-    layout: Layout,
-    config: RunConfig,
-    phase: Phase,
-    *,
-    sources: Mapping[str, str] | None = None,
-    force: bool,
-    dry_run: bool = False,
-    wanted: str = "",
+    layout: Layout, config: RunConfig, phase: Phase, *, digests: Callable[[], Mapping[str, str]], force: bool, wanted: str = ""
 ) -> Job | None:
-    """As `opened`, of a run that is open.
-
-    sources: digests of inputs beside finished phases; by default those of the data sets that the phase reads.
-    wanted: what the manifest must count; a finished phase without it is started over. InputError when an input changed.
-    """
-    if dry_run:
-        click.echo(f"{phase.name}: reads {', '.join(_reads(config, phase)) or 'nothing'}; writes {layout.root / phase.folder}")
-        return None
-    if is_done(layout, phase, sources=lambda: _digests(layout, config, phase) if sources is None else sources, force=force):
-        if not wanted or wanted in (read_manifest(layout.root / phase.folder) or {})["counts"]:
-            say(f"{phase.name}: already done, in {layout.root / phase.folder}")
-            return None
+    """As `opened`, of a run that is open. digests: of the inputs that are not finished phases."""
+    if not is_done(layout, phase, sources=digests, force=force):
+        return Job(layout, config, phase, force)
+    folder = layout.root / phase.folder
+    if wanted and wanted not in (read_manifest(folder) or {})["counts"]:
         say(f"{phase.name}: finished without {wanted}; starting over to write them")
-        force = True
-    return Job(layout, config, phase, force)
-
-
-def _reads(config: RunConfig, phase: Phase) -> tuple[str, ...]:
-    from selfsyn.data.sources import of_phase
-
-    return (*phase.needs, *(WORDS[name] for name in of_phase(config, phase)))
-
-
-def _digests(layout: Layout, config: RunConfig, phase: Phase) -> Mapping[str, str]:
-    from selfsyn.data.sources import digests, of_phase
-
-    return digests(layout, config, of_phase(config, phase))
+        return Job(layout, config, phase, force=True)
+    say(f"{phase.name}: already done, in {folder}")
+    return None

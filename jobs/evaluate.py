@@ -74,11 +74,11 @@ def command(
         wanted=PREDICTIONS if write_predictions else "",
     )
     if job is not None:
-        teacher = job.teacher(stage, device=device, workers=workers)
-        _evaluate(job, stage, teacher=teacher, workers=workers, write_predictions=write_predictions)
+        job.teacher_device(device)
+        _evaluate(job, stage, device=device, workers=workers, write_predictions=write_predictions)
 
 
-def _evaluate(job: Job, stage: Stage, *, teacher: Teacher, workers: int | None, write_predictions: bool) -> None:
+def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write_predictions: bool) -> None:
     from selfsyn.calibration import calibration
     from selfsyn.data import sources
     from selfsyn.files import digest_file, write_json
@@ -89,7 +89,8 @@ def _evaluate(job: Job, stage: Stage, *, teacher: Teacher, workers: int | None, 
     config = job.config
     frames, digest = sources.held_out(job.layout, config)
     assert config.held_out is not None  # or held_out() had refused
-    rules, started = protocol(config.held_out.protocol), job.begin({HELD_OUT: digest})
+    rules, teacher = protocol(config.held_out.protocol), job.teacher(stage, device=device, workers=workers)
+    started = job.begin({HELD_OUT: digest})
     counted, joint = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
     result = scores(counted, protocol=rules)
     result["calibration"] = calibration(joint, protocol=rules, portion=_next_portion(config, stage))

@@ -46,16 +46,17 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
     """
     job = opened(root, lambda config: probe_phase(config, ablate=ablate), force=force, dry_run=dry_run)
     if job is not None:
-        teacher = job.teacher(ORACLE, device=device, workers=workers)
-        _probe(job, teacher, ablate=ablate, device=device, workers=workers)
+        job.teacher_device(device)
+        _probe(job, ablate=ablate, device=device, workers=workers)
 
 
-def _probe(job: Job, teacher: Teacher, *, ablate: bool, device: str, workers: int | None) -> None:
+def _probe(job: Job, *, ablate: bool, device: str, workers: int | None) -> None:
     from selfsyn.data import sources
 
     layout, config = job.layout, job.config
     frames, digest = sources.synthetic(layout, config)
-    started, probed = job.begin({SYNTHETIC: digest}), _pairs(frames, adapted=layout.adapted)
+    probed, teacher = _pairs(frames, adapted=layout.adapted), job.teacher(ORACLE, device=device, workers=workers)
+    started = job.begin({SYNTHETIC: digest})
     agreements = {}
     if ablate:
         agreements = _fit_ablated(started, layout, frames, device=device, workers=workers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -19,11 +18,8 @@ from jobs.options import (
     workers_option,
 )
 from selfsyn.flow import pseudo_label_phase
-from selfsyn.stage import round_stage
+from selfsyn.stage import Stage, round_stage
 from selfsyn.verbs import REAL
-
-if TYPE_CHECKING:
-    from export.teacher import Teacher
 
 
 @click.command()
@@ -54,11 +50,12 @@ def command(
         dry_run=dry_run,
     )
     if job is not None:
-        teacher = job.teacher(round_stage(round_ - 1), device=device, workers=workers)
-        _label(job, teacher, shard=shard, shards=shards, workers=workers)
+        job.teacher_device(device)
+        _label(job, round_stage(round_ - 1), shard=shard, shards=shards, device=device, workers=workers)
 
 
-def _label(job: Job, teacher: Teacher, *, shard: int, shards: int, workers: int | None) -> None:
+def _label(job: Job, stage: Stage, *, shard: int, shards: int, device: str, workers: int | None) -> None:
+    """Label the shard with the teacher of `stage`."""
     from export.pipeline import Codecs, label_frames, write_index
     from selfsyn.data import sources
     from selfsyn.phase import finish
@@ -69,7 +66,8 @@ def _label(job: Job, teacher: Teacher, *, shard: int, shards: int, workers: int 
     listed, digest = sources.listed_real(layout, config)
     frames, spoiled = listed[shard::shards], config.teacher.spoiled_of(len(listed))
     roots = [layout.resolve(source.root) for source in config.real]
-    started, stopping = job.begin({REAL: digest}), Stopping()
+    teacher, stopping = job.teacher(stage, device=device, workers=workers), Stopping()
+    started = job.begin({REAL: digest})
     with Codecs(workers=workers) as codecs:
         labelled = label_frames(frames, teacher=teacher, folder=started.folder, roots=roots, codecs=codecs)
         watched = stopping.watched(track(labelled, total=len(frames), label=started.phase.name))

@@ -26,7 +26,7 @@ def command(root: Path, *, force: bool) -> None:
     sources = manifest_digests(run)
     # A report may follow its run: other inputs are what it is for, so they never make it refuse.
     force = force or set(sources.items()) != _reported(read_manifest(layout.report))
-    job = job_of(layout, config, report_phase(score.stage for score in run.scores), sources=sources, force=force)
+    job = job_of(layout, config, report_phase(score.stage for score in run.scores), digests=lambda: sources, force=force)
     if job is None:
         return
 
