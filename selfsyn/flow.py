@@ -16,16 +16,28 @@ from selfsyn.verbs import VERBS, Verb
 
 @dataclass(frozen=True)
 class Phase:
-    """One batch job: a verb with its arguments, the folder that it fills, and the folders that must be finished before.
+    """One batch job: a verb with its options, the folder that it fills, and the folders that must be finished before.
 
     stage: whose folder it fills a part of; None for a phase of the whole run.
+    shard: (which, of how many) of those that fill the folder `whole` together; None for all of it.
     """
 
     verb: str
-    folder: str
-    arguments: tuple[str, ...] = ()
+    whole: str
+    options: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     stage: Stage | None = None
+    shard: tuple[int, int] | None = None
+
+    @property
+    def folder(self) -> str:
+        """The folder that it fills."""
+        return f"{self.whole}/{shard_name(*self.shard)}" if self.shard else self.whole
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Its options with those that name the shard."""
+        return (*self.options, "--shard", str(self.shard[0]), "--shards", str(self.shard[1])) if self.shard else self.options
 
     @property
     def name(self) -> str:
@@ -81,13 +93,13 @@ def fit_adapter_phase(config: RunConfig) -> Phase:
 
 def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
     """Translation of every synthetic image, or of one of several shards of them."""
-    whole = _phase(config, "adapt", "adapter")
-    return whole if shards == 1 else _cut(whole, shard, shards)
+    return replace(_phase(config, "adapt", "adapter"), shard=(shard, shards) if shards > 1 else None)
 
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
     """Labelling of one shard of the real images by the previous round's teacher."""
-    return _cut(_phase(config, "pseudo-label", f"{round_stage(round_ - 1)}/teacher", stage=round_stage(round_)), shard, shards)
+    whole = _phase(config, "pseudo-label", f"{round_stage(round_ - 1)}/teacher", stage=round_stage(round_))
+    return replace(whole, shard=(shard, shards))
 
 
 def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
@@ -96,7 +108,7 @@ def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
     ablate: also after adaptation by adapters that lack one loss each; they are fitted for it.
     """
     phase = _phase(config, "probe-gap", "adapted", f"{ORACLE}/teacher", *[f"{SOURCE_ONLY}/task"] * ablate)
-    return replace(phase, folder="ablation", arguments=("--ablate",)) if ablate else phase
+    return replace(phase, whole="ablation", options=("--ablate",)) if ablate else phase
 
 
 def report_phase(evaluated: Iterable[Stage]) -> Phase:
@@ -110,11 +122,6 @@ def _phase(config: RunConfig, verb: str, *needs: str, stage: Stage | None = None
     if stage is None:
         return Phase(verb, folder, (), (*world, *needs))
     return Phase(verb, f"{stage}/{folder}", stage.arguments, (*world, *needs), stage)
-
-
-def _cut(phase: Phase, shard: int, shards: int) -> Phase:
-    arguments = (*phase.arguments, "--shard", str(shard), "--shards", str(shards))
-    return replace(phase, folder=f"{phase.folder}/{shard_name(shard, shards)}", arguments=arguments)
 
 
 def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tuple[Phase, ...]:

@@ -39,9 +39,8 @@ def command(step: Step, plan: Plan) -> list[str]:
     """The arguments of a step's container. The device stands first, at a place that an overlay can name."""
     phase = step.phase
     device = ["--device", plan.device] if phase.facts.device else []
-    arguments = list(phase.arguments)
-    if phase.facts.indexed:  # --shard comes from JOB_COMPLETION_INDEX
-        arguments = ["--round", str(plan.round_), "--shards", str(plan.shards)]
+    # --shard comes from JOB_COMPLETION_INDEX
+    arguments = [*phase.options, "--shards", str(plan.shards)] if phase.facts.indexed else phase.options
     processes = ["--processes", str(plan.gpus)] if gpus_of(step, plan) > 1 else []
     return [phase.verb, *device, "--run", plan.folder, *arguments, *processes]
 

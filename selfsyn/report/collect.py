@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from selfsyn.config import RunConfig
 from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
-from selfsyn.flow import Phase, adapt_phase, phases, pseudo_label_phase
+from selfsyn.flow import Phase, phases
 from selfsyn.layout import Layout
 from selfsyn.phase import MANIFEST, SHARDED, finished_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
@@ -124,24 +123,21 @@ def _stages(last_round: int) -> tuple[Stage, ...]:
 
 def _steps(layout: Layout, config: RunConfig, last_round: int) -> Iterator[Step]:
     with_bounds = (layout.root / ORACLE.name).exists()
-    for phase in phases(config, rounds=last_round, with_bounds=with_bounds):
-        round_ = int(phase.arguments[1]) if "--round" in phase.arguments else 0
-        if phase.verb == "pseudo-label":
-            yield from _shard_steps(layout.labels(round_), partial(pseudo_label_phase, config, round_=round_))
-        elif phase.verb == "adapt" and not (layout.adapted / MANIFEST).exists():
-            yield from _shard_steps(layout.adapted, partial(adapt_phase, config))
-        elif phase.verb != "report":
+    for phase in phases(config, rounds=last_round, with_bounds=with_bounds)[:-1]:  # without the report
+        if phase.facts.sharded and read_manifest(layout.root / phase.whole) is None:
+            yield from _shard_steps(layout, phase)
+        else:
             yield Step(phase, read_manifest(layout.root / phase.folder))
 
 
-def _shard_steps(folder: Path, cut: Callable[..., Phase]) -> Iterator[Step]:
+def _shard_steps(layout: Layout, phase: Phase) -> Iterator[Step]:
     # The flow knows one shard; how many there are is decided when the job is started, so the folders say it.
-    finished = sorted(path.parent for path in folder.glob(f"shard-*-of-*/{MANIFEST}"))
-    for shard_folder in finished:
-        _, shard, _, shards = shard_folder.name.split("-")
-        yield Step(cut(shard=int(shard), shards=int(shards)), read_manifest(shard_folder))
+    finished = sorted((layout.root / phase.whole).glob(f"shard-*-of-*/{MANIFEST}"))
+    for manifest in finished:
+        _, shard, _, shards = manifest.parent.name.split("-")
+        yield Step(replace(phase, shard=(int(shard), int(shards))), read_manifest(manifest.parent))
     if not finished:
-        yield Step(cut(), None)
+        yield Step(phase, None)
 
 
 def _scores(layout: Layout, last_round: int) -> Iterator[Score]:
