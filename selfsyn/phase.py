@@ -23,9 +23,10 @@ from selfsyn.files import digest_lines, remove_temporaries, write_atomic, write_
 from selfsyn.flow import Phase
 from selfsyn.layout import Layout
 from selfsyn.packages import installed
+from selfsyn.verbs import VERBS
 
 MANIFEST = "manifest.json"
-ADAPTED = "adapted"  # the folder of adapted images, which may be cut into shards
+SHARDED = {verb.writes: verb.name for verb in VERBS.values() if verb.sharded}  # {folder that may be cut: who fills it}
 STARTED = "started.json"  # the inputs of an attempt that has not finished
 LIBRARIES = (
     "torch",
@@ -142,7 +143,7 @@ def is_current(layout: Layout, phase: Phase) -> bool:
     """Whether the phase is finished, and made from what its predecessors hold now. Data sets are not looked at."""
     folder = layout.root / phase.folder
     try:
-        manifests = [read_manifest(part) for part in (adapted_parts(folder) if folder.name == ADAPTED else [folder])]
+        manifests = [read_manifest(part) for part in (finished_parts(folder) if folder.name in SHARDED else [folder])]
     except NotReadyError:
         return False
     return all(manifest is not None and made_from(layout, phase, manifest) for manifest in manifests)
@@ -156,20 +157,16 @@ def made_from(layout: Layout, phase: Phase, manifest: Mapping[str, Any]) -> bool
         return False
 
 
-def label_shards(labels: Path) -> Sequence[Path]:
-    """The finished shard folders of a label store, all of one partition. NotReadyError when a shard is missing."""
-    return _finished_shards(labels, verb="pseudo-label")
+def finished_parts(folder: Path) -> Sequence[Path]:
+    """The folders that hold what a sharded phase wrote: `folder` itself, or its finished shards, all of one partition.
 
-
-def adapted_parts(adapted: Path) -> Sequence[Path]:
-    """The folders that hold the adapted images: one of them all, or finished shards. NotReadyError when one is missing."""
-    return [adapted] if read_manifest(adapted) is not None else _finished_shards(adapted, verb="adapt")
-
-
-def _finished_shards(folder: Path, *, verb: str) -> Sequence[Path]:
+    NotReadyError when a shard is missing.
+    """
+    if read_manifest(folder) is not None:
+        return [folder]
     found = sorted(path.parent for path in folder.glob(f"shard-*-of-*/{MANIFEST}"))
     if not found:
-        raise NotReadyError(f"{folder}: no finished shard; run `selfsyn {verb}` first")
+        raise NotReadyError(f"{folder}: no finished shard; run `selfsyn {SHARDED.get(folder.name, 'round')}` first")
     totals = {int(path.name.rsplit("-", 1)[1]) for path in found}
     if len(totals) > 1 or len(found) != totals.pop():
         raise NotReadyError(f"{folder}: {len(found)} finished shards {[p.name for p in found]}; finish or delete the rest")
@@ -177,11 +174,9 @@ def _finished_shards(folder: Path, *, verb: str) -> Sequence[Path]:
 
 
 def _digest_of(folder: Path, phase: Phase) -> str:
-    if folder.name == "labels":
-        return digest_lines(_digest_of(shard, phase) for shard in label_shards(folder))
     manifest = read_manifest(folder)
-    if manifest is None and folder.name == ADAPTED and any(folder.glob("shard-*-of-*")):
-        return digest_lines(_digest_of(shard, phase) for shard in adapted_parts(folder))
+    if manifest is None and folder.name in SHARDED and any(folder.glob("shard-*-of-*")):
+        return digest_lines(_digest_of(shard, phase) for shard in finished_parts(folder))
     if manifest is None:
         raise NotReadyError(f"{folder}: not finished, and `selfsyn {phase.name}` needs it; run that phase first")
     return str(manifest["digest"])

@@ -15,7 +15,8 @@ from selfsyn.config import Adapter, Rounds, RunConfig, Source, Train
 from selfsyn.data.colours import Colours, colours_of, stacked, unstacked, with_colours
 from selfsyn.data.frames import Frame, listing
 from selfsyn.errors import InputError
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.layout import Layout
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 from selfsyn.task.examples import colours_of_frames
 from selfsyn.task.makers import Labelled
 from selfsyn.task.stages import mixture_of, sources_of
@@ -123,12 +124,12 @@ def test_bounds_take_no_colours(config: RunConfig, tmp_path: Path, stage: str) -
 
 def test_a_round_looks_at_every_real_image_once(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(tmp_path)
-    drawn, inputs = sources_of(layout, config, stage="round-0")
+    drawn, inputs = sources_of(layout, config, stage=Stage("round-0"))
     assert list(inputs) == ["synthetic", "real"]  # another set of real images is another training
-    first = mixture_of(drawn, layout, config, stage="round-0", folder=tmp_path, workers=1).makers["synthetic"]
+    first = mixture_of(drawn, layout, config, stage=Stage("round-0"), folder=tmp_path, workers=1).makers["synthetic"]
     assert isinstance(first, Labelled) and len(first.colours) == 3 and first.recoloured == 0.75
     monkeypatch.setattr("selfsyn.task.examples.colours_of_file", None)
-    again = mixture_of(drawn, layout, config, stage="round-0", folder=tmp_path, workers=1).makers["synthetic"]
+    again = mixture_of(drawn, layout, config, stage=Stage("round-0"), folder=tmp_path, workers=1).makers["synthetic"]
     assert isinstance(again, Labelled) and np.array_equal(stacked(again.colours), stacked(first.colours))
 
 

@@ -27,6 +27,7 @@ from selfsyn.flow import Phase, phases
 from selfsyn.images import encode_label_png
 from selfsyn.layout import Layout
 from selfsyn.phase import begin, finish, open_run
+from selfsyn.stage import Stage
 from selfsyn.task.schedule import schedule_of
 
 NAMES = [row.name for row in ROWS]
@@ -257,46 +258,6 @@ def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -
         assert lever.off(off) == off
 
 
-REFIT = ("train.steps=7", "rounds.steps=4", "rounds.real_share=[0.0, 0.5]", *PLAIN)
-
-
-def test_a_row_without_the_refit_shares_what_comes_before_it_and_nothing_else(tmp_path: Path) -> None:
-    run = make(tmp_path / "run", *REFIT, "rounds.refit=true")
-    again, once = entry_of(run, "ours"), entry_of(run, "without-re-fit")
-    assert configuration.difference(again.config, once.config) == ["rounds.refit: True -> False"]
-    prints = [fingerprints(one) for one in (again, once)]
-    assert prints[0].keys() - prints[1].keys() == {f"round-{k}/{name}" for k in (1, 2) for name in ("adapter", "adapted")}
-    same = {folder for folder in prints[1] if prints[0][folder] == prints[1][folder]}
-    # Round 1's labels come from teacher 0, which the re-fit has no part in; everything after it differs.
-    assert {folder for folder in prints[1] if folder not in same} == {
-        "round-1/task", "round-1/teacher", "round-2/labels/shard-00000-of-00001", "round-2/task", "round-2/teacher",
-        "round-2/evaluation",
-    }  # fmt: skip
-    assert {"adapter", "adapted", "round-0/task", "round-1/labels/shard-00000-of-00001"} <= same
-
-
-def test_refits_that_differ_in_round_2_alone_share_round_1(tmp_path: Path) -> None:
-    runs = [make(tmp_path / name, *REFIT, f"rounds.refit={refit}") for name, refit in (("a", "true"), ("b", "[true, false]"))]
-    prints = [fingerprints(entry_of(run, "ours")) for run in runs]
-    assert prints[0]["round-1/task"] == prints[1]["round-1/task"]
-    assert prints[0]["round-2/task"] != prints[1]["round-2/task"]
-
-
-@pytest.mark.parametrize("name", ["ours", "without-adapter", "without-re-fit", "without-warm-start", *NAMES])
-def test_a_refit_changes_no_budget(tmp_path: Path, name: str) -> None:
-    once, again = (make(tmp_path / refit, *REFIT, f"rounds.refit={refit}") for refit in ("false", "true"))
-    assert entry_of(again, name).cost == entry_of(once, "ours" if name == "without-re-fit" else name).cost
-    assert "without-re-fit" not in [row.name for row in ablations(load(once / "run.toml"))]
-    refitted = {phase.folder for phase in entry_of(again, name).phases} & {"round-1/adapter", "round-2/adapter"}
-    assert len(refitted) == (2 if name in ("ours", "without-warm-start") else 0)
-
-
-def test_what_a_refit_reads_does_not_lead_to_the_scored_net(tmp_path: Path) -> None:
-    run = make(tmp_path / "run", *REFIT, "rounds.refit=true", "rounds.start=['fresh']")
-    found = entry_of(run, "ours").cost
-    assert (found.updates, found.besides) == (12, 7), "source-only's 7 updates are those of the first adapter's frozen net"
-
-
 def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path: Path, work: Work) -> None:
     steps = ["train.steps=7", "rounds.steps=4", "rounds.start=continue"]
     run = make(tmp_path / "run", *steps, "rounds.real_share=[0.0, 0.5, 0.5]")
@@ -305,7 +266,7 @@ def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path:
         last = schedule_of(one.config, stage=one.stage)
         assert last.done + last.steps == (last.whole or last.steps), name
         assert one.cost.updates == 19
-    assert schedule_of(entry_of(run, "ours").config, stage="round-2").done == 15
+    assert schedule_of(entry_of(run, "ours").config, stage=Stage("round-2")).done == 15
     prints = {name: fingerprints(entry_of(run, name))["source-only/task"] for name in ("source-only", "adabn", "cycada", "ours")}
     assert prints["source-only"] == prints["adabn"]
     assert len(set(prints.values())) == 3  # of ours it is the beginning of one schedule, for CyCADA's adapter a whole one

@@ -133,7 +133,7 @@ def test_a_finished_phase_says_so_before_it_needs_a_device_or_a_library(whole: t
     without = "import sys; sys.modules.update(dict.fromkeys(('torch', 'matplotlib', 'onnxruntime')))"  # not to be imported
     code = f"{without}; from jobs.__main__ import main; main()"
     for phase in one_of_each(root):
-        device = ["--device", "cuda"] * phase.computes  # there is none
+        device = ["--device", "cuda"] * phase.facts.device  # there is none
         arguments = [phase.verb, "--run", str(root), *phase.arguments, *device]
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, (phase.name, done.stderr)

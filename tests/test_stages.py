@@ -18,9 +18,11 @@ from selfsyn.data import sources
 from selfsyn.data.frames import Frame
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
+from selfsyn.flow import train_phase
 from selfsyn.images import encode_png
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.layout import Layout
 from selfsyn.pseudo_labels import LabelStore
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import stages
 from selfsyn.task.examples import PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mixture
@@ -63,7 +65,7 @@ def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, st
 
 
 def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(config: RunConfig, tmp_path: Path) -> None:
-    mixture, inputs = made(tmp_path, config, stage="round-0")
+    mixture, inputs = made(tmp_path, config, stage=Stage("round-0"))
     batch = mixture.read_batch(0)
     assert batch.sizes == {"synthetic": 4, "bare": 4}
     assert list(inputs) == ["real"]
@@ -72,11 +74,11 @@ def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(conf
 
 
 def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_path: Path) -> None:
-    mixture, inputs = made(tmp_path, replace(config, rival=Rival()), stage="round-0")
+    mixture, inputs = made(tmp_path, replace(config, rival=Rival()), stage=Stage("round-0"))
     assert mixture.sizes == {"synthetic": 4} and inputs == {}
 
 
-@pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE, "round-0", "round-1"])
+@pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE, round_stage(0), round_stage(1)], ids=str)
 @pytest.mark.parametrize("rival", ["", "mrnet"])
 @pytest.mark.parametrize(
     "rounds",
@@ -97,7 +99,8 @@ def test_a_stages_data_sets_are_known_without_its_frames(
     asked = replace(config, rounds=rounds, rival=Rival(rival))
     _, inputs = sources_of(Layout(tmp_path), asked, stage=stage)
     _, more = statistics_images(Layout(tmp_path), asked, stage=stage)
-    assert sources.digests(Layout(tmp_path), asked, sources.of_stage(asked, stage=stage)) == {**inputs, **more}
+    known = sources.of_phase(asked, train_phase(asked, stage=stage))
+    assert sources.digests(Layout(tmp_path), asked, known) == {**inputs, **more}
 
 
 @pytest.mark.parametrize(
@@ -109,8 +112,8 @@ def test_a_stages_data_sets_are_known_without_its_frames(
         ("fresh", "round-0", "source-only"),
         ("fresh", "round-1", None),
         ("fresh", "round-2", None),
-        ("fresh", SOURCE_ONLY, None),
-        ("warm", ORACLE, None),
+        ("fresh", "source-only", None),
+        ("warm", "oracle", None),
     ],
 )
 def test_where_a_stages_net_comes_from(
@@ -120,7 +123,7 @@ def test_where_a_stages_net_comes_from(
     monkeypatch.setattr(stages, "load_weights", lambda net, path: loaded.append(path.parent.parent.name))
     built: list[bool] = []
     monkeypatch.setattr(stages, "build", lambda task, *, pretrained: built.append(pretrained) or nn.Identity())
-    first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=stage)
+    first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=Stage(stage))
     assert (loaded, built) == ([before] if before else [], [before is None])
 
 
@@ -128,7 +131,7 @@ def test_a_fresh_round_0_starts_with_the_net_of_source_only(config: RunConfig, t
     task = Task(backbone="efficientnet_lite0", weights="scratch", decoder_channels=8)
     fresh = replace(config, task=task, rounds=Rounds(start=("fresh",)))
     first, second, later = (
-        first_net(Layout(tmp_path), fresh, stage=stage).state_dict() for stage in (SOURCE_ONLY, "round-0", "round-1")
+        first_net(Layout(tmp_path), fresh, stage=stage).state_dict() for stage in (SOURCE_ONLY, round_stage(0), round_stage(1))
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], later[name]) for name in first)
@@ -139,15 +142,15 @@ def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(config:
     maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
     write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
     whole = replace(config, rounds=replace(config.rounds, real_share=(0.0, 1.0)))
-    batch = made(tmp_path, whole, stage="round-1")[0].read_batch(0)
+    batch = made(tmp_path, whole, stage=Stage("round-1"))[0].read_batch(0)
     assert batch.sizes == {"pseudo": 4}  # or discriminators would wait for images that never come
     half = replace(config, rounds=replace(config.rounds, real_share=(0.0, 0.5)))
-    assert made(tmp_path, half, stage="round-1")[0].read_batch(0).sizes == {"synthetic": 2, "pseudo": 2, "bare": 2}
+    assert made(tmp_path, half, stage=Stage("round-1"))[0].read_batch(0).sizes == {"synthetic": 2, "pseudo": 2, "bare": 2}
 
 
 def test_rounds_may_learn_from_synthetic_images_as_they_are(config: RunConfig, tmp_path: Path) -> None:
-    adapted, _ = made(tmp_path, replace(config, rival=Rival()), stage="round-0")
-    plain, inputs = made(tmp_path, replace(config, rival=Rival(), rounds=Rounds(adapted=False)), stage="round-0")
+    adapted, _ = made(tmp_path, replace(config, rival=Rival()), stage=Stage("round-0"))
+    plain, inputs = made(tmp_path, replace(config, rival=Rival(), rounds=Rounds(adapted=False)), stage=Stage("round-0"))
     assert [Path(example.name).parts[-3] for example in (adapted.labelled[0], plain.labelled[0])] == ["adapted", "gta"]
     assert list(inputs) == ["synthetic"]
 
@@ -171,7 +174,7 @@ def test_a_sources_border_is_taken_out_of_its_labels_alone(tmp_path: Path, confi
     bordered = replace(config, real=(replace(config.real[0], border=(2, 0, 8, 4)),), rounds=Rounds(online=True))
     still = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
     bordered = replace(bordered, train=replace(bordered.train, augment=still))
-    drawn, _ = sources_of(Layout(tmp_path), bordered, stage="round-1")
+    drawn, _ = sources_of(Layout(tmp_path), bordered, stage=Stage("round-1"))
     assert drawn.pseudo is not None and drawn.unlabelled is not None
     pseudo, bare = drawn.pseudo.examples[0], drawn.unlabelled.examples[0].read()
     inside = np.zeros((32, 48), dtype=bool)
@@ -180,7 +183,7 @@ def test_a_sources_border_is_taken_out_of_its_labels_alone(tmp_path: Path, confi
     assert read["image"].shape == (32, 48, 3) and ((read["label"] == 5) == inside).all()
     assert np.array_equal(pseudo.read_label(), read["label"])
     assert np.array_equal(bare["open"] == 1, inside) and (bare["label"] == 255).all()
-    online = made(tmp_path, bordered, stage="round-1")[0].read_batch(0).parts["online"]
+    online = made(tmp_path, bordered, stage=Stage("round-1"))[0].read_batch(0).parts["online"]
     label = maps_of(online, bordered, weights_K=torch.ones(19), average=TinyNet())["label"]
     outside = ~torch.from_numpy(inside) & ~online["true"]
     assert bool((label[outside] == 255).all()) and bool(outside.any())

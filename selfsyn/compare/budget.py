@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from selfsyn.config import RunConfig
 from selfsyn.flow import Phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC
 from selfsyn.task.stages import sizes_of
 
@@ -41,18 +41,17 @@ def budget(config: RunConfig, *, rounds: int) -> int:
     return before + sum(config.rounds.steps_of(round_) for round_ in range(rounds + 1))
 
 
-def steps_of(config: RunConfig, stage: str) -> int:
+def steps_of(config: RunConfig, stage: Stage) -> int:
     """The updates of one stage."""
-    if stage in (SOURCE_ONLY, ORACLE):
-        return config.train.steps if stage == SOURCE_ONLY else config.train.oracle_steps
-    return config.rounds.steps_of(int(stage.removeprefix("round-")))
+    if stage.round is not None:
+        return config.rounds.steps_of(stage.round)
+    return config.train.steps if stage == SOURCE_ONLY else config.train.oracle_steps
 
 
-def cost(config: RunConfig, flow: Sequence[Phase], *, stage: str) -> Cost:
+def cost(config: RunConfig, flow: Sequence[Phase], *, stage: Stage) -> Cost:
     """What the phases `flow` of a row cost, up to the net of `stage`."""
     chain = needed(flow, goal=f"{stage}/task", beyond=ADAPTER)
-    own = [phase.folder.split("/")[0] for phase in chain if phase.verb == "train"]
-    all_ = [phase.folder.split("/")[0] for phase in flow if phase.verb == "train"]
+    own, all_ = ([phase.stage for phase in some if phase.verb == "train" and phase.stage] for some in (chain, flow))
     updates = sum(steps_of(config, one) for one in own)
     images: Counter[str] = Counter()
     for one in own:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from selfsyn.config import Augment, RunConfig, Task
+from selfsyn.config.rounds import Start
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def _no_pseudo_labels(config: RunConfig) -> RunConfig:
 
 def _warm(config: RunConfig) -> RunConfig:
     # A student is another net and cannot go on from the round before.
-    start = "warm" if config.student is None else ("warm",) * config.last_round + ("fresh",)
+    before: list[Start] = ["warm"] * config.last_round
+    start: Start | tuple[Start, ...] = "warm" if config.student is None else (*before, "fresh")
     return replace(config, rounds=replace(config.rounds, start=start))
 
 
@@ -62,13 +64,6 @@ LEVERS = (
         "the adapter",
         "the rounds learn from the synthetic images as they are",
         adapted=False,
-        refit=False,
-    ),
-    _rounds(
-        "re-fit",
-        "the re-fit of the adapter",
-        "the adapter is fitted once, with the source-only net as the frozen one",
-        refit=False,
     ),
     Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),

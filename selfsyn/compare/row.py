@@ -13,13 +13,13 @@ import torch
 
 from selfsyn.compare.budget import budget
 from selfsyn.config import Rounds, RunConfig
-from selfsyn.layout import round_stage
+from selfsyn.stage import Stage, round_stage
 from selfsyn.task.objective import ExtraTerm
 
 WITHOUT = "without-"
 
 
-def first_round(rounds: int) -> str:
+def first_round(rounds: int) -> Stage:
     """The scored stage of a row that has one round, whatever the last round of the others is."""
     return round_stage(0)
 
@@ -37,7 +37,7 @@ class Row:
     title: str
     words: str
     settings: Callable[[RunConfig, int], RunConfig]
-    stage: Callable[[int], str]
+    stage: Callable[[int], Stage]
     terms: Callable[[RunConfig, torch.device], Sequence[ExtraTerm]] = lambda config, device: ()
 
     @property

@@ -9,7 +9,7 @@ from selfsyn.compare.levers import LEVERS
 from selfsyn.compare.rivals import RIVALS
 from selfsyn.compare.row import WITHOUT, Row, source_only
 from selfsyn.config import RunConfig
-from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
+from selfsyn.stage import ORACLE, SOURCE_ONLY, round_stage
 
 OURS = "ours"
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from selfsyn.data.dataset import DataSet
 from selfsyn.labels import CLASS_COUNT, IGNORE
-from selfsyn.phase import adapted_parts
+from selfsyn.phase import finished_parts
 
 
 def _images(root: Path, split: str) -> dict[str, Path]:
@@ -21,7 +21,7 @@ def _labels(root: Path, split: str) -> dict[str, Path]:
 
 def _found(root: Path, part: str) -> dict[str, Path]:
     """The files of all shards, by name. NotReadyError when a shard is missing."""
-    folders = adapted_parts(root) if any(root.glob("shard-*-of-*")) else [root]
+    folders = finished_parts(root) if any(root.glob("shard-*-of-*")) else [root]
     found = {path.stem: path for folder in folders for path in (folder / part).glob("[!.]*.png")}
     return dict(sorted(found.items()))
 

@@ -19,8 +19,8 @@ from selfsyn.report.charts import WIDTH, Bars, Chart, grouped_bars
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, STYLE, round_colour, stage_colour, to_svg
-from selfsyn.report.verdict import stage_title
 from selfsyn.rounds import COMPARED, Change, change
+from selfsyn.stage import ORACLE
 
 
 def trust(run: Run) -> Iterator[Chart]:
@@ -29,7 +29,7 @@ def trust(run: Run) -> Iterator[Chart]:
     if scores:
         yield _reliability(scores, last_round=run.last_round)
         yield _class_errors(scores, last_round=run.last_round)
-        yield _coverage(scores[-1] if scores[-1].stage != "oracle" or len(scores) == 1 else scores[-2])
+        yield _coverage(scores[-1] if scores[-1].stage != ORACLE or len(scores) == 1 else scores[-2])
     changes = {round_: change(run.stores[round_ - 1], store) for round_, store in run.stores.items() if round_ - 1 in run.stores}
     if changes:
         yield _agreement(changes, last_round=run.last_round)
@@ -44,7 +44,7 @@ def _reliability(scores: list[Score], *, last_round: int) -> Chart:
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, score in zip(grid, scores, strict=False):
             found = score.metrics["calibration"]
-            axes.set_title(f"{stage_title(score.stage)}: error {100 * found['ece']:.1f} %")
+            axes.set_title(f"{score.stage.title}: error {100 * found['ece']:.1f} %")
             _reliability_panel(axes, found["reliability"], colour=stage_colour(score.stage, last_round=last_round))
         for axes in grid[len(scores) :]:
             axes.axis("off")
@@ -73,7 +73,7 @@ def _class_errors(scores: list[Score], *, last_round: int) -> Chart:
     classes = list(scores[0].metrics["calibration"]["class_ece"])
     series = [
         Bars(
-            stage_title(score.stage),
+            score.stage.title,
             stage_colour(score.stage, last_round=last_round),
             _values(score.metrics["calibration"]["class_ece"]),
         )
@@ -94,7 +94,7 @@ def _coverage(score: Score) -> Chart:
     ]
     svg = grouped_bars(list(shares), series, name="class-coverage", unit="share of its pixels", absent=ABSENT)
     caption = (
-        f"{stage_title(score.stage).capitalize()}, held-out images. Of the pixels that truly are of a class: how many would get a"
+        f"{score.stage.title.capitalize()}, held-out images. Of the pixels that truly are of a class: how many would get a"
         f" label if the most confident {found['portion']:g} of each predicted class count, and how many the right one."
     )
     return Chart("Coverage by class", svg, caption)
@@ -109,10 +109,12 @@ def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
     overall = ", ".join(f"{found.agreement:.1%} round {round_} with round {round_ - 1}" for round_, found in changes.items())
     confidences = ", ".join(f"{found.confidence[1]:.3f} in round {round_}" for round_, found in changes.items())
     drifts = ", ".join(f"{found.drift:.1%} in round {round_}" for round_, found in changes.items())
+    last, changed = max(changes), 1 - changes[max(changes)].agreement
     caption = (
         f"Of the pixels that a round's teacher took for a class, the share that the next teacher takes for it too, over at most"
-        f" {COMPARED} real images, whatever the confidence. All pixels: {overall}. Agreement is not accuracy: both may be wrong."
-        f" Mean confidence: {confidences}. Drift of the class shares: {drifts}."
+        f" {COMPARED} real images, whatever the confidence. All pixels: {overall}."
+        f" Round {last} changed {changed:.1%} of the labels: another round would change about as many, or fewer. Agreement is not"
+        f" accuracy: both may be wrong. Mean confidence: {confidences}. Drift of the class shares: {drifts}."
     )
     return Chart("Agreement with the previous round's labels", svg, caption)
 

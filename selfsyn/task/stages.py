@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from selfsyn.config import RunConfig
+from selfsyn.config import RunConfig, Task
 from selfsyn.data import sources
 from selfsyn.data.colours import Colours
 from selfsyn.data.frames import Frame, LabelledFrame, labelled
@@ -16,9 +16,10 @@ from selfsyn.data.mixing import Mix, by_source, mix_of, prefix
 from selfsyn.data.sampling import rare_classes
 from selfsyn.errors import InputError
 from selfsyn.flow import stage_before
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
+from selfsyn.layout import Layout
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import TaskNet, build, load_weights
 from selfsyn.task.examples import (
     BareExample,
@@ -31,11 +32,10 @@ from selfsyn.task.examples import (
 )
 from selfsyn.task.makers import Bare, ExampleSource, Labelled, Maker, Masked, Online, Pseudo
 from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Mixture
-from selfsyn.task.schedule import round_of
 from selfsyn.task.train import WEIGHTS
 
 
-def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
+def first_net(layout: Layout, config: RunConfig, *, stage: Stage) -> TaskNet:
     """The net that a stage starts with: the stage before's (rounds.start), or the pretrained backbone and new layers from
     (seed, stage).
 
@@ -44,16 +44,22 @@ def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {SOURCE_ONLY if stage == round_stage(0) else stage}"))
     before = stage_before(config, stage=stage)
-    net = build(config.task_of(stage), pretrained=before is None)
+    net = build(located(config.task_of(stage), layout), pretrained=before is None)
     if before is not None:
         load_weights(net, layout.task(before) / WEIGHTS)
     return net
 
 
-def check_student(config: RunConfig) -> None:
+def located(task: Task, layout: Layout) -> Task:
+    """The task with the absolute path of its weights file, if it names one. InputError when there is no such file."""
+    file = task.weights_file(layout.root)
+    return task if file is None else replace(task, weights=str(file))
+
+
+def check_student(layout: Layout, config: RunConfig) -> None:
     """InputError when the student's net or weights cannot be had: said by the first training, not by the last."""
     if config.student is not None:
-        build(config.student, pretrained=True)
+        build(located(config.student, layout), pretrained=True)
 
 
 @dataclass(frozen=True)
@@ -65,23 +71,22 @@ class Sources:
     unlabelled: ExampleSource | None = None
 
 
-def sizes_of(config: RunConfig, *, stage: str) -> dict[str, int]:
+def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
     """How many images of each part a batch of the stage has."""
-    if stage in (SOURCE_ONLY, ORACLE):
+    if stage.round is None:
         return {SYNTHETIC: config.train.batch}
-    real = config.real_in_batch(round_of(stage))
+    real = config.real_in_batch(stage.round)
     sizes = {SYNTHETIC: config.train.batch - real, PSEUDO: real, MASKED: real * bool(config.rounds.mask)}
     sizes |= {ONLINE: sizes[SYNTHETIC] * config.rounds.online, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
     return {part: size for part, size in sizes.items() if size}
 
 
-def sources_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Sources, dict[str, str]]:
+def sources_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Sources, dict[str, str]]:
     """What a stage draws from, and the digests of the data sets that it reads.
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
     round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
-    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones; with `rounds.refit` a round reads
-    those that were last adapted before it.
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
@@ -89,21 +94,20 @@ def sources_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Source
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
         return Sources(_labelled(config, stage, frames, mix_of(frames, config.real))), {"real with labels": digest}
-    round_ = round_of(stage)
-    frames, mix, digests = _rounds_synthetic(layout, config, round_)
+    frames, mix, digests = _rounds_synthetic(layout, config)
     labelled_frames = _labelled(config, stage, frames, mix)
-    if round_ == 0:
+    if not stage.round:
         if not (config.looks_at_real or config.rounds.colours):
             return Sources(labelled_frames), digests
         real_frames, digest = sources.real(layout, config)
         return Sources(labelled_frames, None, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
-    store = LabelStore(layout.labels(round_))
+    store = LabelStore(layout.labels(stage.round))
     real_frames, digest = _labelled_frames(layout, config, store)
     pseudo = _pseudo(config, stage, real_frames, store)
     return Sources(labelled_frames, pseudo, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
 
 
-def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: str, folder: Path, workers: int) -> Mixture:
+def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Mixture:
     """How the batches of a stage are made of what it draws from.
 
     Counts of classes and colours of images, for which many files are read, are kept in the stage's `folder`.
@@ -124,19 +128,18 @@ def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: str,
     return Mixture(makers, sizes_of(config, stage=stage), source.examples, config.seed, f"train {stage}")
 
 
-def _rounds_synthetic(layout: Layout, config: RunConfig, round_: int) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
+def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
     """The synthetic frames that a round learns from, how they are mixed, and the digests of the data sets read."""
     if config.rounds.adapted:
-        folder = layout.adapted(config.rounds.adapter_of(round_))
-        adapted = by_source(labelled(folder, layout="adapted"), config.synthetic)
+        adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
         return adapted, mix_of(adapted, config.synthetic), {}
     frames, digest = sources.synthetic(layout, config)
     return frames, mix_of(frames, config.synthetic), {"synthetic": digest}
 
 
-def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
+def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[list[Frame], dict[str, str]]:
     """The real images on which the stage's net re-estimates its batch-norm statistics, and their digest; none for a bound."""
-    if not config.rounds.statistics or stage in (SOURCE_ONLY, ORACLE):
+    if not config.rounds.statistics or stage.is_bound:
         return [], {}
     frames, digest = sources.real(layout, config)
     return frames, {"real": digest}
@@ -150,9 +153,9 @@ def _with_rare(source: ExampleSource, *, temperature: float, file: Path, workers
     return replace(source, rare=rare_classes(counts, temperature=temperature, frequencies=source.mix.frequencies()))
 
 
-def _colours_of_real(layout: Layout, config: RunConfig, *, stage: str, folder: Path, workers: int) -> Sequence[Colours]:
+def _colours_of_real(layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Sequence[Colours]:
     """The colours of real images that the labelled frames of a round may take, where run.toml asks for them."""
-    if not config.rounds.colours or stage in (SOURCE_ONLY, ORACLE):
+    if not config.rounds.colours or stage.is_bound:
         return ()
     frames, _ = sources.listed_real(layout, config)  # sources_of has said which are truncated
     return colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
@@ -172,23 +175,23 @@ def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tu
     return left, digest
 
 
-def _source(config: RunConfig, stage: str, examples: Sequence[Example], mix: Mix, *, kind: str) -> ExampleSource:
+def _source(config: RunConfig, stage: Stage, examples: Sequence[Example], mix: Mix, *, kind: str) -> ExampleSource:
     return ExampleSource(examples, mix, config.seed, f"train {stage} {kind}", config.size, config.train.augment)
 
 
-def _labelled(config: RunConfig, stage: str, frames: Sequence[LabelledFrame], mix: Mix) -> ExampleSource:
+def _labelled(config: RunConfig, stage: Stage, frames: Sequence[LabelledFrame], mix: Mix) -> ExampleSource:
     return _source(config, stage, [LabelledExample(frame) for frame in frames], mix, kind="synthetic")
 
 
-def _pseudo(config: RunConfig, stage: str, frames: Sequence[Frame], store: LabelStore) -> ExampleSource:
-    round_ = round_of(stage)
-    if config.real_in_batch(round_) and not frames:
+def _pseudo(config: RunConfig, stage: Stage, frames: Sequence[Frame], store: LabelStore) -> ExampleSource:
+    assert stage.round is not None
+    if config.real_in_batch(stage.round) and not frames:
         raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
-    portion = config.rounds.portion_of(round_)
+    portion = config.rounds.portion_of(stage.round)
     examples = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in frames]
     return _source(config, stage, examples, mix_of(frames, config.real), kind="real")
 
 
-def _unlabelled(config: RunConfig, stage: str, frames: Sequence[Frame]) -> ExampleSource:
+def _unlabelled(config: RunConfig, stage: Stage, frames: Sequence[Frame]) -> ExampleSource:
     examples = [BareExample(frame, _border(frame, config)) for frame in frames]
     return _source(config, stage, examples, mix_of(frames, config.real), kind="bare")

@@ -6,7 +6,7 @@ from selfsyn.compare.budget import budget
 from selfsyn.compare.rivals import mrnet
 from selfsyn.compare.row import Row, with_rounds
 from selfsyn.config import Rounds, RunConfig
-from selfsyn.layout import round_stage
+from selfsyn.stage import round_stage
 
 
 def _settings(config: RunConfig, rounds: int) -> RunConfig:
