@@ -34,7 +34,7 @@ def fingerprints(entry: Entry) -> dict[str, str]:
         lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
         if phase.verb == "train" and phase.stage:
             lines.append(str(schedule_of(entry.config, stage=phase.stage)))
-        before = [prints[folder] for folder in prints if any(_fills(folder, need) for need in phase.needs)]
+        before = [prints[other.folder] for other in entry.phases if other.folder in prints and other.whole in phase.needs]
         prints[phase.folder] = digest_lines([phase.name, *lines, *before])
     return prints
 
@@ -80,10 +80,6 @@ def _of_round(rounds: Rounds, round_: int) -> Rounds:
         plain = {name: getattr(Rounds(), name) for name in idle}
         return replace(one, real_share=(0.0,), portion=(1.0,), **plain)
     return replace(one, real_share=(0.0, rounds.real_share_of(round_)), portion=(rounds.portion_of(round_),))
-
-
-def _fills(folder: str, need: str) -> bool:
-    return folder == need or folder.startswith(f"{need}/")
 
 
 def _link(source: Path, target: Path) -> None:
