@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from selfsyn.data.frames import Frame
     from selfsyn.phase import Started
     from selfsyn.task.mixture import Mixture
+    from selfsyn.task.stages import Sources
     from selfsyn.task.train import TrainState
 
 
@@ -84,44 +85,47 @@ def command(
 def _launched(job: Job, stage: Stage, *, device: torch.device, count: int) -> int:
     """This command as `count` processes, -> their exit code. A mistake in the inputs is told here, once."""
     from jobs.launch import launched, nodes
-    from selfsyn.task.stages import mixture_of
-    from selfsyn.task.train import part_of
+    from selfsyn.task.stages import sizes_of, sources_of
+    from selfsyn.task.train import refuse_unshared
 
-    mixture, _ = mixture_of(job.layout, job.config, stage=stage)
-    part_of(mixture, job.config.of_stage(stage), 0, of=count * nodes(), device=device)
+    sources_of(job.layout, job.config, stage=stage)
+    sizes, own = sizes_of(job.config, stage=stage), job.config.of_stage(stage)
+    refuse_unshared(sizes, own, ranks=count * nodes(), device=device)
     return launched(sys.argv[1:], count=count)
 
 
 def _train(job: Job, stage: Stage, *, device: torch.device, workers: int) -> None:
     """The training by this process, one of several perhaps."""
     from selfsyn import processes
+    from selfsyn.compare.rivals import extra_terms
+    from selfsyn.task.mixture import BARE
     from selfsyn.task.schedule import continued, schedule_of
-    from selfsyn.task.stages import first_net, mixture_of, statistics_images, with_colours_of_real, with_rare_classes
+    from selfsyn.task.stages import first_net, mixture_of, sources_of, statistics_images
     from selfsyn.task.train import fit
 
-    layout, config = job.layout, job.config
-    mixture, sources = mixture_of(layout, config, stage=stage)
+    layout, config, own = job.layout, job.config, job.config.of_stage(stage)
+    drawn, sources = sources_of(layout, config, stage=stage)
     real, digests = statistics_images(layout, config, stage=stage)
     net, before = first_net(layout, config, stage=stage), continued(config, stage=stage)
     schedule = schedule_of(config, stage=stage)
     with processes.first_before_others():
         started = replace(job, force=job.force and processes.rank() == 0).begin({**sources, **digests})
     with processes.first_before_others():
-        mixture = with_rare_classes(mixture, config, folder=started.folder, workers=workers)
-        mixture = with_colours_of_real(mixture, layout, config, stage=stage, folder=started.folder, workers=workers)
+        mixture = mixture_of(drawn, layout, config, stage=stage, folder=started.folder, workers=workers)
     state = fit(
         net,
         mixture,
         schedule=schedule,
-        config=config.of_stage(stage),
+        config=own,
         folder=started.folder,
         device=device,
         workers=workers,
         before=layout.task(before) if before else None,
+        extra=extra_terms(own, purpose=mixture.purpose, device=device) if BARE in mixture.sizes else (),
     )
     if processes.rank() == 0:
         _re_estimate(state, real, started, device=device, workers=workers)
-        _finish(started, state, mixture, steps=schedule.steps, device=device)
+        _finish(started, state, drawn, mixture, steps=schedule.steps, device=device)
 
 
 def _re_estimate(state: TrainState, real: list[Frame], started: Started, *, device: torch.device, workers: int) -> None:
@@ -138,15 +142,17 @@ def _re_estimate(state: TrainState, real: list[Frame], started: Started, *, devi
     write_weights(state, folder=started.folder)
 
 
-def _finish(started: Started, state: TrainState, mixture: Mixture, *, steps: int, device: torch.device) -> None:
+def _finish(started: Started, state: TrainState, drawn: Sources, mixture: Mixture, *, steps: int, device: torch.device) -> None:
     from selfsyn import devices
     from selfsyn.files import digest_file
     from selfsyn.phase import finish
+    from selfsyn.task.mixture import PSEUDO
     from selfsyn.task.train import HISTORY, WEIGHTS
 
     assert started.phase.stage is not None
     outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
-    counts = {"steps": steps, "batch": started.config.train.batch, "real_in_batch": mixture.real}
-    examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}
+    counts = {"steps": steps, "batch": started.config.train.batch, "real_in_batch": mixture.sizes.get(PSEUDO, 0)}
+    pseudo_labelled = len(drawn.pseudo.examples) if drawn.pseudo else 0
+    examples = {"labelled": len(drawn.labelled.examples), "pseudo_labelled": pseudo_labelled}
     told = {"precision": state.precision, **started.config.net_of(started.phase.stage)}
     finish(started, outputs=outputs, counts={**counts, **examples, **told}, device=devices.describe(device))

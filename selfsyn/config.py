@@ -12,19 +12,29 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
 from selfsyn.errors import InputError
+from selfsyn.progress import say
 from selfsyn.stage import Stage
 
 V = TypeVar("V", int, float, str)
 
+# {a key of earlier versions: its name now}. A run.toml that holds it still loads, and a line says so.
+RENAMED = {"rounds.align.channels": "rival.discriminator_channels"}
 # {a key of earlier versions: its default}. At that value a run.toml still loads: it is left out.
 REMOVED: dict[str, Any] = {
+    "rounds.align.auxiliary": 0.0,
+    "rounds.align.features": 0.0,
+    "rounds.align.gate": 0.0,
+    "rounds.align.learning_rate": 1e-4,
     "rounds.align.least_squares": False,
+    "rounds.align.main": 0.0,
     "rounds.apart": False,
     "rounds.confidence": False,
+    "rounds.memory": 0.0,
     "rounds.refit": False,
     "rounds.soft": 0.0,
     "rounds.stop_agreement": 0.0,
@@ -260,39 +270,6 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Align:
-    """Adversarial alignment of the task net's answers on real images with those on adapted ones. All three zero: none.
-
-    main, auxiliary: weights of the terms on each head's class probabilities (Tsai et al. 2018: 0.001 and 0.0002).
-    features: on the main head's scores pixel by pixel (Hoffman et al. 2018: 0.1).
-    gate: a term counts only while its discriminator was right more often than that in its last 100 updates (Hoffman et al.
-    2018: 0.6); 0 is always.  learning_rate, channels: of the discriminators, those of `compare`'s rivals too.
-    """
-
-    main: float = 0.0
-    auxiliary: float = 0.0
-    features: float = 0.0
-    gate: float = 0.0
-    learning_rate: float = 1e-4
-    channels: int = 64
-
-    def __post_init__(self) -> None:
-        for name, weight in self.weights.items():
-            _require(weight >= 0, f"rounds.align.{name} is {weight}; expected at least 0")
-        _require(0 <= self.gate < 1, f"rounds.align.gate is {self.gate}; expected a share in [0, 1)")
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """The weight of each term, by name."""
-        return {"main": self.main, "auxiliary": self.auxiliary, "features": self.features}
-
-    @property
-    def wanted(self) -> tuple[str, ...]:
-        """The terms that count."""
-        return tuple(name for name, weight in self.weights.items() if weight)
-
-
-@dataclass(frozen=True)
 class Rounds:
     """The schedule by round; a round beyond the list takes the last value.
 
@@ -319,8 +296,6 @@ class Rounds:
     online: from round 0 on, each batch also has as many real images as labelled ones that the training's own average (EMA)
     labels as it goes, as it sees them unchanged, half the classes of an adapted image laid over each; they count by the share
     of pixels of which the average is sure (Tranheden et al. 2021, DACS).
-    memory: weight of the heads' agreement on real images without labels (Zheng & Yang 2020: 0.1).
-    align: discriminators. It and memory bring, from round 0 on, as many bare real images into a batch as labelled ones.
     """
 
     steps: int | tuple[int, ...] = 10_000
@@ -338,8 +313,6 @@ class Rounds:
     mask_block: int = 64
     rectify: bool = False
     online: bool = False
-    memory: float = 0.0
-    align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
         _require(
@@ -358,8 +331,7 @@ class Rounds:
             starts <= known_starts, f"rounds.start is {self.start!r}; expected 'warm', 'fresh' or 'continue', or a list of them"
         )
         _require(self.robust in ("", "symmetric"), f"rounds.robust is {self.robust!r}; expected '' or 'symmetric'")
-        for name, value in {"memory": self.memory, "rare": self.rare}.items():
-            _require(value >= 0, f"rounds.{name} is {value}; expected at least 0")
+        _require(self.rare >= 0, f"rounds.rare is {self.rare}; expected at least 0")
 
     def steps_of(self, round_: int) -> int:
         """The updates of round `round_`; 0 leaves the net as it was."""
@@ -375,16 +347,6 @@ class Rounds:
             return "warm"
         return _by_round(self.start, round_)
 
-    @property
-    def looks_at_real(self) -> bool:
-        """Whether a batch also has real images without labels, whatever for."""
-        return bool(self.bare or self.online)
-
-    @property
-    def bare(self) -> bool:
-        """Whether a term looks at real images that have no label at all."""
-        return bool(self.align.wanted or self.memory)
-
     def real_share_of(self, round_: int) -> float:
         """The share of real images in a batch of round `round_`."""
         return _by_round(self.real_share, round_)
@@ -397,6 +359,22 @@ class Rounds:
 def _by_round(value: V | tuple[V, ...], round_: int) -> V:
     """One value for every round, or the list's; a round beyond the list takes the last."""
     return value[min(round_, len(value) - 1)] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What only the rivals of `compare` need.
+
+    method: the rival whose loss terms the rounds have, see selfsyn.compare.rivals; '' is none. They bring, from round 0 on,
+    as many bare real images into a batch as labelled ones.  discriminator_channels: of the first layer of its discriminators.
+    """
+
+    method: str = ""
+    discriminator_channels: int = 64
+
+    def __post_init__(self) -> None:
+        channels = self.discriminator_channels
+        _require(channels > 0, f"rival.discriminator_channels is {channels}; expected at least 1")
 
 
 @dataclass(frozen=True)
@@ -450,6 +428,7 @@ class RunConfig:
     train: Train = field(default_factory=Train)
     rounds: Rounds = field(default_factory=Rounds)
     teacher: Teacher = field(default_factory=Teacher)
+    rival: Rival = field(default_factory=Rival)
 
     def __post_init__(self) -> None:
         _require(
@@ -470,6 +449,16 @@ class RunConfig:
     def real_in_batch(self, round_: int) -> int:
         """How many of a batch's labelled images are pseudo-labelled real ones in round `round_`."""
         return round(self.train.batch * self.rounds.real_share_of(round_)) if round_ else 0
+
+    @property
+    def looks_at_bare(self) -> bool:
+        """Whether a loss term looks at real images that have no label at all."""
+        return bool(self.rival.method)
+
+    @property
+    def looks_at_real(self) -> bool:
+        """Whether a batch also has real images without labels, whatever for."""
+        return self.looks_at_bare or self.rounds.online
 
     @property
     def last_round(self) -> int:
@@ -521,10 +510,10 @@ def _check_batches(config: RunConfig) -> None:
         return
     batch, shares = config.train.batch, config.rounds.real_share
     _require(batch > 1, f"train.batch is {batch}; expected at least 2 for deeplabv3plus")
-    alone = [str(round_) for round_ in range(len(shares)) if config.rounds.bare and batch - config.real_in_batch(round_) == 1]
+    alone = [str(round_) for round_ in range(len(shares)) if config.looks_at_bare and batch - config.real_in_batch(round_) == 1]
     _require(
         not alone,
-        f"train.batch is {batch} and rounds.real_share {shares}: 1 bare real image (rounds.align, rounds.memory) a batch would"
+        f"train.batch is {batch} and rounds.real_share {shares}: 1 bare real image (rival.method) a batch would"
         f" go through the net by itself in round {', '.join(alone)}; expected 0 or at least 2 for deeplabv3plus:"
         " set train.batch higher",
     )
@@ -556,7 +545,30 @@ def load(path: Path) -> RunConfig:
 
 def from_mapping(values: Mapping[str, Any]) -> RunConfig:
     """Nested mapping -> RunConfig, every key and type checked."""
-    return typing.cast(RunConfig, _build(RunConfig, _with_whole_student(values), prefix=""))
+    return typing.cast(RunConfig, _build(RunConfig, _with_whole_student(_with_new_names(values)), prefix=""))
+
+
+def _with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the keys of RENAMED under their names of today; a key that holds both keeps the new one's value."""
+    result = copy.deepcopy(dict(values))
+    for old, new in RENAMED.items():
+        (*tables, leaf), (*new_tables, new_leaf) = old.split("."), new.split(".")
+        node = reduce(lambda table, name: _as_table(table.get(name)), tables, result)
+        if leaf in node:
+            _say_renamed(old, new)
+            target = reduce(lambda table, name: _as_table(table.setdefault(name, {})), new_tables, result)
+            target.setdefault(new_leaf, node.pop(leaf))
+    return result
+
+
+def _as_table(value: Any) -> dict[str, Any]:
+    """The table, or an empty one for a value that is none: whoever converts it says so."""
+    return value if isinstance(value, dict) else {}
+
+
+@cache
+def _say_renamed(old: str, new: str) -> None:
+    say(f"run.toml: {old} is called {new} now")
 
 
 def _with_whole_student(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -637,7 +649,9 @@ def _build(kind: type, values: Mapping[str, Any], *, prefix: str) -> Any:
 
 
 def _removed(name: str, value: Any) -> bool:
-    """Whether the key is one of REMOVED at its old default. InputError when it holds another value."""
+    """Whether the key is one of REMOVED at its old default, or a table of such. InputError when it holds another value."""
+    if isinstance(value, Mapping) and any(key.startswith(f"{name}.") for key in REMOVED):
+        return all(_removed(f"{name}.{key}", inside) for key, inside in value.items())
     if name not in REMOVED:
         return False
     _require(

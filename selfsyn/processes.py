@@ -116,7 +116,7 @@ def together(module: nn.Module) -> nn.Module:
     # With find_unused_parameters DDP keeps its buckets. Without it, or with static_graph, it lays them out anew after its first
     # step, which is not the same step for a resumed training as for an unbroken one. Among three or more processes the order
     # of additions, and so the last bits, depend on that layout. A static graph is no promise of ours either: a term may begin
-    # to count in the middle of a training (rounds.align.gate).
+    # to count in the middle of a training (the gate of a rival's discriminators).
     return DistributedDataParallel(module, find_unused_parameters=True)
 
 

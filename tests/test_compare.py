@@ -15,11 +15,11 @@ from selfsyn import config as configuration
 from selfsyn.compare.budget import budget, cost, needed
 from selfsyn.compare.levers import LEVERS
 from selfsyn.compare.page import headline
-from selfsyn.compare.plan import Entry, chosen, entry, with_net
+from selfsyn.compare.plan import Entry, chosen, entry, lay_out, present, with_net
 from selfsyn.compare.results import change, collect, gap_share, mean, spread
 from selfsyn.compare.rows import ROWS, ablations
 from selfsyn.compare.sharing import fingerprints
-from selfsyn.config import RunConfig, Task, load
+from selfsyn.config import Rival, RunConfig, Task, load
 from selfsyn.data.frames import dataset
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, write_atomic, write_json
@@ -98,7 +98,6 @@ RIVAL = {
     "rounds.class_mix": 0.0,
     "rounds.colours": 0.0,
 }
-MULTI_LEVEL = {"rounds.align.main": 0.001, "rounds.align.auxiliary": 0.0002}
 CHANGES: dict[str, dict[str, object]] = {
     "source-only": {"train.steps": 19},
     "adabn": {
@@ -111,19 +110,18 @@ CHANGES: dict[str, dict[str, object]] = {
         "rounds.colours": 0.0,
         "rounds.learning_rate": 5e-4,
     },
-    "cycada": {**RIVAL, "rounds.align.features": 0.1, "rounds.align.gate": 0.6},
-    "adaptsegnet": {**RIVAL, **MULTI_LEVEL, "rounds.adapted": False},
-    "mrnet": {**RIVAL, **MULTI_LEVEL, "rounds.adapted": False, "rounds.memory": 0.1},
+    "cycada": {**RIVAL, "rival.method": "cycada"},
+    "adaptsegnet": {**RIVAL, "rival.method": "adaptsegnet", "rounds.adapted": False},
+    "mrnet": {**RIVAL, "rival.method": "mrnet", "rounds.adapted": False},
     "seg-uncertainty": {
         **RIVAL,
-        **MULTI_LEVEL,
+        "rival.method": "seg-uncertainty",
         "rounds.steps": (10, 9),
         "rounds.learning_rate": (5e-4, 3e-4),  # the second stage learns at the rate of our own rounds
         "rounds.start": ("fresh", "warm"),
         "rounds.adapted": False,
         "rounds.real_share": (0.0, 1.0),
         "rounds.portion": (1.0,),
-        "rounds.memory": 0.1,
         "rounds.rectify": True,
     },
     "ours": {},
@@ -141,8 +139,20 @@ def test_a_row_differs_from_the_run_in_what_it_says_and_nothing_else(run: Path, 
 
 @pytest.mark.parametrize("name", ["cycada", "adaptsegnet", "mrnet", "seg-uncertainty"])
 def test_the_rivals_discriminators_are_as_large_as_the_run_says(tmp_path: Path, name: str) -> None:
-    config = entry_of(make(tmp_path / "run", "rounds.align.channels=4", *PLAIN), name).config
-    assert config.rounds.align.wanted and config.rounds.align.channels == 4
+    config = entry_of(make(tmp_path / "run", "rival.discriminator_channels=4", *PLAIN), name).config
+    assert (config.rival.method, config.rival.discriminator_channels) == (name, 4)
+
+
+def test_a_row_of_an_earlier_version_is_left_out(run: Path) -> None:
+    old = entry_of(run, "mrnet")
+    lay_out(old)
+    layout, config = Layout(run), load(run / "run.toml")
+    assert [one.root for one in present(layout, config, rounds=2)[0]] == [old.root]
+    with old.layout.configuration.open("a") as stream:
+        stream.write("[rounds.align]\nmain = 0.001\n")
+    assert present(layout, config, rounds=2) == ([], [old.root])
+    with pytest.raises(InputError, match="rounds.align.main is 0.001, but that key was removed"):
+        lay_out(old)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,8 +186,8 @@ def test_masked_copies_are_images_too(run: Path) -> None:
 
 def test_real_images_are_counted_for_each_use(run: Path) -> None:
     one = entry_of(run, "ours")
-    rounds = replace(one.config.rounds, online=True, memory=0.1)
-    used = replace(one.config, rounds=rounds, train=replace(one.config.train, batch=4))
+    rounds, rival = replace(one.config.rounds, online=True), Rival("mrnet")
+    used = replace(one.config, rounds=rounds, rival=rival, train=replace(one.config.train, batch=4))
     # 7 updates of source-only without any, 4 of round 0 with 4 and 4, 8 with 2 and 2.
     assert cost(used, one.phases, stage=one.stage).unlabelled == 4 * 8 + 8 * 4
 
@@ -231,8 +241,9 @@ def test_round_0_reads_what_acts_on_pseudo_labels_where_it_makes_its_own(tmp_pat
 def test_online_images_are_counted_beside_bare_ones(run: Path) -> None:
     one = entry_of(run, "ours")
     config = replace(one.config, train=replace(one.config.train, batch=4))
-    online, both = (replace(one.config.rounds, online=True, memory=memory) for memory in (0.0, 0.1))
-    seen = [cost(replace(config, rounds=rounds), one.phases, stage=one.stage).unlabelled for rounds in (online, both)]
+    online = replace(config, rounds=replace(config.rounds, online=True))
+    both = replace(online, rival=Rival("mrnet"))
+    seen = [cost(used, one.phases, stage=one.stage).unlabelled for used in (online, both)]
     assert seen == [60 - 7 * 4, 2 * (60 - 7 * 4)]  # as many as synthetic ones, source-only's apart
 
 
@@ -242,7 +253,7 @@ def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -
     assert "without-class-mix" in names and "without-adapter" in names
     assert "without-rectified" not in names and "without-views" not in names
     # The demo says how large the rivals' discriminators are, and has none itself.
-    assert config.rounds.align.channels == 32 and "without-alignment" not in names
+    assert config.rival.discriminator_channels == 32 and not config.rival.method
     for lever in LEVERS:
         off = lever.off(config)
         assert lever.off(off) == off

@@ -64,8 +64,8 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"train": {"clip_norm": -1}}, "train.clip_norm is -1.0; expected at least 0"),
         ({"train": {"batch": 1}}, "train.batch is 1; expected at least 2 for deeplabv3plus"),
         (
-            {"train": {"batch": 2}, "rounds": {"real_share": [0, 0.5], "memory": 0.1}},
-            r"1 bare real image \(rounds.align, rounds.memory\) a batch would go through the net by itself in round 1; expected",
+            {"train": {"batch": 2}, "rounds": {"real_share": [0, 0.5]}, "rival": {"method": "mrnet"}},
+            r"1 bare real image \(rival.method\) a batch would go through the net by itself in round 1; expected",
         ),
     ],
 )
@@ -82,6 +82,16 @@ def test_a_removed_key_loads_at_its_old_default_and_is_refused_otherwise() -> No
         key, _, value = setting.partition("=")
         with pytest.raises(InputError, match=rf"{key} is '?{value}'?, but that key was removed; delete it"):
             config.from_mapping(config.with_settings(values(), (setting,)))
+
+
+def test_a_renamed_key_loads_and_a_line_names_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+    config._say_renamed.cache_clear()
+    for _ in range(2):
+        old = config.from_mapping(values(rounds={"align": {"channels": 7, "main": 0.0}}))
+        assert old.rival.discriminator_channels == 7
+    assert capsys.readouterr().err.count("run.toml: rounds.align.channels is called rival.discriminator_channels now") == 1
+    with pytest.raises(InputError, match="unknown key rounds.align"):
+        config.from_mapping(values(rounds={"align": {"chanels": 7}}))
 
 
 def test_a_missing_value_says_how_to_set_it() -> None:

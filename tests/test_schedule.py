@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_run import make
 
-from selfsyn.config import Align, Rounds, RunConfig, from_mapping, load, to_toml
+from selfsyn.config import Rival, Rounds, RunConfig, from_mapping, load, to_toml
 from selfsyn.errors import InputError
 from selfsyn.flow import phases, train_phase
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
@@ -71,7 +71,7 @@ def test_a_fresh_start_needs_no_net_before(config: RunConfig) -> None:
 
 
 def test_bounds_care_for_none_of_it(config: RunConfig) -> None:
-    rounds = Rounds(adapted=False, start=("fresh",), statistics=1.0, align=Align(main=0.1))
-    changed = replace(config, rounds=rounds, train=replace(config.train, batch=4))
+    rounds = Rounds(adapted=False, start=("fresh",), statistics=1.0)
+    changed = replace(config, rounds=rounds, train=replace(config.train, batch=4), rival=Rival("mrnet"))
     for stage in (SOURCE_ONLY, ORACLE):
         assert train_phase(changed, stage=stage).needs == train_phase(config, stage=stage).needs == ("world",)

@@ -291,8 +291,7 @@ def norm_of(optimizer: torch.optim.Optimizer) -> float:
 def a_batch() -> Batch:
     shape = (2, 64, 64)
     images, labels = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8), torch.randint(0, 19, shape, dtype=torch.uint8)
-    sure = torch.full(shape, 255, dtype=torch.uint8)
-    return Batch(images, labels, sure, torch.ones(shape, dtype=torch.bool), ["a", "b"], {SYNTHETIC: 2})
+    return Batch({SYNTHETIC: {"image": images, "label": labels, "true": torch.ones(shape, dtype=torch.bool)}}, ["a", "b"])
 
 
 def test_compiling_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -43,12 +43,6 @@ def _no_pseudo_labels(config: RunConfig) -> RunConfig:
     return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
 
 
-def _no_alignment(config: RunConfig) -> RunConfig:
-    # The size of the discriminators stays: where nothing asks for them it is the rivals' alone, and no lever of ours.
-    align = replace(config.rounds.align, main=0.0, auxiliary=0.0, features=0.0)
-    return replace(config, rounds=replace(config.rounds, align=align))
-
-
 def _warm(config: RunConfig) -> RunConfig:
     # A student is another net and cannot go on from the round before.
     start = "warm" if config.student is None else ("warm",) * config.last_round + ("fresh",)
@@ -79,8 +73,6 @@ LEVERS = (
     _rounds("robust", "the robust loss", "pseudo-labels are learned by cross-entropy", robust=""),
     _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask=0.0),
     _rounds("online", "labels as it goes", "the training's own average labels no real images", online=False),
-    _rounds("memory", "memory regularisation", "the heads need not agree on real images", memory=0.0),
-    Lever("alignment", "alignment", "no discriminator looks at answers on real images", _no_alignment),
     _rounds("warm-start", "the start from the round before", "every round begins from the pretrained backbone", start="fresh"),
     Lever(
         "plain-start", "continued or fresh starts", "every round goes on from the one before, with a schedule of its own", _warm

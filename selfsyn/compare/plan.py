@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from selfsyn import config as configuration
 from selfsyn.compare.budget import Cost, cost, needed
-from selfsyn.compare.rows import OURS, ROWS, Row, ablations
+from selfsyn.compare.row import Row
+from selfsyn.compare.rows import OURS, ROWS, ablations
 from selfsyn.config import DataFolder, RunConfig, Task
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
@@ -165,7 +166,10 @@ def lay_out(entry: Entry) -> None:
 
 
 def _changes(entry: Entry) -> list[str]:
-    return configuration.difference(configuration.load(entry.layout.configuration), entry.config)
+    try:
+        return configuration.difference(configuration.load(entry.layout.configuration), entry.config)
+    except InputError as error:  # an earlier version wrote it
+        return [str(error)]
 
 
 def _moved(path: str, layout: Layout, root: Path, *, rendered: bool) -> str:

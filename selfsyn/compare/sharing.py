@@ -11,7 +11,7 @@ from pathlib import Path
 
 from selfsyn import config as configuration
 from selfsyn.compare.plan import Entry
-from selfsyn.config import Rounds, RunConfig
+from selfsyn.config import Rival, Rounds, RunConfig
 from selfsyn.errors import FaultError
 from selfsyn.files import TEMPORARY, digest_lines
 from selfsyn.flow import Phase
@@ -20,7 +20,7 @@ from selfsyn.stage import ORACLE, SOURCE_ONLY
 from selfsyn.task.schedule import schedule_of
 
 # The sections of run.toml in which rows differ: a verb reads those in its `settings` alone, and all others.
-CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "teacher.")
+CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "rival.", "teacher.")
 OF_STORED_LABELS = ("class_mix", "rare", "mask", "mask_block")  # what acts on them alone
 OF_PSEUDO_LABELS = ("robust", "rectify")  # what acts on them and on online ones
 
@@ -68,8 +68,10 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
         return replace(config, teacher=replace(config.teacher_of(stage), views="every"))
     steps = config.train.steps if stage == SOURCE_ONLY else 0
     train = replace(config.train, steps=steps, oracle_steps=config.train.oracle_steps if stage == ORACLE else 0)
-    rounds = Rounds() if stage.round is None else _of_round(config.rounds, stage.round)
-    return replace(config, train=train, rounds=rounds)
+    if stage.round is None:
+        return replace(config, train=train, rounds=Rounds(), rival=Rival())
+    rounds = _of_round(config.rounds, stage.round)
+    return replace(config, train=train, rounds=rounds, rival=config.rival if config.rival.method else Rival())
 
 
 def _of_round(rounds: Rounds, round_: int) -> Rounds:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from selfsyn.config import RunConfig
 from selfsyn.data import sources
+from selfsyn.data.colours import Colours
 from selfsyn.data.frames import Frame, LabelledFrame, labelled
 from selfsyn.data.mixing import Mix, by_source, mix_of, prefix
 from selfsyn.data.sampling import rare_classes
+from selfsyn.errors import InputError
 from selfsyn.flow import stage_before
 from selfsyn.layout import Layout
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import TaskNet, build, load_weights
-from selfsyn.task.examples import BareExample, Border, LabelledExample, PseudoLabelledExample, class_counts, colours_of_frames
-from selfsyn.task.mixture import Mask, Mixture
+from selfsyn.task.examples import (
+    BareExample,
+    Border,
+    Example,
+    LabelledExample,
+    PseudoLabelledExample,
+    class_counts,
+    colours_of_frames,
+)
+from selfsyn.task.makers import Bare, ExampleSource, Labelled, Maker, Masked, Online, Pseudo
+from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Mixture
 from selfsyn.task.train import WEIGHTS
 
 
@@ -45,8 +56,27 @@ def check_student(config: RunConfig) -> None:
         build(config.student, pretrained=True)
 
 
-def mixture_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Mixture, dict[str, str]]:
-    """The training mixture of a stage, and the digests of the data sets that it reads.
+@dataclass(frozen=True)
+class Sources:
+    """What a stage draws from: frames with their own labels, real images with pseudo-labels, real images without labels."""
+
+    labelled: ExampleSource
+    pseudo: ExampleSource | None = None
+    unlabelled: ExampleSource | None = None
+
+
+def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
+    """How many images of each part a batch of the stage has."""
+    if stage.round is None:
+        return {SYNTHETIC: config.train.batch}
+    real = config.real_in_batch(stage.round)
+    sizes = {SYNTHETIC: config.train.batch - real, PSEUDO: real, MASKED: real * bool(config.rounds.mask)}
+    sizes |= {ONLINE: sizes[SYNTHETIC] * config.rounds.online, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
+    return {part: size for part, size in sizes.items() if size}
+
+
+def sources_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Sources, dict[str, str]]:
+    """What a stage draws from, and the digests of the data sets that it reads.
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
     round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
@@ -54,24 +84,42 @@ def mixture_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Mixt
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
-        return _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic)), {"synthetic": digest}
+        return Sources(_labelled(config, stage, frames, mix_of(frames, config.synthetic))), {"synthetic": digest}
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
-        return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
+        return Sources(_labelled(config, stage, frames, mix_of(frames, config.real))), {"real with labels": digest}
     frames, mix, digests = _rounds_synthetic(layout, config)
-    plain = _mixture(config, stage, frames, mix=mix)
+    labelled_frames = _labelled(config, stage, frames, mix)
     if not stage.round:
-        if not (config.rounds.looks_at_real or config.rounds.colours):
-            return plain, digests
-        bare_frames, digest = sources.real(layout, config)
-        return _with_unlabelled(plain, config, bare_frames), {**digests, "real": digest}
+        if not (config.looks_at_real or config.rounds.colours):
+            return Sources(labelled_frames), digests
+        real_frames, digest = sources.real(layout, config)
+        return Sources(labelled_frames, None, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
     store = LabelStore(layout.labels(stage.round))
     real_frames, digest = _labelled_frames(layout, config, store)
-    real = config.real_in_batch(stage.round)
-    portion = config.rounds.portion_of(stage.round)
-    pseudo = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in real_frames]
-    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config, stage))
-    return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
+    pseudo = _pseudo(config, stage, real_frames, store)
+    return Sources(labelled_frames, pseudo, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
+
+
+def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Mixture:
+    """How the batches of a stage are made of what it draws from.
+
+    Counts of classes and colours of images, for which many files are read, are kept in the stage's `folder`.
+    """
+    train, rounds = config.train, config.rounds
+    source = _with_rare(drawn.labelled, temperature=train.rare, file=folder / "class_counts.npy", workers=workers)
+    above = Labelled(source, _colours_of_real(layout, config, stage=stage, folder=folder, workers=workers), rounds.colours)
+    makers: dict[str, Maker] = {SYNTHETIC: above}
+    if drawn.pseudo is not None:
+        file = folder / "pseudo_class_counts.npy"
+        pseudo = _with_rare(drawn.pseudo, temperature=rounds.rare, file=file, workers=workers)
+        red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # what the net sees as zeros
+        makers |= {PSEUDO: Pseudo(pseudo, above, rounds.class_mix)}
+        makers |= {MASKED: Masked(pseudo, rounds.mask, rounds.mask_block, (red, green, blue))}
+    if drawn.unlabelled is not None:
+        named = {part: replace(drawn.unlabelled, purpose=f"train {stage} {part}") for part in (ONLINE, BARE)}
+        makers |= {ONLINE: Online(named[ONLINE], above), BARE: Bare(named[BARE])}
+    return Mixture(makers, sizes_of(config, stage=stage), source.examples, config.seed, f"train {stage}")
 
 
 def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
@@ -91,56 +139,25 @@ def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tup
     return frames, {"real": digest}
 
 
-def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, workers: int) -> Mixture:
-    """The mixture, its labelled frames and its pseudo-labelled ones drawn by rare classes as far as run.toml asks for it.
-
-    All their labels are counted once, and the counts kept in the stage's `folder`.
-    """
-    if config.train.rare:
-        counts = class_counts(mixture.labelled, file=folder / "class_counts.npy", workers=workers)
-        often = mixture.labelled_mix.frequencies()
-        mixture = replace(mixture, labelled_rare=rare_classes(counts, temperature=config.train.rare, frequencies=often))
-    if config.rounds.rare and mixture.pseudo:
-        counts = class_counts(mixture.pseudo, file=folder / "pseudo_class_counts.npy", workers=workers)
-        often = mixture.pseudo_mix.frequencies()
-        mixture = replace(mixture, pseudo_rare=rare_classes(counts, temperature=config.rounds.rare, frequencies=often))
-    return mixture
+def _with_rare(source: ExampleSource, *, temperature: float, file: Path, workers: int) -> ExampleSource:
+    """The source drawn by rare classes, whose labels are counted once; as it is where the temperature is 0."""
+    if not (temperature and source.examples):
+        return source
+    counts = class_counts(source.examples, file=file, workers=workers)
+    return replace(source, rare=rare_classes(counts, temperature=temperature, frequencies=source.mix.frequencies()))
 
 
-def with_colours_of_real(
-    mixture: Mixture, layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int
-) -> Mixture:
-    """The mixture of a round, its labelled frames in colours of the real images as far as run.toml asks for it.
-
-    Those are looked at once, and what was found kept in the stage's `folder`.
-    """
+def _colours_of_real(layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Sequence[Colours]:
+    """The colours of real images that the labelled frames of a round may take, where run.toml asks for them."""
     if not config.rounds.colours or stage.is_bound:
-        return mixture
-    frames, _ = sources.listed_real(layout, config)  # mixture_of has said which are truncated
-    found = colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
-    return replace(mixture, colours=found, recoloured=config.rounds.colours)
-
-
-def _mask(config: RunConfig, stage: Stage) -> Mask | None:
-    red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # what the net sees as zeros
-    return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
+        return ()
+    frames, _ = sources.listed_real(layout, config)  # sources_of has said which are truncated
+    return colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
 
 
 def _border(frame: Frame, config: RunConfig) -> Border:
     source = next(source for source in config.real if frame.name.startswith(prefix(source, config.real)))
     return Border(source.border, config.size)
-
-
-def _with_unlabelled(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
-    if not config.rounds.looks_at_real or mixture.real == mixture.batch:  # nothing to align with, nothing to lay over them
-        return mixture
-    return replace(
-        mixture,
-        unlabelled=[BareExample(frame, _border(frame, config)) for frame in frames],
-        unlabelled_mix=mix_of(frames, config.real),
-        bare=config.rounds.bare,
-        online=config.rounds.online,
-    )
 
 
 def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:
@@ -152,14 +169,23 @@ def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tu
     return left, digest
 
 
-def _mixture(config: RunConfig, stage: Stage, frames: Sequence[LabelledFrame], *, mix: Mix) -> Mixture:
-    return Mixture(
-        labelled=[LabelledExample(frame) for frame in frames],
-        labelled_mix=mix,
-        batch=config.train.batch,
-        size=config.size,
-        augment=config.train.augment,
-        seed=config.seed,
-        purpose=f"train {stage}",
-        class_mix=config.rounds.class_mix,
-    )
+def _source(config: RunConfig, stage: Stage, examples: Sequence[Example], mix: Mix, *, kind: str) -> ExampleSource:
+    return ExampleSource(examples, mix, config.seed, f"train {stage} {kind}", config.size, config.train.augment)
+
+
+def _labelled(config: RunConfig, stage: Stage, frames: Sequence[LabelledFrame], mix: Mix) -> ExampleSource:
+    return _source(config, stage, [LabelledExample(frame) for frame in frames], mix, kind="synthetic")
+
+
+def _pseudo(config: RunConfig, stage: Stage, frames: Sequence[Frame], store: LabelStore) -> ExampleSource:
+    round_ = stage.round or 0
+    if config.real_in_batch(round_) and not frames:
+        raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
+    portion = config.rounds.portion_of(round_)
+    examples = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in frames]
+    return _source(config, stage, examples, mix_of(frames, config.real), kind="real")
+
+
+def _unlabelled(config: RunConfig, stage: Stage, frames: Sequence[Frame]) -> ExampleSource:
+    examples = [BareExample(frame, _border(frame, config)) for frame in frames]
+    return _source(config, stage, examples, mix_of(frames, config.real), kind="bare")
