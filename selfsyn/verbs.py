@@ -51,7 +51,7 @@ _ALL = (
     Verb("doctor"),
     Verb("world", writes="world", workers=True),
     Verb(
-        "train", writes="task", settings=("task.", "train.", "rounds."), needs_torch=True,
+        "train", writes="task", settings=("task.", "train.", "rounds.", "rival."), needs_torch=True,
         device=True, workers=True, processes=True, learns=True, grace=120, deadline=7 * DAY,
     ),
     Verb(

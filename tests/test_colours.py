@@ -115,7 +115,7 @@ def config(tmp_path: Path) -> RunConfig:
 
 
 @pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
-def test_bounds_take_no_colours(config: RunConfig, tmp_path: Path, stage: str) -> None:
+def test_bounds_take_no_colours(config: RunConfig, tmp_path: Path, stage: Stage) -> None:
     drawn, inputs = sources_of(Layout(tmp_path), config, stage=stage)
     assert "real" not in inputs
     maker = mixture_of(drawn, Layout(tmp_path), config, stage=stage, folder=tmp_path, workers=1).makers["synthetic"]

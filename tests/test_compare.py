@@ -201,9 +201,10 @@ def test_only_the_oracle_reads_real_labels_and_only_who_needs_it_fits_an_adapter
 
 
 def test_a_flow_is_cut_to_what_a_folder_needs() -> None:
-    flow = [Phase("a", "a"), Phase("b", "b/0", (), ("a",)), Phase("b", "b/1"), Phase("c", "c", (), ("b",)), Phase("d", "d")]
-    assert [phase.folder for phase in needed(flow, goal="c")] == ["a", "b/0", "b/1", "c"]
-    assert [phase.folder for phase in needed(flow, goal="c", beyond=("a",))] == ["b/0", "b/1", "c"]
+    shards = [Phase("b", "b", (), ("a",), shard=(0, 2)), Phase("b", "b", shard=(1, 2))]
+    flow = [Phase("a", "a"), *shards, Phase("c", "c", (), ("b",)), Phase("d", "d")]
+    assert list(needed(flow, goal="c")) == flow[:4]
+    assert list(needed(flow, goal="c", beyond=("a",))) == flow[1:4]
 
 
 def test_rows_share_what_would_be_the_same_and_nothing_else(run: Path) -> None:

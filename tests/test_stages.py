@@ -53,13 +53,13 @@ def config(tmp_path: Path) -> RunConfig:
     )
 
 
-def made(root: Path, config: RunConfig, *, stage: str) -> tuple[Mixture, dict[str, str]]:
+def made(root: Path, config: RunConfig, *, stage: Stage) -> tuple[Mixture, dict[str, str]]:
     drawn, digests = sources_of(Layout(root), config, stage=stage)
     return mixture_of(drawn, Layout(root), config, stage=stage, folder=root, workers=1), digests
 
 
 @pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
-def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, stage: str) -> None:
+def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, stage: Stage) -> None:
     drawn, _ = sources_of(Layout(tmp_path), config, stage=stage)
     assert sizes_of(config, stage=stage) == {"synthetic": 4} and drawn.unlabelled is None
 
@@ -91,7 +91,7 @@ def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_pa
     ],
 )
 def test_a_stages_data_sets_are_known_without_its_frames(
-    config: RunConfig, tmp_path: Path, rounds: Rounds, rival: str, stage: str
+    config: RunConfig, tmp_path: Path, rounds: Rounds, rival: str, stage: Stage
 ) -> None:
     names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
     maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)

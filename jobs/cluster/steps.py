@@ -67,10 +67,8 @@ def _belongs(phase: Phase, round_: int) -> bool:
 
 
 def _needs(step: Step, others: Sequence[Step]) -> tuple[str, ...]:
-    """The steps that fill what this one reads: a folder, or the shards of a store."""
-    return tuple(
-        other.name for other in others if any(f"{other.phase.folder}/".startswith(f"{need}/") for need in step.phase.needs)
-    )
+    """The steps that fill what this one reads."""
+    return tuple(other.name for other in others if other.phase.whole in step.phase.needs)
 
 
 def _nearest(name: str, needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def needed(flow: Sequence[Phase], *, goal: str, beyond: Sequence[str] = ()) -> t
     """The phases of `flow` that fill `goal`, and everything that they need; what fills `beyond` is not followed."""
     wanted, kept = {goal}, []
     for phase in reversed(flow):
-        if any(phase.folder == folder or phase.folder.startswith(f"{folder}/") for folder in wanted):
+        if phase.whole in wanted:
             kept.append(phase)
             wanted |= set(phase.needs) - set(beyond)
     return tuple(reversed(kept))
