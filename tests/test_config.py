@@ -109,6 +109,7 @@ def test_a_renamed_key_loads_with_one_line_that_names_the_new_one(
     [
         *("train.steps=-5", "train.ema=2.0", "train.checkpoint_every=0", "train.augment.zoom=0.2", "train.learning_rate=-1"),
         *("world.engine=-1", "seed=-1", "adapter.crop=33", "train.clip_norm=nan", "train.learning_rate=inf", "train.batch=0"),
+        *("rounds.mask=1.0", "rounds.mask_block=0", "rounds.rare=-0.1", "rival.discriminator_channels=0"),
         *("train.steps=1e3", "train.steps=1" + 30 * "0", "rounds.steps=[1, -1]", "rounds.learning_rate=[]", "teacher.scales=[9]"),
     ],
 )

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from selfsyn.config import Rounds
-from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE
 from selfsyn.task.losses import segmentation_loss
 from selfsyn.task.noisy import divergence, pseudo_label_loss, symmetric
@@ -125,18 +124,3 @@ def test_a_label_that_is_ignored_everywhere_costs_nothing() -> None:
     scores, case = some(robust="symmetric")
     case["maps"]["label"] = torch.full((2, 3, 4), IGNORE)
     assert float(pseudo_label_loss(scores, **case).detach()) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ({"robust": "huber"}, "rounds.robust is 'huber'; expected '' or 'symmetric'"),
-        ({"mask": 1.0}, r"rounds.mask is 1.0; expected a share in \[0, 1\)"),
-        ({"mask_block": 0}, "rounds.mask_block is 0; expected at least 1 pixel"),
-        ({"start": "cold"}, "rounds.start is 'cold'; expected 'warm', 'fresh' or 'continue'"),
-        ({"rare": -0.1}, "rounds.rare is -0.1; expected at least 0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(wanted: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Rounds(**wanted)

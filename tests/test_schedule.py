@@ -43,12 +43,12 @@ def test_lists_and_numbers_survive_run_toml(config: RunConfig, tmp_path: Path, r
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"start": "hot"}, "rounds.start is 'hot'; expected 'warm', 'fresh' or 'continue'"),
-        ({"start": ["warm", "hot"]}, "expected 'warm', 'fresh' or 'continue', or a list of them"),
-        ({"steps": []}, "expected a list of at least one int"),
-        ({"steps": "many"}, "rounds.steps is 'many'; expected int"),
-        ({"statistics": 1.5}, "rounds.statistics is 1.5; expected a share in"),
-        ({"real_share": [0.0, 1.5]}, "expected shares in"),
+        ({"start": "hot"}, "rounds.start is 'hot'; expected one of warm, fresh, continue"),
+        ({"start": ["warm", "hot"]}, "rounds.start.1 is 'hot'; expected one of warm, fresh, continue"),
+        ({"steps": []}, "expected a list of at least 1 integers"),
+        ({"steps": "many"}, "rounds.steps is 'many'; expected an integer"),
+        ({"statistics": 1.5}, "rounds.statistics is 1.5; expected a number in"),
+        ({"real_share": [0.0, 1.5]}, "rounds.real_share.1 is 1.5; expected a number in"),
     ],
 )
 def test_nonsense_is_refused(value: dict[str, object], message: str) -> None:
