@@ -24,7 +24,7 @@ def nodes() -> int:
 def launched(arguments: Sequence[str], *, count: int) -> int:
     """Run `selfsyn ARGUMENTS` as `count` processes on this machine, -> the exit code of all together.
 
-    The first that fails ends the others. SIGTERM is handed on, and they have GRACE seconds.
+    The first that fails ends the others. SIGTERM is handed on, and they have GRACE seconds to end.
     """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException

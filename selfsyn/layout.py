@@ -63,21 +63,13 @@ class Layout:
         """segmenter/config.pbtxt, segmenter/1/model.onnx, segmenter/1/model.fp16.onnx, parity.json, manifest.json."""
         return self._of("export-teacher", stage)
 
-    def model(self, stage: Stage) -> Path:
-        """The stage's ONNX file."""
-        return self.teacher(stage) / "segmenter" / "1" / "model.onnx"
-
     def evaluation(self, stage: Stage) -> Path:
         """metrics.json, pictures/NAME.png (predicted train ids of a few images), manifest.json."""
         return self._of("evaluate", stage)
 
     def labels(self, round_: int) -> Path:
-        """The label store of a round: one folder for each shard."""
+        """The label store of a round. For each shard: labels/NAME.png, confidence/NAME.png, index.jsonl, histogram.npz."""
         return self._of("pseudo-label", round_stage(round_))
-
-    def shard(self, round_: int, *, shard: int, shards: int) -> Path:
-        """labels/NAME.png, confidence/NAME.png, index.jsonl, histogram.npz, manifest.json."""
-        return self.labels(round_) / shard_name(shard, shards)
 
     def last_round(self, *patterns: str) -> int | None:
         """The highest round whose folder has a file or folder that fits one of `patterns`; None where no round has."""

@@ -573,7 +573,7 @@ def test_room_by_hand(run: Path) -> None:
     assert parts == {"adapted": 10_000, "labels": 2 * 5 * (100 + 64 * 48), "models": 4 * 1000 * 24 + 100 * 32}
     put(layout.adapted / "manifest.json", b"{}")
     put(layout.task(Stage("round-0")) / "manifest.json", b"{}")
-    put(layout.shard(1, shard=0, shards=1) / "manifest.json", b"{}")
+    put(layout.labels(1) / "shard-00000-of-00001/manifest.json", b"{}")
     parts = room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=SOUND.speed)
     assert parts == {"labels": 5 * (100 + 64 * 48), "models": 3 * 1000 * 24 + 100 * 32}
     assert room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=None) == {"labels": 5 * (100 + 64 * 48)}
