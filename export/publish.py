@@ -19,7 +19,7 @@ from export import contract
 from export.repository import model_file, model_folder, versions
 from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.files import TEMPORARY, digest_bytes, digest_file, write_atomic
-from selfsyn.phase import read_manifest
+from selfsyn.manifest import read_manifest
 
 # Older drafts belong to publishers that were killed: none takes a day.
 ABANDONED_SECONDS: Final = 24 * 3600

@@ -18,7 +18,7 @@ from export.contract import Golden, Metadata
 from selfsyn.cores import usable_cores
 from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.files import digest_bytes
-from selfsyn.phase import read_manifest
+from selfsyn.manifest import read_manifest
 from selfsyn.progress import say
 
 CPU: Final = "CPUExecutionProvider"

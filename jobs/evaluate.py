@@ -62,7 +62,8 @@ def command(
     """
     from selfsyn.data import sources
     from selfsyn.flow import evaluate_phase
-    from selfsyn.phase import begin, is_done, open_run, read_manifest, require
+    from selfsyn.manifest import read_manifest
+    from selfsyn.phase import begin, is_done, open_run, require
     from selfsyn.progress import say
 
     layout, config = open_run(root)

@@ -75,7 +75,7 @@ def _name_of(image: str, store: LabelStore) -> str:
 
 def _origin(layout: Layout, store: LabelStore, name: str, *, round_: int) -> list[str]:
     from selfsyn.layout import round_stage
-    from selfsyn.phase import read_manifest
+    from selfsyn.manifest import read_manifest
 
     shard, row = store.row(name)
     manifest = read_manifest(shard) or {}

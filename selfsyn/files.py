@@ -51,6 +51,14 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in that file, or None when there is no such file."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+
+
 def digest_bytes(data: bytes) -> str:
     """-> 'sha256:<64 hex digits>' of `data`."""
     return "sha256:" + hashlib.sha256(data).hexdigest()

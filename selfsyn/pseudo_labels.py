@@ -22,7 +22,7 @@ from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, digest_lines
 from selfsyn.images import read_ids
 from selfsyn.labels import CLASS_COUNT, IGNORE
-from selfsyn.phase import label_shards, read_manifest
+from selfsyn.manifest import label_shards, read_manifest
 
 LEVELS: Final = 256
 NEVER: Final = LEVELS  # a threshold that no confidence reaches

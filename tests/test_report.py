@@ -28,8 +28,9 @@ from selfsyn.flow import Phase, phases
 from selfsyn.images import encode_label_png, encode_png
 from selfsyn.labels import CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, PALETTE, protocol
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.manifest import MANIFEST
 from selfsyn.metrics import confusion, merged, scores
-from selfsyn.phase import MANIFEST, begin, finish, is_done
+from selfsyn.phase import begin, finish, is_done
 from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
 from selfsyn.report.charts import Curve, Panel, curve_row, thinned
 from selfsyn.report.collect import Score, collect, read_curves

@@ -16,7 +16,8 @@ from selfsyn.errors import FaultError
 from selfsyn.files import TEMPORARY, digest_lines
 from selfsyn.flow import Phase
 from selfsyn.layout import ORACLE, SOURCE_ONLY
-from selfsyn.phase import made_from, read_manifest
+from selfsyn.manifest import read_manifest
+from selfsyn.phase import made_from
 from selfsyn.task.schedule import schedule_of
 
 # Of the sections that rows may change, those that a verb reads; every other section counts for every verb.

@@ -8,7 +8,7 @@ import numpy as np
 
 from selfsyn.data.dataset import DataSet
 from selfsyn.labels import CLASS_COUNT, IGNORE
-from selfsyn.phase import adapted_parts
+from selfsyn.manifest import adapted_parts
 
 
 def _images(root: Path, split: str) -> dict[str, Path]:

@@ -13,7 +13,7 @@ from selfsyn.data.plain import PLAIN
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.errors import InputError
 from selfsyn.layout import Layout
-from selfsyn.phase import read_manifest
+from selfsyn.manifest import read_manifest
 
 
 @dataclass(frozen=True)

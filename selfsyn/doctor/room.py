@@ -13,7 +13,7 @@ from selfsyn.doctor.speed import Speed
 from selfsyn.errors import NotReadyError
 from selfsyn.flow import world_phase
 from selfsyn.layout import SOURCE_ONLY, Layout, round_stage
-from selfsyn.phase import label_shards, read_manifest
+from selfsyn.manifest import label_shards, read_manifest
 
 ROUNDS = 2  # the last round that is assumed
 TASK_BYTES = 24  # a parameter of a task net: weights, average and two moments in the checkpoint, weights again, and ONNX

@@ -18,7 +18,7 @@ from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
 from selfsyn.flow import Phase, adapt_phase, phases, pseudo_label_phase
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
-from selfsyn.phase import ADAPTED, MANIFEST, adapted_parts, read_manifest
+from selfsyn.manifest import ADAPTED, MANIFEST, adapted_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]

@@ -11,7 +11,7 @@ from selfsyn import config as configuration
 from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.flow import stage_before
 from selfsyn.layout import ORACLE, SOURCE_ONLY
-from selfsyn.phase import MANIFEST
+from selfsyn.manifest import MANIFEST
 from selfsyn.report.collect import Run
 from selfsyn.report.verdict import score_of, stage_title
 

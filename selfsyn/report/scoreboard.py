@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfsyn.layout import SOURCE_ONLY
-from selfsyn.phase import MANIFEST
+from selfsyn.manifest import MANIFEST
 from selfsyn.report.collect import Score
 from selfsyn.report.verdict import gap_closed, percent, score_of, signed, stage_title
 
