@@ -33,23 +33,21 @@ LAYERS = (
 LAYER_OF = {f"selfsyn.{name}": place for place, names in enumerate(LAYERS) for name in names.split()}
 
 # What export imports from selfsyn itself, all of it free of training. `task.scores` is what a net is to its user.
-FOR_EXPORT = set(
-    [
-        "ahead",
-        "cores",
-        "data.frames",
-        "errors",
-        "files",
-        "images",
-        "labels",
-        "manifest",
-        "packages",
-        "progress",
-        "pseudo_labels",
-        "config",
-        "task.scores",
-    ]
-)
+FOR_EXPORT = {
+    "ahead",
+    "cores",
+    "data.frames",
+    "errors",
+    "files",
+    "images",
+    "labels",
+    "manifest",
+    "packages",
+    "progress",
+    "pseudo_labels",
+    "config",
+    "task.scores",
+}
 TRAINING = ("selfsyn.adapter", "selfsyn.world", "selfsyn.phase", "selfsyn.flow", "selfsyn.task.train", "selfsyn.task.losses")
 WITHOUT_TORCH = ["metrics", "calibration", "pseudo_labels", "labels", "images", "data.sources", "world.write", "report.page"]
 VERBS_WITHOUT_TORCH = ["init", "world", "pseudo_label", "labels", "evaluate", "report", "publish", "serve"]
