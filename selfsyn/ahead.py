@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from selfsyn.cores import usable_cores
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -28,3 +30,10 @@ def ahead(work: Callable[[T], R], items: Iterable[T], *, threads: ThreadPoolExec
     finally:
         for future in waiting:
             future.cancel()
+
+
+def on_all_cores(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`ahead` with a thread for each core that this process may use."""
+    cores = usable_cores()
+    with ThreadPoolExecutor(cores) as threads:
+        yield from ahead(work, items, threads=threads, most=2 * cores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,8 +86,17 @@ def image_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove the file") from error
 
 
-def fault_of(*, head: bytes, tail: bytes) -> str:
-    """What is wrong with an image file by its first 8 and last 64 bytes, or '': a truncated PNG or JPEG lacks its end marker."""
+def read_ends(path: Path) -> tuple[bytes, bytes, int]:
+    """The first 8 and the last 64 bytes of a file, and its length: all that `fault_of` needs."""
+    with open(path, "rb") as stream:
+        head = stream.read(8)
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, length - 64))
+        return head, stream.read(), length
+
+
+def fault_of(head: bytes, tail: bytes) -> str:
+    """What is wrong with an image file by its ends, or '': a truncated PNG or JPEG lacks its end marker."""
     if not head:
         return "empty"
     is_png, is_jpeg = head.startswith(b"\x89PNG\r\n\x1a\n"), head.startswith(b"\xff\xd8")

@@ -18,6 +18,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return read_json(folder / MANIFEST)
 
 
+def finished_manifest(folder: Path, *, verb: str) -> dict[str, Any]:
+    """The manifest of a finished phase. NotReadyError, naming the verb to run, without one."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise NotReadyError(f"{folder}: not finished; run `selfsyn {verb}` first")
+    return manifest
+
+
 def label_shards(labels: Path) -> Sequence[Path]:
     """The finished shard folders of a label store, all of one partition. NotReadyError when a shard is missing."""
     return _finished_shards(labels, verb="pseudo-label")

@@ -54,13 +54,6 @@ def confusion(label: NDArray[np.uint8], prediction: NDArray[np.uint8], *, classe
     return folded(joint_counts(label, prediction), rows=same, columns=same, classes=classes)
 
 
-def merged(protocol: Protocol, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Train ids -> positions of the protocol's classes; IGNORE stays."""
-    table = np.full(_IDS, IGNORE, dtype=np.uint8)
-    table[: len(protocol.merge)] = protocol.merge
-    return table[label]
-
-
 def scores(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
     """(19, 19) counts of train ids, rows true -> what metrics.json holds; see `figures` for each number.
 

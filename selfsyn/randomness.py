@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 def generator(seed: int, purpose: str, *position: int) -> np.random.Generator:
@@ -18,12 +17,7 @@ def torch_seed(seed: int, purpose: str, *position: int) -> int:
     return int(generator(seed, purpose, *position).integers(2**63))
 
 
-def shuffled(count: int, *, seed: int, purpose: str, epoch: int) -> NDArray[np.int64]:
-    """The order in which epoch `epoch` visits `count` items."""
-    return generator(seed, purpose, epoch).permutation(count)
-
-
 def item_at(position: int, *, count: int, seed: int, purpose: str) -> int:
     """The item at `position` of an endless walk over `count` items that visits each once an epoch."""
     epoch, offset = divmod(position, count)
-    return int(shuffled(count, seed=seed, purpose=purpose, epoch=epoch)[offset])
+    return int(generator(seed, purpose, epoch).permutation(count)[offset])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from merging import merged
 from tiny_teacher import SIZE, tiny_onnx, write_teacher
 
 from export.contract import HALF_FILE
@@ -21,7 +22,7 @@ from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.labels import CLASSES, PROTOCOLS, TRAIN_ID_OF_CAMVID_ID, colourise
-from selfsyn.metrics import confusion, merged
+from selfsyn.metrics import confusion
 from selfsyn.phase import open_run
 from selfsyn.pseudo_labels import LabelStore
 
@@ -338,7 +339,7 @@ def test_more_unreadable_images_than_allowed_are_refused(run: Path, call: Call, 
         corrupt(run / f"data/train/images/{name}-train.png")
     assert label(call) == 2
     said = failed(capsys)
-    assert "street-2-train.png: not a readable image" in said and "2 unreadable images, and teacher.unreadable allows 1" in said
+    assert "street-2-train.png: not a readable image" in said and "2 images cannot be read, teacher.unreadable allows 1" in said
     assert not (run / "round-1/labels/shard-00000-of-00001/manifest.json").exists()
     (run / "run.toml").write_text(RUN + "teacher = { unreadable = 0.0 }\n")
     (run / "sealed.toml").unlink()

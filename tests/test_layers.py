@@ -37,6 +37,7 @@ FOR_EXPORT = {
     "ahead",
     "cores",
     "data.frames",
+    "data.sample",
     "errors",
     "files",
     "images",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from merging import merged
 from numpy.typing import NDArray
 from tiny_run import selfsyn_here
 from tiny_teacher import SIZE, tiny_onnx, write_teacher
@@ -15,7 +16,7 @@ from selfsyn.config import from_mapping
 from selfsyn.images import encode_png, read_ids
 from selfsyn.labels import CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, PROTOCOLS, TRAIN_ID_OF_CAMVID_ID
 from selfsyn.layout import Layout
-from selfsyn.metrics import confusion, merged, scores
+from selfsyn.metrics import confusion, scores
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.facts import meaning
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from merging import merged
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,7 +30,7 @@ from selfsyn.images import encode_label_png, encode_png
 from selfsyn.labels import CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, PALETTE, protocol
 from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
 from selfsyn.manifest import MANIFEST
-from selfsyn.metrics import confusion, merged, scores
+from selfsyn.metrics import confusion, scores
 from selfsyn.phase import begin, finish, is_done
 from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
 from selfsyn.report.charts import Curve, Panel, curve_row, thinned

@@ -321,7 +321,7 @@ def test_segnet_is_refused_before_anything_is_built(pretended: None, cache: Path
     ]
     with pytest.raises(InputError) as caught:
         Teacher(model_of(nodes, {}), device="tensorrt")
-    assert str(caught.value) == "model: ScatterElements (SegNet's unpooling) is not for TensorRT; use --device cuda"
+    assert str(caught.value) == "model: ScatterElements (SegNet's unpooling) does not run on TensorRT; use --device cuda"
     assert not cache.exists()
 
 
@@ -363,12 +363,12 @@ def test_its_golden_picture_has_the_engines_size_and_the_cpus_answer(
     golden = load(tmp_path, device="tensorrt").golden
     assert golden is not None and golden.image.shape == (HEIGHT, WIDTH, 3)
     assert (golden.label == 3).all() and (golden.confidence == 200).all()
-    with pytest.raises(FaultError, match="golden picture is answered otherwise .*CPUExecutionProvider"):
+    with pytest.raises(FaultError, match="golden picture differs from torch's answer.*CPUExecutionProvider"):
         Teacher(golden_onnx(expected=5), device="tensorrt")
     run = OnTensorrt.run
     wrong = lambda self, *given: [array + self.pretends for array in run(self, *given)]  # noqa: E731
     monkeypatch.setattr(OnTensorrt, "run", wrong)
-    with pytest.raises(FaultError, match="100.0% of its golden picture is answered otherwise .*TensorrtExecutionProvider"):
+    with pytest.raises(FaultError, match="100.0% of its golden picture differs from torch's answer.*TensorrtExecutionProvider"):
         load(tmp_path, device="tensorrt")
 
 

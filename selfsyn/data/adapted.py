@@ -11,14 +11,6 @@ from selfsyn.labels import CLASS_COUNT, IGNORE
 from selfsyn.manifest import adapted_parts
 
 
-def _images(root: Path, split: str) -> dict[str, Path]:
-    return _found(root, "images")
-
-
-def _labels(root: Path, split: str) -> dict[str, Path]:
-    return _found(root, "labels")
-
-
 def _found(root: Path, part: str) -> dict[str, Path]:
     """The files of all shards, by name. NotReadyError when a shard is missing."""
     folders = adapted_parts(root) if any(root.glob("shard-*-of-*")) else [root]
@@ -27,8 +19,8 @@ def _found(root: Path, part: str) -> dict[str, Path]:
 
 
 ADAPTED = DataSet(
-    find_images=_images,
-    find_labels=_labels,
+    find_images=lambda root, split: _found(root, "images"),
+    find_labels=lambda root, split: _found(root, "labels"),
     table=np.arange(256, dtype=np.uint8),
     known=frozenset(range(CLASS_COUNT)) | {IGNORE},
     expects="images/NAME.png and labels/NAME.png with train ids, as `selfsyn adapt` writes them",

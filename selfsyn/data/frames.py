@@ -5,7 +5,6 @@ The training side calls `images` for a real data set, and so cannot see its labe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
 from selfsyn.errors import InputError
 from selfsyn.files import digest_listing
-from selfsyn.images import fault_of, image_size, to_train_ids
+from selfsyn.images import fault_of, image_size, read_ends, to_train_ids
 from selfsyn.labels import overlaid
 from selfsyn.progress import say
 
@@ -73,13 +72,6 @@ def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
     return replace(kind, table=overlaid(kind.table, ids), known=kind.known | {int(key) for key in ids})
 
 
-def images(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
-    """The images of a data set; see `listing`. InputError, naming the file, when one is not complete on disk."""
-    frames = listing(root, layout=layout, split=split, files=files)
-    _refuse_incomplete([frame.image for frame in frames])
-    return frames
-
-
 def listing(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
     """The images of a data set, sorted by name, without those known to be unusable. No file is opened.
 
@@ -103,8 +95,7 @@ def labelled(
     are not what the layout holds; frames whose published label has another size are left out, and that is said.
     """
     pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
-    _refuse_incomplete([pair.image for pair in pairs])
-    _refuse_incomplete([pair.label for pair in pairs])
+    _refuse_incomplete([*(pair.image for pair in pairs), *(pair.label for pair in pairs)])
     pairs = _of_equal_sizes(pairs, root=root)
     kind = dataset(layout, ids=ids)
     kind.verify([(pair.label, kind.read(pair.label)) for pair in pairs[:: max(1, len(pairs) // VERIFIED)][:VERIFIED]])
@@ -179,10 +170,8 @@ def _faults(paths: Sequence[Path]) -> list[str]:
 
 def _fault(path: Path) -> str:
     try:
-        with open(path, "rb") as stream:
-            head = stream.read(8)
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64))
-            return fault_of(head=head, tail=stream.read())
+        head, tail, _ = read_ends(path)
+        return fault_of(head, tail)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
@@ -199,11 +188,16 @@ def _of_equal_sizes(pairs: Sequence[LabelledFrame], *, root: Path) -> list[Label
     return [pair for pair in pairs if pair.name not in differing]
 
 
-def _listed(found: Mapping[str, Path], files: Path) -> dict[str, Path]:
+def names_in(files: Path) -> list[str]:
+    """The frame names in a text file, one a line. InputError when it cannot be read."""
     try:
-        names = [line.strip() for line in files.read_text().splitlines() if line.strip()]
-    except OSError as error:
-        raise InputError(f"{files}: cannot be read ({error.strerror}); expected names of frames, one a line") from error
+        return [line.strip() for line in files.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{files}: cannot be read ({error}); expected names of frames, one a line") from error
+
+
+def _listed(found: Mapping[str, Path], files: Path) -> dict[str, Path]:
+    names = names_in(files)
     missing = [name for name in names if name not in found]
     if missing or not names:
         example = next(iter(found))

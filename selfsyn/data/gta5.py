@@ -14,17 +14,9 @@ def _numbered(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.png")) if path.stem.isdigit()}
 
 
-def _images(root: Path, split: str) -> dict[str, Path]:
-    return _numbered(root / "images")
-
-
-def _labels(root: Path, split: str) -> dict[str, Path]:
-    return _numbered(root / "labels")
-
-
 GTA5 = DataSet(
-    find_images=_images,
-    find_labels=_labels,
+    find_images=lambda root, split: _numbered(root / "images"),
+    find_labels=lambda root, split: _numbered(root / "labels"),
     table=TRAIN_ID_OF_LABEL_ID,
     known=CITYSCAPES_IDS,
     expects="images/NNNNN.png and labels/NNNNN.png",

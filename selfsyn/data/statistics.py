@@ -5,8 +5,7 @@ All of them are sums over frames, so parts can be added. Never imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.ahead import ahead
-from selfsyn.cores import usable_cores
+from selfsyn.ahead import on_all_cores
 from selfsyn.labels import CLASS_COUNT, IGNORE
 
 STEPS = 4  # of a segment's area in each doubling
@@ -102,12 +100,7 @@ def of_image(image: NDArray[np.uint8]) -> ColourStatistics:
 
 def total(items: Sequence[T], count: Callable[[T], S], *, nothing: S) -> S:
     """The sum of count(item), by as many threads as there are cores; what `count` raises is raised."""
-    cores = usable_cores()
-    with ThreadPoolExecutor(cores) as threads:
-        return _sum(ahead(count, items, threads=threads, most=2 * cores), nothing)
-
-
-def _sum(parts: Iterable[S], nothing: S) -> S:
-    for part in parts:
-        nothing = nothing + part
-    return nothing
+    summed = nothing
+    for part in on_all_cores(count, items):
+        summed = summed + part
+    return summed

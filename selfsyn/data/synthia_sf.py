@@ -36,15 +36,10 @@ def read_first_channel(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image.getchannel(0))
 
 
-def _debug_of(label: Path) -> Path:
-    folder = label.parent.parent / f"{label.parent.name}Debug"
-    return folder / label.name
-
-
 def verify_against_colours(sample: Sample) -> None:
     """InputError when a label's classes are not those of its debug picture, or a picture is missing."""
     for path, ids in sample:
-        debug = _debug_of(path)
+        debug = path.parent.with_name(f"{path.parent.name}Debug") / path.name
         if not debug.is_file():
             raise InputError(
                 f"{debug}: not found; expected the colours of {path}: they tell whether its ids are in the known order"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from selfsyn.ahead import ahead
-from selfsyn.cores import usable_cores
+from selfsyn.ahead import on_all_cores
 from selfsyn.data.frames import Frame
 from selfsyn.errors import InputError
 from selfsyn.files import write_json
@@ -29,10 +27,8 @@ def readable(frames: Sequence[Frame], *, record: Path, spoiled: int) -> list[Fra
 
 
 def _unreadable(frames: Sequence[Frame], *, spoiled: int) -> dict[str, str]:
-    cores = usable_cores()
-    with ThreadPoolExecutor(cores) as threads:
-        reasons = track(ahead(_reason, frames, threads=threads, most=2 * cores), total=len(frames), label="real images")
-        found = [(frame, reason) for frame, reason in zip(frames, reasons, strict=True) if reason]
+    reasons = track(on_all_cores(_reason, frames), total=len(frames), label="real images")
+    found = [(frame, reason) for frame, reason in zip(frames, reasons, strict=True) if reason]
     if found:
         first, why = found[0]
         if len(found) > spoiled or len(found) == len(frames):

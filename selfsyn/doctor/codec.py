@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from selfsyn.data.dataset import DataSet
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.doctor.listing import Listing
 from selfsyn.images import encode_label_png, encode_png, read_image, resize_image, resize_label
 
@@ -28,7 +29,7 @@ class Codec:
 def measured(listings: Sequence[Listing], *, size: tuple[int, int]) -> Codec | None:
     """The codec's cost on frames of these data sets at `size` (width, height); None when none of them can be read."""
     frames = [(image, listing.labels.get(name), listing.kind) for listing in listings for name, image in listing.images.items()]
-    chosen = [frames[int(position)] for position in np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round()]
+    chosen = evenly_spaced(frames, count=FRAMES)
     rows = [row for row in (_measured(image, label, kind, size) for image, label, kind in chosen) if row is not None]
     return Codec(*np.mean(rows, axis=0).tolist()) if rows else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +10,10 @@ from pathlib import Path
 
 from selfsyn.ahead import ahead
 from selfsyn.files import digest_file
-from selfsyn.images import fault_of, image_size
+from selfsyn.images import fault_of, image_size, read_ends
 
 CHUNK = 64  # files that a thread looks at in one go
 THREADS = 8  # they wait for the disk
-TAIL = 64  # bytes; the end marker of a PNG or JPEG is in them, and a PNG's checksum of its pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +21,7 @@ class Ends:
     """What a file's ends say.
 
     length: in bytes.  size: (width, height) in pixels; (0, 0) of a faulty file.  fault: why it cannot be read, or ''.
+    tail: its last 64 bytes: the end marker of a PNG or JPEG, and a PNG's checksum of its pixels.
     """
 
     path: Path
@@ -56,12 +55,8 @@ def same_files(files: Iterable[Ends]) -> list[list[Ends]]:
 
 def _ends(path: Path) -> Ends:
     try:
-        with open(path, "rb") as stream:
-            head = stream.read(8)
-            length = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, length - TAIL))
-            tail = stream.read()
-        fault = fault_of(head=head, tail=tail)
+        head, tail, length = read_ends(path)
+        fault = fault_of(head, tail)
         return Ends(path, length, (0, 0) if fault else image_size(path), fault, tail)
     except OSError as error:
         return Ends(path, 0, (0, 0), error.strerror or type(error).__name__, b"")

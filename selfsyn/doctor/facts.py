@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.doctor.ends import Ends, ends_of, same_files
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.doctor.listing import Listing
-from selfsyn.doctor.pixels import Pixels, pixels_of, shares, smallest, spread, strange_ids, without_class
+from selfsyn.doctor.pixels import SPREAD, Pixels, pixels_of, shares, smallest, strange_ids, without_class
 from selfsyn.progress import track
 
 HELD_OUT = "held_out"  # where a finding is that concerns it together with real
@@ -59,7 +60,7 @@ def looked_at(listing: Listing, *, everything: bool) -> Looked:
         _unreadable(where, [*images.values(), *labels.values()]) + _mis_sized(listing, images, labels) + _copies(where, images)
     )
     sound = {name: file for name, file in images.items() if not file.fault}
-    counted = list(sound) if everything else spread(list(sound))
+    counted = list(sound) if everything else evenly_spaced(list(sound), count=SPREAD)
     chosen = counted if everything else sorted({*counted, *smallest(sound)})
     pixels = _pixels(listing, chosen, labels)
     findings += _of_pixels(listing, pixels, images, labels, share=len(pixels) / max(1, len(sound)))

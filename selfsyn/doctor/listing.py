@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selfsyn.config import DataFolder, RunConfig
 from selfsyn.data.dataset import DataSet
-from selfsyn.data.frames import VERIFIED, dataset
+from selfsyn.data.frames import VERIFIED, dataset, names_in
 from selfsyn.data.plain import PLAIN
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.errors import InputError
@@ -82,10 +82,7 @@ def _chosen(role: Role, found: Mapping[str, Path], files: Path | None) -> tuple[
     """The frames that the text file `files` names, or all; and the names that are none. InputError for an unreadable file."""
     if files is None or not found:
         return found, []
-    try:
-        names = [line.strip() for line in files.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{files}: cannot be read ({error}); expected names of frames, one a line") from error
+    names = names_in(files)
     missing = tuple(name for name in names if name not in found)
     chosen = {name: found[name] for name in names if name in found}
     if names and not missing:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.ahead import ahead
-from selfsyn.cores import usable_cores
+from selfsyn.ahead import on_all_cores
 from selfsyn.data.dataset import DataSet
 from selfsyn.doctor.ends import Ends
 from selfsyn.images import read_image
@@ -35,12 +33,6 @@ class Pixels:
     unreadable: tuple[tuple[Path, str], ...]
 
 
-def spread(names: Sequence[str]) -> list[str]:
-    """The first, the last and others evenly between them: at most SPREAD."""
-    positions = np.linspace(0, len(names) - 1, min(SPREAD, len(names))).round().astype(int)
-    return [names[position] for position in positions]
-
-
 def smallest(images: Mapping[str, Ends]) -> list[str]:
     """The frames with the fewest bytes a pixel: at most SMALLEST."""
     return sorted(images, key=lambda name: images[name].length / max(1, images[name].size[0] * images[name].size[1]))[:SMALLEST]
@@ -48,9 +40,7 @@ def smallest(images: Mapping[str, Ends]) -> list[str]:
 
 def pixels_of(frames: Mapping[str, tuple[Path, Path | None]], *, kind: DataSet) -> Iterator[Pixels]:
     """The pixels of each frame, in order. frames: image and, where it is looked at, label by name."""
-    cores = usable_cores()
-    with ThreadPoolExecutor(cores) as threads:
-        yield from ahead(lambda frame: _pixels(frame[0], *frame[1], kind), frames.items(), threads=threads, most=2 * cores)
+    return on_all_cores(lambda frame: _pixels(frame[0], *frame[1], kind), frames.items())
 
 
 def shares(counts: NDArray[np.int64], *, table: NDArray[np.uint8]) -> dict[str, float]:

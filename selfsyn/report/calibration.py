@@ -5,17 +5,16 @@ The first come from what `evaluate` measured; the last needs no held-out label. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from selfsyn.labels import CLASSES
-from selfsyn.report.charts import WIDTH, Bars, Chart, grouped_bars
+from selfsyn.report.charts import Bars, Chart, class_values, grouped_bars, panel_grid
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, STYLE, round_colour, stage_colour, to_svg
@@ -37,17 +36,12 @@ def trust(run: Run) -> Iterator[Chart]:
 
 def _reliability(scores: list[Score], *, last_round: int) -> Chart:
     """A panel for each stage: accuracy against confidence, dots as large as their bin, and the diagonal of perfect trust."""
-    columns = min(5, len(scores))
-    rows = -(-len(scores) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 2.4 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, score in zip(grid, scores, strict=False):
+        figure, grid = panel_grid(len(scores), columns=min(5, len(scores)), height=2.4)
+        for axes, score in zip(grid, scores, strict=True):
             found = score.metrics["calibration"]
             axes.set_title(f"{stage_title(score.stage)}: error {100 * found['ece']:.1f} %")
             _reliability_panel(axes, found["reliability"], colour=stage_colour(score.stage, last_round=last_round))
-        for axes in grid[len(scores) :]:
-            axes.axis("off")
         svg = to_svg(figure, name="reliability")
     caption = (
         "Held-out images. Each dot is a range of confidence, as large as its share of the pixels: below the dashed line the"
@@ -69,17 +63,18 @@ def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str
     axes.set_ylabel("share that is right")
 
 
-def _class_errors(scores: list[Score], *, last_round: int) -> Chart:
-    classes = list(scores[0].metrics["calibration"]["class_ece"])
-    series = [
-        Bars(
-            stage_title(score.stage),
-            stage_colour(score.stage, last_round=last_round),
-            _values(score.metrics["calibration"]["class_ece"]),
-        )
-        for score in scores
+def stage_bars(scores: Sequence[Score], values: Sequence[Mapping[str, float | None]], *, last_round: int) -> list[Bars]:
+    """The series of each stage, in its colour. values: of each, by class."""
+    return [
+        Bars(stage_title(score.stage), stage_colour(score.stage, last_round=last_round), class_values(of_stage))
+        for score, of_stage in zip(scores, values, strict=True)
     ]
-    svg = grouped_bars(classes, series, name="class-calibration", unit="calibration error", absent="never")
+
+
+def _class_errors(scores: list[Score], *, last_round: int) -> Chart:
+    errors = [score.metrics["calibration"]["class_ece"] for score in scores]
+    series = stage_bars(scores, errors, last_round=last_round)
+    svg = grouped_bars(list(errors[0]), series, name="class-calibration", unit="calibration error", absent="never")
     caption = "Expected calibration error of the pixels predicted as each class; “never”: no held-out pixel was. Lower is better."
     return Chart("Calibration by class", svg, caption)
 
@@ -89,7 +84,7 @@ def _coverage(score: Score) -> Chart:
     shares: Mapping[str, Mapping[str, float] | None] = found["class_coverage"]
     colours = {"labelled": COLOUR["source"], "rightly": COLOUR["ramp-12"]}
     series = [
-        Bars(key, colour, _values({name: share[key] if share else None for name, share in shares.items()}))
+        Bars(key, colour, class_values({name: share[key] if share else None for name, share in shares.items()}))
         for key, colour in colours.items()
     ]
     svg = grouped_bars(list(shares), series, name="class-coverage", unit="share of its pixels", absent=ABSENT)
@@ -120,7 +115,3 @@ def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
 def _kept(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     total = counts.sum(axis=1)
     return np.where(total > 0, np.diag(counts) / np.maximum(total, 1), np.nan)
-
-
-def _values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in by_class.values()])

@@ -105,8 +105,7 @@ def grouped_bars(
 def score_by_round(points: Mapping[str, Sequence[tuple[str, float]]], *, bounds: Sequence[Bound], name: str) -> str:
     """One panel for each score: its title -> (round's name, score) in the order of the rounds."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
-        grid = figure.subplots(1, len(points), squeeze=False)[0]
+        figure, grid = panel_grid(len(points), columns=len(points), height=2.5)
         for axes, (title, values) in zip(grid, points.items(), strict=True):
             axes.set_title(title)
             _rounds_line(axes, values)
@@ -118,14 +117,10 @@ def score_by_round(points: Mapping[str, Sequence[tuple[str, float]]], *, bounds:
 
 def curve_row(panels: Sequence[Panel], *, name: str, columns: int, x_label: str = "step") -> str:
     """Small charts beside each other, `columns` in a row, each with its own scale; one legend when lines have names."""
-    rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 2.1 * rows + 0.1), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, panel in zip(grid, panels, strict=False):
+        figure, grid = panel_grid(len(panels), columns=columns, height=2.1, margin=0.1)
+        for axes, panel in zip(grid, panels, strict=True):
             _curve_panel(axes, panel, x_label)
-        for axes in grid[len(panels) :]:
-            axes.axis("off")
         return to_svg(figure, name=name)
 
 
@@ -155,20 +150,31 @@ def class_dots(classes: Sequence[str], series: Sequence[Bars], *, name: str, uni
 
 def class_grids(classes: Sequence[str], grids: Sequence[Grid], *, name: str) -> str:
     """Class-by-class shares in 0..1, a grid for each data set: squares whose area is the share."""
-    rows = -(-len(grids) // GRIDS_A_ROW)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, (WIDTH / GRIDS_A_ROW + 0.6) * rows), layout="constrained")
-        cells = figure.subplots(rows, GRIDS_A_ROW, squeeze=False).ravel()
-        for axes, grid in zip(cells, grids, strict=False):
+        figure, cells = panel_grid(len(grids), columns=GRIDS_A_ROW, height=WIDTH / GRIDS_A_ROW + 0.6)
+        for axes, grid in zip(cells, grids, strict=True):
             _class_grid(axes, classes, grid)
-        for axes in cells[len(grids) :]:
-            axes.axis("off")
         return to_svg(figure, name=name)
 
 
-def thinned(x: NDArray[np.float64], y: NDArray[np.float64], *, points: int = POINTS) -> tuple[NDArray[Any], NDArray[Any]]:
-    """At most `points` points of a curve, each the mean of as many neighbours as it takes."""
-    take = -(-len(x) // points)
+def panel_grid(count: int, *, columns: int, height: float, margin: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, `columns` in a row. height: inches of a row.  margin: inches more of the whole figure."""
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, height * rows + margin), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes in panels[count:]:
+        axes.axis("off")
+    return figure, panels[:count]
+
+
+def class_values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
+    """The values in their order, NaN for None."""
+    return np.array([np.nan if value is None else value for value in by_class.values()])
+
+
+def thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """At most POINTS points of a curve, each the mean of an equal number of neighbours."""
+    take = -(-len(x) // POINTS)
     starts = np.arange(0, len(x), take)
     counts = np.diff(np.append(starts, len(x)))
     return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.data.dataset import DataSet
-from selfsyn.data.sample import sample_of
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.data.statistics import NO_COLOURS, NO_LABELS, ColourStatistics, LabelStatistics, of_image, of_label, total
 from selfsyn.images import UnreadableError, read_image, resize_image, resize_label, to_train_ids
 from selfsyn.labels import CLASSES
@@ -59,7 +59,7 @@ def colours_of(paths: Mapping[str, Path], *, size: tuple[int, int]) -> ColourSta
 
 
 def _some(paths: Mapping[str, Path]) -> list[Path]:
-    return sample_of([path for _, path in sorted(paths.items())], count=COUNTED)
+    return evenly_spaced([path for _, path in sorted(paths.items())], count=COUNTED)
 
 
 def domain_charts(domains: Sequence[Domain]) -> list[Chart]:

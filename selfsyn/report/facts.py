@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfsyn import config as configuration
 from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.flow import stage_before
 from selfsyn.layout import ORACLE, SOURCE_ONLY
@@ -31,7 +30,7 @@ class Making:
 
 def meaning(run: Run) -> list[tuple[str, str]]:
     """(term, words) in the order in which a reader asks."""
-    facts = [("Synthetic", _sources(run.config.synthetic)), ("Real", _real(run))]
+    facts = [("Synthetic", _sources(run.config.synthetic)), ("Real", f"{_sources(run.config.real)}; images only")]
     facts += [("Held out", _held_out(run)), ("Net", _net(run)), ("Training", _training(run)), ("Seed", str(run.config.seed))]
     if run.config.teacher.flip or run.config.teacher.scales != (1.0,):
         facts.append(("Views", _views(run.config)))
@@ -83,11 +82,6 @@ def making(run: Run) -> list[Making]:
         _finished(step.phase.name, step.phase.folder, step.manifest) if step.manifest else _unfinished(step.phase.name)
         for step in run.steps
     ]
-
-
-def run_toml(run: Run) -> str:
-    """The configuration of the run, every field."""
-    return configuration.to_toml(run.config)
 
 
 def libraries(run: Run) -> list[tuple[str, str]]:
@@ -150,10 +144,6 @@ def _sources(sources: tuple[Source, ...]) -> str:
 def _folder(folder: DataFolder) -> str:
     some = f", the frames of {folder.files}" if folder.files else ""
     return f"{folder.root} ({folder.layout} layout, split {folder.split}{some})"
-
-
-def _real(run: Run) -> str:
-    return f"{_sources(run.config.real)}; images only"
 
 
 def _held_out(run: Run) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from selfsyn.data.frames import dataset
 from selfsyn.labels import CLASSES
 from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.pseudo_labels import LabelStore
-from selfsyn.report.calibration import trust
+from selfsyn.report.calibration import stage_bars, trust
 from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
 from selfsyn.report.collect import Curves, Run, read_curves
 from selfsyn.report.content import content_charts
@@ -39,10 +39,7 @@ def _class_iou(run: Run) -> Chart | None:
     if not run.scores:
         return None
     classes = list(run.scores[0].metrics["class_iou"])
-    series = [
-        Bars(stage_title(score.stage), stage_colour(score.stage, last_round=run.last_round), _values(score.metrics["class_iou"]))
-        for score in run.scores
-    ]
+    series = stage_bars(run.scores, [score.metrics["class_iou"] for score in run.scores], last_round=run.last_round)
     svg = grouped_bars(classes, series, name="class-iou", unit="IoU", absent=ABSENT)
     return Chart("Class IoU", svg, "Held-out images. A class without ground truth has no IoU and does not enter the mean.")
 
@@ -166,10 +163,6 @@ def _counted_share(store: LabelStore, *, portion: float) -> NDArray[np.float64]:
     counted = np.where(np.arange(256) >= least[:, None], store.counts, 0).sum(axis=1)
     total = store.counts.sum(axis=1)
     return np.where(total > 0, counted / np.maximum(total, 1), np.nan)
-
-
-def _values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in by_class.values()])
 
 
 def _loss_keys(histories: Iterable[Curves]) -> list[str]:

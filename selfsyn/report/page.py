@@ -9,6 +9,7 @@ from importlib import resources
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from selfsyn.config import to_toml
 from selfsyn.labels import CLASSES, PALETTE
 from selfsyn.report import facts, pictures
 from selfsyn.report.charts import Chart
@@ -45,7 +46,7 @@ def render(run: Run) -> str:
             held_out=pictures.held_out_gallery(run),
             classes=class_colours(),
             making=facts.making(run),
-            run_toml=facts.run_toml(run),
+            run_toml=to_toml(run.config),
             libraries=facts.libraries(run),
         )
     )

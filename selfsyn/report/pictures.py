@@ -19,7 +19,7 @@ from selfsyn.config import DataFolder, HeldOut, Source
 from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.frames import LabelledFrame, dataset
 from selfsyn.data.mixing import prefix
-from selfsyn.data.sample import sample_of
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.layout import Layout
 from selfsyn.report.collect import Run
@@ -138,7 +138,7 @@ def confidence(grey: NDArray[np.uint8]) -> Picture:
 
 
 def _spread(names: Iterable[str]) -> list[str]:
-    return sample_of(sorted(names), count=PICTURES)
+    return evenly_spaced(sorted(names), count=PICTURES)
 
 
 def _gallery(names: Sequence[str], columns: dict[str, Column]) -> Gallery | None:
