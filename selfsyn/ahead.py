@@ -1,4 +1,4 @@
-"""Work done ahead of whoever takes its results, by threads: they start at once and need no shared memory, which containers
+"""Work in threads, ahead of its consumer. Unlike processes, threads start at once and need no shared memory, which containers
 lack; decoding, resizing, encoding and array arithmetic release the interpreter's lock."""
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ R = TypeVar("R")
 
 
 def ahead(work: Callable[[T], R], items: Iterable[T], *, threads: ThreadPoolExecutor, most: int) -> Iterator[R]:
-    """map(work, items) in order, with at most `most` results under way or waiting: memory stays bounded.
+    """map(work, items) in order, with at most `most` results pending, so memory is bounded.
 
-    The first error is raised in its turn; what waits behind it is dropped.
+    An error is raised at its place in the order; later work is cancelled.
     """
     waiting: deque[Future[R]] = deque()
     try:

@@ -309,7 +309,7 @@ def empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [(truncate, "not a readable image (image file is truncated"), (corrupt, "not a readable image ("),
-     (empty, "not a readable image (no format that is known)")],
+     (empty, "not a readable image (unknown format)")],
 )  # fmt: skip
 def test_image_that_cannot_be_read_is_recorded_and_left_out(
     run: Path, call: Call, spoil: Callable[[Path], None], reason: str
@@ -352,7 +352,7 @@ def test_phases_that_need_every_image_whole_leave_truncated_ones_out(run: Path, 
     truncate(run / "data/train/images/street-3-train.png")
     frames, digest = real(layout, config)
     assert [frame.name for frame in frames] == [f"{name}-train" for name in NAMES if name != "street-3"]
-    assert "left out 1 of 7 images that are no whole PNG or JPEG" in capsys.readouterr().err
+    assert "left out 1 of 7 images that are not complete" in capsys.readouterr().err
     listed, same = listed_real(layout, config)
     assert (len(listed), same) == (7, digest)
     truncate(run / "data/train/images/street-5-train.png")
@@ -365,7 +365,7 @@ def test_the_limit_holds_for_all_shards_together(run: Path, call: Call) -> None:
         corrupt(run / f"data/train/images/{name}-train.png")
     for shard in range(7):
         assert label(call, "--shard", shard, "--shards", 7) == 0  # each shard alone is within it
-    with pytest.raises(InputError, match="2 images of all shards could not be read, and teacher.unreadable allows 1"):
+    with pytest.raises(InputError, match="2 images of all shards could not be read, teacher.unreadable allows 1"):
         LabelStore(run / "round-1/labels")
 
 

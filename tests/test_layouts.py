@@ -105,7 +105,7 @@ def test_synthia_sf_in_another_order_is_refused(tmp_path: Path) -> None:
     ids = every_id(23)
     synthia_sf_frame(tmp_path, 1, 1, ids, rng=RNG)
     put(tmp_path / "SEQ1/GTLeft/0000001.png", png(np.dstack([(ids + 1) % 23] * 3), colour=RGB))
-    with pytest.raises(InputError, match="its ids are not those of the colours in .*GTLeftDebug"):
+    with pytest.raises(InputError, match="its ids differ from the colours in .*GTLeftDebug"):
         frames.labelled(tmp_path, layout="synthia-sf")
     (tmp_path / "SEQ1/GTLeftDebug/0000001.png").unlink()
     with pytest.raises(InputError, match=r"GTLeftDebug/0000001\.png: not found"):
@@ -135,7 +135,7 @@ def test_train_ids_under_a_label_ids_name_are_refused(tmp_path: Path) -> None:
 def test_cityscapes_test_has_images_and_no_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cityscapes_frame(tmp_path, "test", "bonn_000000_000019", every_id(1), rng=RNG)
     assert len(frames.listing(tmp_path, layout="cityscapes", split="test")) == 1
-    with pytest.raises(InputError, match="the labels of split 'test' are no labels"):
+    with pytest.raises(InputError, match="split 'test' of layout cityscapes has no usable labels"):
         frames.labelled(tmp_path, layout="cityscapes", split="test")
     cityscapes_frame(tmp_path, "train_extra", "troisdorf_000000_000073", None, rng=RNG)
     cityscapes_frame(tmp_path, "train_extra", "troisdorf_000000_000074", None, rng=RNG)
@@ -196,7 +196,7 @@ def test_a_list_chooses_the_frames(tmp_path: Path) -> None:
     names = put(tmp_path / "list.txt", b"00004\n00002\n\n")
     assert [frame.name for frame in frames.listing(tmp_path, layout="gta5", files=names)] == ["00002", "00004"]
     put(tmp_path / "list.txt", b"00004\n77777\n")
-    with pytest.raises(InputError, match="1 of 2 names are no frames, first .'77777'.; one is '00001'"):
+    with pytest.raises(InputError, match="1 of 2 names are not frames of the data set, first .'77777'.; a frame is '00001'"):
         frames.listing(tmp_path, layout="gta5", files=names)
     with pytest.raises(InputError, match=r"none\.txt: cannot be read"):
         frames.listing(tmp_path, layout="gta5", files=tmp_path / "none.txt")

@@ -182,7 +182,7 @@ def test_evaluate_prints_both_variants_of_both(run: Path, capsys: pytest.Capture
     assert rows["road"] == [f"{100 * variant['class_iou']['road']:.1f}" for variant in variants.values()]
     assert rows["wall"] == [f"{100 * variants[name]['class_iou']['wall']:.1f}" for name in ("synthia-16 A", "synthia-16 B")]
     assert rows["motorcycle"] == ["-"] * 4  # no ground truth: neither 0 nor 1
-    assert lines[-1].startswith("A: true pixels of terrain, truck, train stay") and "; B: they are ignored" in lines[-1]
+    assert lines[-1].startswith("A: true pixels of terrain, truck, train count") and "; B: they are ignored" in lines[-1]
     assert metrics["miou"] == variants["synthia-13 A"]["miou"] < variants["synthia-13 B"]["miou"]
 
 

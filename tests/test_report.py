@@ -355,14 +355,14 @@ def test_the_charts_have_a_line_for_each_stage(finished: Path) -> None:
         "Scores by round",
         "Training losses",
         "Adapter losses",
-        "Pseudo-labels that count",
-        "Reliability: is the teacher as often right as it is sure?",
+        "Pseudo-labels used",
+        "Reliability: does confidence match accuracy?",
         "Calibration by class",
         "Coverage by class",
         "Agreement with the previous round's labels",
         "Class shares",
-        "Size of what hangs together",
-        "Classes that occur together",
+        "Object sizes",
+        "Class co-occurrence",
         "Colours",
     ):
         assert title in page.words
@@ -376,7 +376,9 @@ def test_the_calibration_of_every_stage_is_drawn(finished: Path) -> None:
         error = 100 * metrics_of(finished, stage)["calibration"]["ece"]
         assert f"{stage.replace('round-', 'round ')}: error {error:.1f} %" in page.words
     assert "Calibration by class" in page.words and "Coverage by class" in page.words
-    assert "Round 2, held-out images. Of the pixels that truly are of a class" in page.words  # of the method, not the oracle
+    assert (
+        "Round 2, held-out images. Share of each true class's pixels that get a label" in page.words
+    )  # of the method, not the oracle
 
 
 def test_agreement_of_two_rounds_by_hand(finished: Path) -> None:
@@ -447,9 +449,9 @@ def test_without_held_out_labels_the_page_says_so(tmp_path: Path) -> None:
 def test_a_last_round_that_learned_for_longer_says_so(finished: Path, tmp_path: Path) -> None:
     assert "Round 2 has had 420 updates, source-only 300" in page_of(finished).words  # 300 and three times 40 more
     run = collect(Layout(finished), configuration.load(Layout(finished).configuration))
-    assert "had not come down" not in str(budget(run))
+    assert "was still high" not in str(budget(run))
     going_on = replace(run, config=replace(run.config, rounds=Rounds(start="continue")))
-    assert "its learning rate had not come down, because round 0 continues it" in str(budget(going_on))
+    assert "whose learning rate was still high, because round 0 continues that training" in str(budget(going_on))
 
 
 def test_without_rounds_there_is_no_longer_training_to_warn_of(tmp_path: Path) -> None:
@@ -561,9 +563,9 @@ def _score(stage: str, miou: float) -> Score:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, "No held-out scores: the method ran, but nothing here measures it."),
+        ({}, "No held-out scores: the run is not evaluated."),
         ({SOURCE_ONLY: 0.3}, "Held-out mIoU 0.300 source-only; no round is evaluated yet."),
-        ({"round-1": 0.3}, "Held-out mIoU 0.300 after round 1; source-only is not evaluated, so no comparison."),
+        ({"round-1": 0.3}, "Held-out mIoU 0.300 after round 1; source-only is not evaluated."),
         ({SOURCE_ONLY: 0.3, "round-0": 0.4}, "Held-out mIoU 0.300 source-only → 0.400 after round 0 (+0.100)."),
         (
             {SOURCE_ONLY: 0.3, "round-0": 0.2},
@@ -592,7 +594,7 @@ def test_headline_is_honest_about_the_sign(values: dict[str, float], expected: s
 
 def test_a_better_earlier_round_is_admitted() -> None:
     better = [_score("round-0", 0.4), _score("round-1", 0.5), _score("round-2", 0.45), _score(ORACLE, 0.9)]
-    assert caveat(better) == "Round 1 scored 0.500; the headline is the last round, not the best one."
+    assert caveat(better) == "Round 1 scored 0.500; the headline uses the last round, not the best."
     assert caveat(better[:2]) is None and caveat([]) is None
 
 

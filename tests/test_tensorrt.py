@@ -393,7 +393,7 @@ def test_the_service_fills_each_run_and_refuses_other_sizes(pretended: None) -> 
     for pixels, runs in ((10 * HEIGHT * WIDTH, [4]), (2 * HEIGHT * WIDTH, [4, 4])):  # always the engine's number of images
         found, (labels, _) = answered(model, pictures(3, HEIGHT, WIDTH), pixels=pixels)
         assert found == runs and labels.shape == (3, HEIGHT, WIDTH)
-    with pytest.raises(Refusal, match=f"images of 30x20; expected {WIDTH}x{HEIGHT}, TensorRT takes no other"):
+    with pytest.raises(Refusal, match=f"images of 30x20; expected {WIDTH}x{HEIGHT}, the size of the TensorRT engine"):
         answered(model, pictures(1, 20, 30), pixels=10_000)
 
 

@@ -1,4 +1,4 @@
-"""Our own adapted images: images/NAME.png, labels/NAME.png with train ids, in one folder or in those of shards."""
+"""Adapted images: images/NAME.png and labels/NAME.png with train ids, in one folder or in a folder for each shard."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from selfsyn.data.dataset import DataSet, Sample
 from selfsyn.errors import InputError
 from selfsyn.labels import CITYSCAPES_IDS, CLASS_COUNT, IGNORE, TRAIN_ID_OF_LABEL_ID
 
-# Ids that many train-id maps have and that are rare as label ids: sidewalk, building, wall, fence, pole, light against ego
-# vehicle, rectification border, out of roi, static, dynamic, ground.
+# Common as train ids (sidewalk, building, wall, fence, pole, light), rare as label ids (ego vehicle, rectification border, out of
+# roi, static, dynamic, ground).
 LOW_IDS = range(1, 7)
 
 
@@ -20,7 +20,7 @@ def _with_ending(folder: Path, ending: str) -> dict[str, Path]:
 
 
 def refuse_train_ids(sample: Sample) -> None:
-    """InputError when the labels look like train ids under a label-id name: the two share 0..18, so nothing else would tell."""
+    """InputError when the labels look like train ids instead of label ids: both use 0..18, so no other check would notice."""
     ids = {int(k) for _, array in sample for k in np.unique(array)} - {IGNORE}
     if len(ids) > 4 and max(ids) < CLASS_COUNT and ids & set(LOW_IDS):
         raise InputError(

@@ -1,6 +1,6 @@
-"""Frames of a data set: images for whoever asks, labels only through `labelled`.
+"""Frames of a data set: images from `listing`, images with labels from `labelled`.
 
-The training side calls `images` for a real data set, and so cannot see its labels. Never imports torch.
+Training lists the images of a real data set, and so cannot see its labels. Never imports torch.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ LAYOUTS = {
     "plain": PLAIN,
     "adapted": ADAPTED,
 }
-VERIFIED = 6  # labels of a data set that its `verify` looks at
+VERIFIED = 6  # labels of a data set that `verify` checks
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One image of a data set. name is unique in it."""
+    """An image of a data set. name: unique in the data set."""
 
     name: str
     image: Path
@@ -52,7 +52,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class LabelledFrame(Frame):
-    """An image with its label file and the data set that knows the file's ids."""
+    """An image with its label file, and the layout that defines the file's ids."""
 
     label: Path
     dataset: DataSet
@@ -63,7 +63,7 @@ class LabelledFrame(Frame):
 
 
 def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
-    """The layout called `layout`, with the user's own `ids` on top of its table; InputError names the known ones."""
+    """The layout named `layout`, its table overridden by the user's `ids`. InputError for an unknown name."""
     if layout not in LAYOUTS:
         raise InputError(f"layout {layout!r} is not known; expected one of {', '.join(LAYOUTS)}")
     kind = LAYOUTS[layout]
@@ -73,9 +73,9 @@ def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
 
 
 def listing(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
-    """The images of a data set, sorted by name, without those known to be unusable. No file is opened.
+    """The images of a data set, sorted by name, without known unusable ones. No image is opened.
 
-    files: a text file that names the frames to take, one a line. InputError when there are none, or a listed one is missing.
+    files: a text file with the names of the frames to use, one a line. InputError when there are none, or one is missing.
     """
     kind = dataset(layout)
     found = kind.find_images(root, split)
@@ -91,8 +91,9 @@ def listing(root: Path, *, layout: str, split: str = "train", files: Path | None
 def labelled(
     root: Path, *, layout: str, split: str = "train", files: Path | None = None, ids: Mapping[str, str] | None = None
 ) -> list[LabelledFrame]:
-    """The images of a data set with their labels. InputError when one lacks its label, their sizes differ, or the labels
-    are not what the layout holds; frames whose published label has another size are left out, and that is said.
+    """The images of a data set with their labels. Frames with a published label of another size are left out, with a message.
+
+    InputError for an image without a label, a label of another size, an incomplete file, or labels of another layout.
     """
     pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
     _refuse_incomplete([*(pair.image for pair in pairs), *(pair.label for pair in pairs)])
@@ -105,7 +106,7 @@ def labelled(
 def labelled_listing(
     root: Path, *, layout: str, split: str = "train", files: Path | None = None, ids: Mapping[str, str] | None = None
 ) -> list[LabelledFrame]:
-    """The frames that `labelled` gives, and no file is opened but those of frames whose published label may have another size."""
+    """The frames of `labelled`, unchecked: opens only the files of frames whose published label may have another size."""
     pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
     doubtful = [pair for pair in pairs if pair.name in pair.dataset.mis_sized]
     out = {pair.name for pair in doubtful} - {pair.name for pair in _of_equal_sizes(doubtful, root=root)}
@@ -115,7 +116,7 @@ def labelled_listing(
 def _pairs(root: Path, *, layout: str, split: str, files: Path | None, ids: Mapping[str, str] | None) -> list[LabelledFrame]:
     kind = dataset(layout, ids=ids)
     if split in kind.unlabelled:
-        raise InputError(f"{root}: the labels of split {split!r} are no labels in layout {layout}; choose another split")
+        raise InputError(f"{root}: split {split!r} of layout {layout} has no usable labels; choose another split")
     if not kind.known:
         raise InputError(f'{root}: layout {layout!r} has no table of ids; set `ids`, for example ids = {{ "0" = "road" }}')
     frames = listing(root, layout=layout, split=split, files=files)
@@ -130,12 +131,12 @@ def _pairs(root: Path, *, layout: str, split: str, files: Path | None, ids: Mapp
 
 
 def place(image: Path, roots: Sequence[Path]) -> str:
-    """The image's path inside the data set that it belongs to: what an index may say and still be true on another machine."""
+    """The image's path relative to its data set's folder, which is valid on other machines too."""
     return str(image.relative_to(next(root for root in roots if image.is_relative_to(root))))
 
 
 def digest(frames: Sequence[Frame], *, root: Path) -> str:
-    """The data set's digest: names and byte sizes of images and labels."""
+    """A digest of the data set: names and byte sizes of images and labels."""
     labels = [frame.label for frame in frames if isinstance(frame, LabelledFrame)]
     return digest_listing([frame.image for frame in frames] + labels, root=root)
 
@@ -148,7 +149,7 @@ def complete(frames: Sequence[Frame], *, spoiled: int) -> list[Frame]:
         raise _incomplete(*lacking[0], among=f"{len(lacking)} of {len(frames)} images, {spoiled} allowed: " if spoiled else "")
     if lacking:
         path, fault = lacking[0]
-        say(f"left out {len(lacking)} of {len(frames)} images that are no whole PNG or JPEG, first {path} ({fault})")
+        say(f"left out {len(lacking)} of {len(frames)} images that are not complete, first {path} ({fault})")
     return [frame for frame, fault in zip(frames, faults, strict=True) if not fault]
 
 
@@ -163,7 +164,7 @@ def _incomplete(path: Path, fault: str, *, among: str = "") -> InputError:
 
 
 def _faults(paths: Sequence[Path]) -> list[str]:
-    """What is wrong with each file by its first and last bytes, or ''; no pixel is read."""
+    """The fault of each file by its first and last bytes, or ''; no pixel is read."""
     with ThreadPoolExecutor() as threads:
         return list(threads.map(_fault, paths))
 
@@ -200,6 +201,6 @@ def _listed(found: Mapping[str, Path], files: Path) -> dict[str, Path]:
     names = names_in(files)
     missing = [name for name in names if name not in found]
     if missing or not names:
-        example = next(iter(found))
-        raise InputError(f"{files}: {len(missing)} of {len(names)} names are no frames, first {missing[:1]}; one is {example!r}")
+        what = f"{len(missing)} of {len(names)} names are not frames of the data set, first {missing[:1]}"
+        raise InputError(f"{files}: {what}; a frame is {next(iter(found))!r}")
     return {name: found[name] for name in names}

@@ -10,7 +10,7 @@ from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
 
 
 def _numbered(folder: Path) -> dict[str, Path]:
-    # Other tools leave 00001_labelTrainIds.png beside the labels: only plain numbers are frames.
+    # Other tools write 00001_labelTrainIds.png beside the labels: only names that are numbers are frames.
     return {path.stem: path for path in sorted(folder.glob("*.png")) if path.stem.isdigit()}
 
 

@@ -1,4 +1,4 @@
-"""Real images that give no picture: found by decoding them all, recorded, and left out up to the limit of run.toml."""
+"""Unreadable real images: found by decoding all images, recorded, and left out up to the limit of run.toml."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from selfsyn.progress import say, track
 
 
 def readable(frames: Sequence[Frame], *, record: Path, spoiled: int) -> list[Frame]:
-    """The frames whose image can be decoded. InputError, naming the first, when more than `spoiled` cannot, or none can.
+    """The frames whose image can be decoded. InputError, naming the first, when more than `spoiled` or all cannot.
 
-    record: a JSON file, made here, {frame name: why its image cannot be read}. Where it is there it is believed: a resumed
-    phase sees the frames that it began with, and decodes nothing twice.
+    record: a JSON file, {frame name: why its image cannot be read}, written here. An existing one is used as it is, so a
+    resumed phase keeps its frames and decodes nothing twice.
     """
     if not record.exists():
         write_json(record, _unreadable(frames, spoiled=spoiled))

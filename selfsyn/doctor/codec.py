@@ -1,4 +1,4 @@
-"""What reading, resizing and writing a frame costs here, on one core: the share of a job that is not its net."""
+"""The time to read, resize and write a frame on one core of this machine: a job's time without its net."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selfsyn.data.sample import evenly_spaced
 from selfsyn.doctor.listing import Listing
 from selfsyn.images import encode_label_png, encode_png, read_image, resize_image, resize_label
 
-FRAMES = 6  # that are measured
+FRAMES = 6  # measured
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Codec:
 
 
 def measured(listings: Sequence[Listing], *, size: tuple[int, int]) -> Codec | None:
-    """The codec's cost on frames of these data sets at `size` (width, height); None when none of them can be read."""
+    """The cost on frames of these data sets at `size` (width, height); None when none of them can be read."""
     frames = [(image, listing.labels.get(name), listing.kind) for listing in listings for name, image in listing.images.items()]
     chosen = evenly_spaced(frames, count=FRAMES)
     rows = [row for row in (_measured(image, label, kind, size) for image, label, kind in chosen) if row is not None]
@@ -39,6 +39,6 @@ def _measured(image: Path, label: Path | None, kind: DataSet, size: tuple[int, i
     try:
         picture = encode_png(resize_image(read_image(image), size=size))
         ids = b"" if label is None else encode_label_png(resize_label(kind.table[kind.read(label)], size=size))
-    except Exception:  # whatever a damaged file makes the decoders raise; it is named elsewhere
+    except Exception:  # a damaged file may raise anything; another check names it
         return None
     return time.perf_counter() - began, len(picture), len(ids)

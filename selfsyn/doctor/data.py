@@ -1,4 +1,4 @@
-"""The data of a run: every data set looked at, or recalled where nothing has changed since the last look."""
+"""The check of a run's data sets, reused from the last check if no file has changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selfsyn.progress import say
 
 @dataclass(frozen=True)
 class Data:
-    """What the data sets hold and what is wrong with them, in the order of run.toml. cached: from an earlier look."""
+    """Facts and findings of all data sets, in the order of run.toml. cached: whether an earlier check found them."""
 
     facts: tuple[Facts, ...]
     findings: tuple[Finding, ...]
@@ -24,9 +24,9 @@ class Data:
 
 
 def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, everything: bool) -> Data:
-    """Look at all data sets; files are opened only where a name, size or time has changed since the last look of this kind.
+    """Check all data sets. No file is opened if names, sizes and times are those of the last check of this kind.
 
-    everything: the pixels of every frame, instead of a bounded number. FaultError when the result cannot be written.
+    everything: read the pixels of every frame, not of a sample. FaultError when the result cannot be written.
     """
     path, key = layout.root / FOLDER / ("all.json" if everything else "sample.json"), key_of(listings)
     kept = recall(path, key=key)
@@ -34,10 +34,10 @@ def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, ever
         facts, findings = _seen(listings, everything=everything)
         keep(path, {"data_sets": [asdict(one) for one in facts], "findings": [asdict(one) for one in findings]}, key=key)
     else:
-        say(f"data unchanged since the last look: cached in {path}")
+        say(f"data unchanged since the last check: cached in {path}")
         facts, findings = [Facts(**one) for one in kept["data_sets"]], [Finding(**one) for one in kept["findings"]]
     real = sum(len(listing.images) for listing in listings if listing.role.where.startswith("real "))
-    findings = tolerated(findings, allowed=config.teacher.spoiled_of(real))  # after the cache, which does not depend on it
+    findings = tolerated(findings, allowed=config.teacher.spoiled_of(real))  # not cached: it depends on run.toml
     of_each = [one for listing in listings for one in _of(listing, findings)]
     return Data(tuple(facts), (*of_each, *(one for one in findings if one.where == HELD_OUT)), kept is not None)
 
@@ -50,5 +50,5 @@ def _seen(listings: Sequence[Listing], *, everything: bool) -> tuple[list[Facts]
 
 
 def _of(listing: Listing, findings: Sequence[Finding]) -> list[Finding]:
-    """A data set's findings: of its names, of its files, and of `verify`, which reads other files too: never cached."""
+    """A data set's findings: from its names, its files, and `verify`, which reads other files too and is never cached."""
     return [*listing.findings, *(one for one in findings if one.where == listing.role.where), *verified(listing)]

@@ -1,4 +1,4 @@
-"""What a run on this machine has before it: do the packages work, how long will it take, is there room."""
+"""The outlook of a run on this machine: do the packages work, how long will it take, is the disk large enough."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from selfsyn.layout import Layout
 
 @dataclass(frozen=True)
 class Outlook:
-    """machine: what a person reads, by topic.  to_write: bytes of each part of the run that is not finished."""
+    """machine: words by topic.  to_write: bytes of each unfinished part of the run."""
 
     machine: dict[str, str]
     to_write: dict[str, int]
@@ -33,7 +33,7 @@ class Outlook:
 
 
 def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], probe: Probe) -> Outlook:
-    """The outlook of a run from what was listed of its data and found out about the machine; a few frames are read."""
+    """The outlook of a run on its listed data and this machine; reads a few frames."""
     parts = [[one for one in listings if one.role.where.startswith(part)] for part in ("synthetic ", "real ")]
     synthetic, real = (sum(len(one.images) or one.to_come for one in part) for part in parts)
     on_synthetic, on_real = (codec.measured(part, size=config.size) for part in parts)

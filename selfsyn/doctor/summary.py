@@ -1,4 +1,4 @@
-"""What a person reads: data sets and class shares as tables, findings as lines."""
+"""The doctor's output in text: tables of data sets and class shares, lines of findings."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from selfsyn.doctor.findings import Finding
 from selfsyn.doctor.machine import amount
 from selfsyn.labels import CLASSES
 
-SIZES = 3  # named in the table; report.json has them all
+SIZES = 3  # image sizes in the table; report.json has all
 
 
 def data_sets(facts: Sequence[Facts]) -> list[str]:
-    """A row for each data set: counts, bytes, how many frames' pixels were looked at, sizes."""
-    rows = [["data set", "layout", "images", "labels", "on disk", "pixels of", "sizes"]]
+    """A row for each data set: counts, bytes, frames whose pixels were read, sizes."""
+    rows = [["data set", "layout", "images", "labels", "on disk", "pixels read", "sizes"]]
     rows += [[one.where, one.layout, *_counts(one), f"{one.looked_at}" if not one.to_come else "-", sizes(one)] for one in facts]
     return table(rows, left=(0, 1, 6))
 
 
 def class_shares(facts: Sequence[Facts]) -> list[str]:
-    """A column for each data set whose labels were looked at, in percent; '-' for a class that never occurs."""
+    """A column for each data set with checked labels, in percent; '-' for a class that never occurs."""
     shown = [one for one in facts if one.shares]
     if not shown:
         return []
@@ -31,7 +31,7 @@ def class_shares(facts: Sequence[Facts]) -> list[str]:
 
 
 def borders(config: RunConfig) -> list[str]:
-    """A line for each real source whose edges get no pseudo-labels."""
+    """A line for each real source with a border that gets no pseudo-labels."""
     said = []
     for source in config.real:
         (width, height), (top, right, bottom, left) = config.size, source.border
@@ -43,14 +43,14 @@ def borders(config: RunConfig) -> list[str]:
 
 
 def findings(found: Sequence[Finding]) -> list[str]:
-    """Faults, then notes, each kind under its title."""
+    """Faults, then notes, each under a title."""
     faults, notes = [one.line for one in found if one.stops], [one.line for one in found if not one.stops]
-    lines = ["", "to be changed before the run:", *faults] if faults else []
-    return lines + (["", "worth a look:", *notes] if notes else [])
+    lines = ["", "correct before the run:", *faults] if faults else []
+    return lines + (["", "notes:", *notes] if notes else [])
 
 
 def table(rows: Sequence[Sequence[str]], *, left: tuple[int, ...]) -> list[str]:
-    """Rows of equally many cells -> aligned lines; columns in `left` begin flush left, the others end flush right."""
+    """Rows of cells -> aligned lines; columns in `left` are left-aligned, the others right-aligned."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(_cell(cell, widths[i], i in left) for i, cell in enumerate(row)).rstrip() for row in rows]
 
@@ -68,7 +68,7 @@ def _counts(one: Facts) -> tuple[str, str, str]:
 def sizes(one: Facts) -> str:
     """'1914x1052 (24966), 1912x1052 (34)'."""
     if one.to_come:
-        return "to come: `selfsyn world` renders them"
+        return "not rendered yet: run `selfsyn world`"
     named = [f"{size} ({count})" if len(one.sizes) > 1 else size for size, count in one.sizes.items()]
     return ", ".join(named[:SIZES]) + (f" and {len(named) - SIZES} others" if len(named) > SIZES else "")
 

@@ -1,7 +1,4 @@
-"""Charts about trust: is the teacher as often right as it is sure, and does it say again what it said a round ago?
-
-The first come from what `evaluate` measured; the last needs no held-out label. Never imports torch.
-"""
+"""Charts of calibration (from `evaluate`) and of agreement between rounds (without held-out labels). Never imports torch."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from selfsyn.rounds import COMPARED, Change, change
 
 
 def trust(run: Run) -> Iterator[Chart]:
-    """Every chart of this kind that the run has data for."""
+    """The charts for which the run has data."""
     scores = [score for score in run.scores if "calibration" in score.metrics]  # evaluations of early versions have none
     if scores:
         yield _reliability(scores, last_round=run.last_round)
@@ -35,7 +32,7 @@ def trust(run: Run) -> Iterator[Chart]:
 
 
 def _reliability(scores: list[Score], *, last_round: int) -> Chart:
-    """A panel for each stage: accuracy against confidence, dots as large as their bin, and the diagonal of perfect trust."""
+    """A panel for each stage: accuracy against confidence, with dot areas by pixels, and the diagonal of perfect calibration."""
     with matplotlib.rc_context(STYLE):
         figure, grid = panel_grid(len(scores), columns=min(5, len(scores)), height=2.4)
         for axes, score in zip(grid, scores, strict=True):
@@ -44,10 +41,10 @@ def _reliability(scores: list[Score], *, last_round: int) -> Chart:
             _reliability_panel(axes, found["reliability"], colour=stage_colour(score.stage, last_round=last_round))
         svg = to_svg(figure, name="reliability")
     caption = (
-        "Held-out images. Each dot is a range of confidence, as large as its share of the pixels: below the dashed line the"
-        " teacher is surer than it should be. Error: expected calibration error, the mean distance from the line over pixels."
+        "Held-out images. Each dot is a range of confidence; its area is the share of the pixels. Below the dashed line the"
+        " teacher is overconfident. Error: expected calibration error, the mean distance from the line over pixels."
     )
-    return Chart("Reliability: is the teacher as often right as it is sure?", svg, caption)
+    return Chart("Reliability: does confidence match accuracy?", svg, caption)
 
 
 def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str) -> None:
@@ -60,7 +57,7 @@ def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str
     axes.set_xlim(0, 1.03)
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("confidence")
-    axes.set_ylabel("share that is right")
+    axes.set_ylabel("accuracy")
 
 
 def stage_bars(scores: Sequence[Score], values: Sequence[Mapping[str, float | None]], *, last_round: int) -> list[Bars]:
@@ -75,7 +72,7 @@ def _class_errors(scores: list[Score], *, last_round: int) -> Chart:
     errors = [score.metrics["calibration"]["class_ece"] for score in scores]
     series = stage_bars(scores, errors, last_round=last_round)
     svg = grouped_bars(list(errors[0]), series, name="class-calibration", unit="calibration error", absent="never")
-    caption = "Expected calibration error of the pixels predicted as each class; “never”: no held-out pixel was. Lower is better."
+    caption = "Expected calibration error of the pixels predicted as each class (“never”: no such pixel). Lower is better."
     return Chart("Calibration by class", svg, caption)
 
 
@@ -89,8 +86,8 @@ def _coverage(score: Score) -> Chart:
     ]
     svg = grouped_bars(list(shares), series, name="class-coverage", unit="share of its pixels", absent=ABSENT)
     caption = (
-        f"{stage_title(score.stage).capitalize()}, held-out images. Of the pixels that truly are of a class: how many would get a"
-        f" label if the most confident {found['portion']:g} of each predicted class count, and how many the right one."
+        f"{stage_title(score.stage).capitalize()}, held-out images. Share of each true class's pixels that get a label, and the"
+        f" right label, if the most confident {found['portion']:g} of each predicted class is kept."
     )
     return Chart("Coverage by class", svg, caption)
 
@@ -105,8 +102,8 @@ def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
     confidences = ", ".join(f"{found.confidence[1]:.3f} in round {round_}" for round_, found in changes.items())
     drifts = ", ".join(f"{found.drift:.1%} in round {round_}" for round_, found in changes.items())
     caption = (
-        f"Of the pixels that a round's teacher took for a class, the share that the next teacher takes for it too, over at most"
-        f" {COMPARED} real images, whatever the confidence. All pixels: {overall}. Agreement is not accuracy: both may be wrong."
+        f"Share of the pixels of each class in one round's labels that have the same class in the next round's, in at most"
+        f" {COMPARED} real images, at any confidence. All pixels: {overall}. Agreement is not accuracy: both may be wrong."
         f" Mean confidence: {confidences}. Drift of the class shares: {drifts}."
     )
     return Chart("Agreement with the previous round's labels", svg, caption)

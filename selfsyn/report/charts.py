@@ -1,4 +1,4 @@
-"""The page's charts: numbers in, <svg> text out. Never imports torch."""
+"""The charts of the pages: numbers in, <svg> text out. Never imports torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from selfsyn.report.svg import COLOUR, STYLE, to_svg
 
 WIDTH = 11.0  # inches; the page scales it to its own width
-POINTS = 250  # of a curve: more do not show
+POINTS = 250  # of a curve, at most
 GRIDS_A_ROW = 4
-FEW = 12  # points of a curve that are marked, so that a straight line between two is not taken for data
+FEW = 12  # curves of so few points have markers
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Bound:
-    """A dashed line across the panel of that title."""
+    """A dashed line across the panel named `panel`."""
 
     panel: str
     name: str
@@ -61,7 +61,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of the page with its title and the sentence below it."""
+    """A chart with its title and the caption below it."""
 
     title: str
     svg: str
@@ -70,7 +70,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Panel:
-    """A small chart of a row of charts. from_zero: the scale begins at 0; without it, small differences show."""
+    """A small chart in a row. from_zero: the scale begins at 0; otherwise small differences are visible."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -80,7 +80,7 @@ class Panel:
 def grouped_bars(
     classes: Sequence[str], series: Sequence[Bars], *, name: str, unit: str, absent: str = "", lines: Sequence[float] = ()
 ) -> str:
-    """Bars by class, one for each series. A class without any value says `absent`; `lines` are drawn across, dashed.
+    """Bars by class, one for each series. A class without values shows the word `absent`; `lines` are dashed lines across.
 
     Values are shares in 0..1.
     """
@@ -125,7 +125,7 @@ def curve_row(panels: Sequence[Panel], *, name: str, columns: int, x_label: str 
 
 
 def class_dots(classes: Sequence[str], series: Sequence[Bars], *, name: str, unit: str, percent: bool = False) -> str:
-    """Values by class on a logarithmic scale: dots, because a bar has no honest foot there. 0 and NaN have no dot.
+    """Values by class on a logarithmic scale, as dots because it has no zero for bars. 0 and NaN have no dot.
 
     percent: values are shares in 0..1.
     """
@@ -243,7 +243,7 @@ def _curve_panel(axes: Axes, panel: Panel, x_label: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if panel.from_zero:
         low, high = axes.dataLim.intervaly
-        if low or high:  # a curve of zeros has no scale to begin anywhere
+        if low or high:  # a curve of zeros keeps its default scale
             axes.set_ylim(min(0.0, 1.05 * low), max(0.0, 1.05 * high))
     if len(panel.curves) > 1 and all(curve.name for curve in panel.curves):
         axes.legend(handlelength=1.0, borderpad=0, labelspacing=0.25)

@@ -1,4 +1,4 @@
-"""Which charts the page has, each with the words around it. A chart without data is left out."""
+"""The charts of the page with their captions. A chart without data is left out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SYNTHETIC_COLOURS = (COLOUR["source"], COLOUR["ink"], COLOUR["muted"])
 
 
 def charts(run: Run) -> list[Chart]:
-    """Every chart that the run has data for, in the order of the page."""
+    """The charts for which the run has data, in the order of the page."""
     before = (_class_iou(run), _scores(run), _training(run), *(_adapter_losses(run, round_) for round_ in run.adapters))
     drawn = (*before, *content_charts(run), _coverage(run))
     return [*(chart for chart in drawn if chart is not None), *trust(run)]
@@ -41,7 +41,7 @@ def _class_iou(run: Run) -> Chart | None:
     classes = list(run.scores[0].metrics["class_iou"])
     series = stage_bars(run.scores, [score.metrics["class_iou"] for score in run.scores], last_round=run.last_round)
     svg = grouped_bars(classes, series, name="class-iou", unit="IoU", absent=ABSENT)
-    return Chart("Class IoU", svg, "Held-out images. A class without ground truth has no IoU and does not enter the mean.")
+    return Chart("Class IoU", svg, "Held-out images. A class without ground truth has no IoU and does not count in the mean.")
 
 
 def _scores(run: Run) -> Chart | None:
@@ -57,7 +57,7 @@ def _scores(run: Run) -> Chart | None:
         if (score := score_of(run.scores, stage)) is not None
     ]
     svg = score_by_round(points, bounds=bounds, name="score-by-round")
-    return Chart("Scores by round", svg, "Dashed: the bounds, trained without adaptation and (oracle) on real labels.")
+    return Chart("Scores by round", svg, "Dashed: the bounds: source-only (no adaptation) and the oracle (real labels).")
 
 
 def _training(run: Run) -> Chart | None:
@@ -77,7 +77,7 @@ def _training(run: Run) -> Chart | None:
         for key in keys
     ]
     svg = curve_row(panels, name="training", columns=max(2, min(3, len(panels))))
-    return Chart("Training losses", svg, "One line for each stage. Long histories are thinned to means of neighbouring steps.")
+    return Chart("Training losses", svg, "A line for each stage. Points of long histories are means of neighbouring steps.")
 
 
 def _adapter_losses(run: Run, round_: int) -> Chart | None:
@@ -87,8 +87,8 @@ def _adapter_losses(run: Run, round_: int) -> Chart | None:
         return None
     svg = curve_row(panels, name=f"adapter{round_ or ''}", columns=3)
     caption = (
-        "Each with its own scale; target and source are the two directions of the translation."
-        " Adversarial losses are not meant to fall: they balance two nets."
+        "Scales differ; target and source are the two directions of the translation. Adversarial losses need not fall: they"
+        " balance two nets."
     )
     return Chart(f"Adapter losses{fitted_again(round_)}", svg, caption)
 
@@ -109,7 +109,7 @@ def _by_direction(curves: Curves) -> dict[str, list[Curve]]:
 
 
 def domains(run: Run) -> Iterator[Domain]:
-    """The data sets of the run as far as they are there: synthetic, adapted, real; pseudo-labels; held-out labels if scored."""
+    """The data sets of the run that exist: synthetic, adapted, real, pseudo-labels, and held-out labels once they are scored."""
     size = run.config.size
     for source, colour in zip(run.config.synthetic, itertools.cycle(SYNTHETIC_COLOURS)):
         kind, images, labels = dataset(source.layout, ids=source.ids), *_files(run, source)
@@ -131,7 +131,7 @@ def domains(run: Run) -> Iterator[Domain]:
 
 
 def _files(run: Run, folder: DataFolder) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and labels by frame name, as far as they are there: a page can be made where the data no longer is."""
+    """Existing images and labels by frame name: the page can be made after the data was removed."""
     kind, root = dataset(folder.layout), run.layout.resolve(folder.root)
     images = kind.find_images(root, folder.split)
     left_out = kind.unusable.keys() | kind.mis_sized
@@ -147,15 +147,13 @@ def _coverage(run: Run) -> Chart | None:
         colour = round_colour(round_, last_round=run.last_round)
         series.append(Bars(f"round {round_}", colour, _counted_share(store, portion=run.config.rounds.portion_of(round_))))
     portions = {round_: run.config.rounds.portion_of(round_) for round_ in run.stores}
-    svg = grouped_bars(
-        CLASSES, series, name="coverage", unit="share that counts", absent="none", lines=sorted(set(portions.values()))
-    )
+    svg = grouped_bars(CLASSES, series, name="coverage", unit="share used", absent="none", lines=sorted(set(portions.values())))
     asked = ", ".join(f"{portion:g} in round {round_}" for round_, portion in portions.items())
     caption = (
-        f"Share of each class's pseudo-labelled pixels that training used. Dashed: the portion asked for ({asked})."
-        " A bar above it: ties at the threshold. No bar: the teacher never, or hardly ever, predicted the class."
+        f"Share of each class's pseudo-labelled pixels that training uses. Dashed: the configured portion ({asked}). Bars"
+        " above it: ties at the threshold. No bar: the teacher predicted the class never or hardly ever."
     )
-    return Chart("Pseudo-labels that count", svg, caption)
+    return Chart("Pseudo-labels used", svg, caption)
 
 
 def _counted_share(store: LabelStore, *, portion: float) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The page's pictures as data: URIs: photographs as JPEG, labels as palette PNG. Never imports torch.
 
-Held-out labels are read here to be looked at beside the predictions; nothing is computed from them.
+Held-out labels are shown beside the predictions; nothing is computed from them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONFIDENCE_COLOURS: Final = (matplotlib.colormaps["viridis"](np.arange(256))[:, 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of the page. what: 'photo' or 'label', which decides how a browser enlarges it."""
+    """An image of the page. what: 'photo' or 'label'; a browser enlarges labels without smoothing."""
 
     uri: str
     width: int
@@ -56,7 +56,7 @@ Column = Callable[[str], Picture]
 
 
 def adapted_gallery(run: Run) -> Gallery | None:
-    """Synthetic frames beside what each adapter made of them and their label; None while `adapt` is unfinished."""
+    """Synthetic frames, their adapted versions and their labels; None while `adapt` is unfinished."""
     if not run.adaptations:
         return None
     images = {"synthetic": _images_of(run, run.config.synthetic)}
@@ -82,7 +82,7 @@ def sample_sheets(run: Run) -> list[tuple[str, Picture]]:
 
 
 def pseudo_label_gallery(run: Run) -> Gallery | None:
-    """Real images, what each round's training saw of their pseudo-labels, and the confidence of the last round."""
+    """Real images, their pseudo-labels as each round's training reads them, and the confidence of the last round."""
     if not run.stores:
         return None
     images = _images_of(run, run.config.real)
