@@ -145,27 +145,22 @@ def _without_weights(program: torch.onnx.ONNXProgram, tensors: Mapping[str, Tens
 
 def _next_numbers(graph: onnx_ir.Graph) -> tuple[int, int]:
     """The numbers of the next unnamed node and the next unnamed value."""
-    node = _come_and_gone(graph, onnx_ir.Node("", "Identity", inputs=[]))
+    node = _numbered(graph, onnx_ir.Node("", "Identity", inputs=[]))
     return _number(node.name), _number(node.outputs[0].name)
 
 
 def _count_on(graph: onnx_ir.Graph, *, nodes: int, values: int) -> None:
     """Advance the graph's counters until these are the next numbers."""
-    while _number(_come_and_gone(graph, _unnamed_node()).name) < nodes - 1:
-        pass
-    while _number(_come_and_gone(graph, _unnamed_value()).outputs[0].name) < values - 1:
-        pass
+    node = value = -1
+    while node < nodes - 1:
+        named_value = [onnx_ir.Value(name="of a removed node")]
+        node = _number(_numbered(graph, onnx_ir.Node("", "Identity", inputs=[], outputs=named_value)).name)
+    while value < values - 1:
+        value = _number(_numbered(graph, onnx_ir.Node("", "Identity", inputs=[], name="a removed node")).outputs[0].name)
 
 
-def _unnamed_node() -> onnx_ir.Node:
-    return onnx_ir.Node("", "Identity", inputs=[], outputs=[onnx_ir.Value(name="of a node that is gone")])
-
-
-def _unnamed_value() -> onnx_ir.Node:
-    return onnx_ir.Node("", "Identity", inputs=[], name="of a node that is gone")
-
-
-def _come_and_gone(graph: onnx_ir.Graph, node: onnx_ir.Node) -> onnx_ir.Node:
+def _numbered(graph: onnx_ir.Graph, node: onnx_ir.Node) -> onnx_ir.Node:
+    """The node with the names that the graph gives it; the graph is as before, except for its counters."""
     graph.append(node)
     graph.remove(node)
     return node

@@ -518,8 +518,8 @@ def test_a_refitted_adapter_is_shown_beside_the_first(tmp_path: Path) -> None:
     for title in (
         "Adapter losses, fitted again before round 1",
         "Does the adapter, fitted again before round 1, keep the content?",
-        "What the source-only net sees in source and in adapted images",
-        "What the net of round 0 sees in source and in adapted images",
+        "Predictions of the source-only net on source and adapted images",
+        "Predictions of the net of round 0 on source and adapted images",
         "The adapter's sample sheet, fitted again before round 1",
     ):
         assert title in page.words, title

@@ -28,4 +28,4 @@ def domains(listings: Sequence[Listing], *, size: tuple[int, int]) -> list[Domai
 
 def words(facts: Sequence[Facts]) -> list[tuple[str, str]]:
     """(data set, its contents in words) in the order of run.toml."""
-    return [(one.where, f"{one.root}: {one.images} images of {sizes(one)}, {one.labels} labels") for one in facts]
+    return [(data.where, f"{data.root}: {data.images} images of {sizes(data)}, {data.labels} labels") for data in facts]

@@ -32,23 +32,25 @@ def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, ever
     kept = recall(path, key=key)
     if kept is None:
         facts, findings = _seen(listings, everything=everything)
-        keep(path, {"data_sets": [asdict(one) for one in facts], "findings": [asdict(one) for one in findings]}, key=key)
+        contents = {"data_sets": [asdict(data_set) for data_set in facts], "findings": [asdict(finding) for finding in findings]}
+        keep(path, contents, key=key)
     else:
         say(f"data unchanged since the last check: cached in {path}")
-        facts, findings = [Facts(**one) for one in kept["data_sets"]], [Finding(**one) for one in kept["findings"]]
+        facts = [Facts(**data_set) for data_set in kept["data_sets"]]
+        findings = [Finding(**finding) for finding in kept["findings"]]
     real = sum(len(listing.images) for listing in listings if listing.role.where.startswith("real "))
     findings = tolerated(findings, allowed=config.teacher.spoiled_of(real))  # not cached: it depends on run.toml
-    of_each = [one for listing in listings for one in _of(listing, findings)]
-    return Data(tuple(facts), (*of_each, *(one for one in findings if one.where == HELD_OUT)), kept is not None)
+    of_each = [finding for listing in listings for finding in _of(listing, findings)]
+    return Data(tuple(facts), (*of_each, *(finding for finding in findings if finding.where == HELD_OUT)), kept is not None)
 
 
 def _seen(listings: Sequence[Listing], *, everything: bool) -> tuple[list[Facts], list[Finding]]:
     looks = [looked_at(listing, everything=everything) for listing in listings]
-    findings = [finding for one in looks for finding in one.findings]
-    findings += shared(*([one for one in looks if one.facts.where.startswith(part)] for part in ("real ", "held_out ")))
-    return [one.facts for one in looks], findings
+    findings = [finding for looked in looks for finding in looked.findings]
+    findings += shared(*([looked for looked in looks if looked.facts.where.startswith(part)] for part in ("real ", "held_out ")))
+    return [looked.facts for looked in looks], findings
 
 
 def _of(listing: Listing, findings: Sequence[Finding]) -> list[Finding]:
     """A data set's findings: from its names, its files, and `verify`, which reads other files too and is never cached."""
-    return [*listing.findings, *(one for one in findings if one.where == listing.role.where), *verified(listing)]
+    return [*listing.findings, *(finding for finding in findings if finding.where == listing.role.where), *verified(listing)]

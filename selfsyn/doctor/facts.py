@@ -69,9 +69,9 @@ def looked_at(listing: Listing, *, everything: bool) -> Looked:
 
 def shared(real: Sequence[Looked], held_out: Sequence[Looked]) -> list[Finding]:
     """Held-out images that training reads too, by content, whatever their names: their scores would be invalid."""
-    seen = {file.path for one in real for file in one.ends.values()}
-    scored = {file.path for one in held_out for file in one.ends.values()}
-    groups = same_files(file for one in (*real, *held_out) for file in one.ends.values())
+    seen = {file.path for data_set in real for file in data_set.ends.values()}
+    scored = {file.path for data_set in held_out for file in data_set.ends.values()}
+    groups = same_files(file for data_set in (*real, *held_out) for file in data_set.ends.values())
     both = [group for group in groups if any(file.path in seen for file in group)]
     paths = sorted({file.path for group in both for file in group if file.path in scored})
     remedy = "scores on training images are invalid; change a split or remove the images"
@@ -92,7 +92,7 @@ def _pixels(listing: Listing, names: Sequence[str], labels: Mapping[str, Ends]) 
 def _facts(listing: Listing, sound: Mapping[str, Ends], pixels: Sequence[Pixels], counted: Sequence[str]) -> Facts:
     # The smallest files are checked, but they are not a fair sample: they do not count.
     fair = set(counted)
-    counts = sum((one.counts for one in pixels if one.name in fair), np.zeros(256, np.int64))
+    counts = sum((frame.counts for frame in pixels if frame.name in fair), np.zeros(256, np.int64))
     sizes = Counter(file.size for file in sound.values())
     return Facts(
         where=listing.role.where,
@@ -152,9 +152,9 @@ def _of_pixels(
 ) -> list[Finding]:
     where, kind = listing.role.where, listing.kind
     by_reason: dict[str, list[Path]] = defaultdict(list)
-    for path, reason in (broken for one in pixels for broken in one.unreadable):
+    for path, reason in (broken for frame in pixels for broken in frame.unreadable):
         by_reason[reason].append(path)
-    constant = [images[one.name].path for one in pixels if one.constant]
+    constant = [images[frame.name].path for frame in pixels if frame.constant]
     remedy = "remove the frames: nothing can be learned from them"
     findings = _refused(where, by_reason, share=share)
     findings += of_files(where, "constant images (one colour throughout)", constant, remedy=remedy)
@@ -163,12 +163,12 @@ def _of_pixels(
 
 def _of_ids(listing: Listing, pixels: Sequence[Pixels], labels: Mapping[str, Ends]) -> list[Finding]:
     where, kind = listing.role.where, listing.kind
-    strange = {one.name: ids for one in pixels if (ids := strange_ids(one.counts, known=kind.known))}
+    strange = {frame.name: ids for frame in pixels if (ids := strange_ids(frame.counts, known=kind.known))}
     named = ", ".join(str(id_) for id_ in sorted({id_ for ids in strange.values() for id_ in ids}))
     remedy = "is it another data set? give the ids a class with `ids` in run.toml, or repair the labels"
     what = f"labels with ids outside the table (ids {named})"
     findings = of_files(where, what, [labels[name].path for name in strange], remedy=remedy)
-    empty = [labels[one.name].path for one in pixels if without_class(one.counts, table=kind.table)]
+    empty = [labels[frame.name].path for frame in pixels if without_class(frame.counts, table=kind.table)]
     return findings + of_files(
         where, "labels in which no pixel has a class", empty, remedy="nothing can be learned from them", stops=False
     )

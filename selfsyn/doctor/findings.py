@@ -46,7 +46,7 @@ def tolerated(findings: Sequence[Finding], *, allowed: int) -> list[Finding]:
     if expected > sum(len(finding.paths) for finding in spoiled):
         about += f", and this sample suggests about {expected:.0f}; --all counts them"
     what = "" if stops else "they are recorded and left out; "
-    told = {id(one): replace(one, stops=stops, remedy=f"{what}{about}; {one.remedy}") for one in spoiled}
+    told = {id(finding): replace(finding, stops=stops, remedy=f"{what}{about}; {finding.remedy}") for finding in spoiled}
     return [told.get(id(finding), finding) for finding in findings]
 
 

@@ -27,15 +27,15 @@ class Outlook:
     @property
     def lines(self) -> list[str]:
         """A line for each topic."""
-        width = max(len(topic) for topic in (*self.machine, *(one.job for one in self.estimates)))
-        rows = [*self.machine.items(), *((one.job, one.says) for one in self.estimates), ("", NOT_COVERED)]
+        width = max(len(topic) for topic in (*self.machine, *(estimate.job for estimate in self.estimates)))
+        rows = [*self.machine.items(), *((estimate.job, estimate.says) for estimate in self.estimates), ("", NOT_COVERED)]
         return [f"{topic.ljust(width)}  {says}" for topic, says in rows]
 
 
 def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], probe: Probe) -> Outlook:
     """The outlook of a run on its listed data and this machine; reads a few frames."""
-    parts = [[one for one in listings if one.role.where.startswith(part)] for part in ("synthetic ", "real ")]
-    synthetic, real = (sum(len(one.images) or one.to_come for one in part) for part in parts)
+    parts = [[listing for listing in listings if listing.role.where.startswith(part)] for part in ("synthetic ", "real ")]
+    synthetic, real = (sum(len(listing.images) or listing.to_come for listing in part) for part in parts)
     on_synthetic, on_real = (codec.measured(part, size=config.size) for part in parts)
     to_write = room.to_write(layout, config, synthetic=synthetic, real=real, codec=on_synthetic, speed=probe.speed)
     findings = (*_weights(config), *machine.faults(probe), *room.lacking(layout, to_write))

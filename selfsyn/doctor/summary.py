@@ -16,17 +16,18 @@ SIZES = 3  # image sizes in the table; report.json has all
 def data_sets(facts: Sequence[Facts]) -> list[str]:
     """A row for each data set: counts, bytes, frames whose pixels were read, sizes."""
     rows = [["data set", "layout", "images", "labels", "on disk", "pixels read", "sizes"]]
-    rows += [[one.where, one.layout, *_counts(one), f"{one.looked_at}" if not one.to_come else "-", sizes(one)] for one in facts]
+    for data in facts:
+        rows.append([data.where, data.layout, *_counts(data), "-" if data.to_come else f"{data.looked_at}", sizes(data)])
     return table(rows, left=(0, 1, 6))
 
 
 def class_shares(facts: Sequence[Facts]) -> list[str]:
     """A column for each data set with checked labels, in percent; '-' for a class that never occurs."""
-    shown = [one for one in facts if one.shares]
+    shown = [data for data in facts if data.shares]
     if not shown:
         return []
-    rows = [["class, percent of pixels", *(one.where for one in shown)]]
-    rows += [[name, *(_percent(one.shares[name]) for one in shown)] for name in (*CLASSES, "ignore")]
+    rows = [["class, percent of pixels", *(data.where for data in shown)]]
+    rows += [[name, *(_percent(data.shares[name]) for data in shown)] for name in (*CLASSES, "ignore")]
     return table(rows, left=(0,))
 
 
@@ -44,7 +45,7 @@ def borders(config: RunConfig) -> list[str]:
 
 def findings(found: Sequence[Finding]) -> list[str]:
     """Faults, then notes, each under a title."""
-    faults, notes = [one.line for one in found if one.stops], [one.line for one in found if not one.stops]
+    faults, notes = [finding.line for finding in found if finding.stops], [finding.line for finding in found if not finding.stops]
     lines = ["", "correct before the run:", *faults] if faults else []
     return lines + (["", "notes:", *notes] if notes else [])
 
@@ -59,17 +60,17 @@ def _cell(text: str, width: int, is_left: bool) -> str:
     return text.ljust(width) if is_left else text.rjust(width)
 
 
-def _counts(one: Facts) -> tuple[str, str, str]:
-    if one.to_come:
-        return f"{one.to_come}", "-", "-"
-    return f"{one.images}", f"{one.labels}" if one.labelled else "-", amount(one.image_bytes)
+def _counts(data: Facts) -> tuple[str, str, str]:
+    if data.to_come:
+        return f"{data.to_come}", "-", "-"
+    return f"{data.images}", f"{data.labels}" if data.labelled else "-", amount(data.image_bytes)
 
 
-def sizes(one: Facts) -> str:
+def sizes(data: Facts) -> str:
     """'1914x1052 (24966), 1912x1052 (34)'."""
-    if one.to_come:
+    if data.to_come:
         return "not rendered yet: run `selfsyn world`"
-    named = [f"{size} ({count})" if len(one.sizes) > 1 else size for size, count in one.sizes.items()]
+    named = [f"{size} ({count})" if len(data.sizes) > 1 else size for size, count in data.sizes.items()]
     return ", ".join(named[:SIZES]) + (f" and {len(named) - SIZES} others" if len(named) > SIZES else "")
 
 

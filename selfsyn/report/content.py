@@ -1,4 +1,4 @@
-"""Whether an adapter keeps what its images show: what its frozen net sees in them, before and after."""
+"""Whether an adapter keeps the content of images: the frozen net's predictions before and after adaptation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ LINES = {"agreement_source": ("source", COLOUR["source"]), "agreement_adapted": 
 
 
 def content_charts(run: Run) -> list[Chart]:
-    """Of each adapter the agreement over the fit, and the class shares at its end; what a fit has not written is left out."""
+    """For each adapter, agreement during the fit and class shares at its end; a chart without data is left out."""
     drawn = (chart for round_ in run.adapters for chart in (_agreement(run, round_), _shares(run, round_)))
     return [chart for chart in drawn if chart is not None]
 
 
 def hallucination(run: Run) -> str | None:
-    """A warning for each adapter whose frozen net recognises too little of the adapted images; None without any."""
+    """A warning for each adapter whose adapted images the frozen net recognises badly; None without any."""
     return " ".join(filter(None, (_hallucinated(run, round_) for round_ in run.adapters))) or None
 
 
@@ -38,8 +38,8 @@ def _hallucinated(run: Run, round_: int) -> str | None:
     return (
         f"The adapter{fitted_again(round_)}{',' * bool(round_)} changes what its images show: {_frozen(round_)} is right on"
         f" {percent(last['agreement_source'])} of the pixels of source images and on {percent(last['agreement_adapted'])} of"
-        f" adapted ones, less than {percent(ENOUGH)} of that. Labels no longer fit their images: raise adapter.semantic, or fit"
-        " for fewer steps."
+        f" adapted ones, less than {percent(ENOUGH)} of that. Labels no longer fit the adapted images: raise adapter.semantic, or"
+        " fit for fewer steps."
     )
 
 
@@ -54,12 +54,12 @@ def _agreement(run: Run, round_: int) -> Chart | None:
     lines = tuple(Curve(*LINES[key], *curves[key]) for key in LINES if key in curves)
     if not lines:
         return None
-    panels = [Panel(f"pixels that {_frozen(round_)} gets right", lines, from_zero=False)]
+    panels = [Panel(f"pixels right by {_frozen(round_)}", lines, from_zero=False)]
     if "moved" in curves:
-        panels.append(Panel("pixels that it gives another class", (Curve("", COLOUR["ramp-12"], *curves["moved"]),)))
+        panels.append(Panel("pixels with another class", (Curve("", COLOUR["ramp-12"], *curves["moved"]),)))
     caption = (
-        "Shares, on synthetic frames as they are (source) and adapted: an adapted image must still show what its label says."
-        " The right one is the least share of pixels that must have changed class for the class shares to change as they did."
+        "Shares, on synthetic frames before (source) and after adaptation: an adapted image must still match its label. Right:"
+        " the smallest share of pixels whose class must have changed, given the change of the class shares."
     )
     caption += " Another net looks at it than at the first adapter's: fits are not compared by it." if round_ else ""
     svg = curve_row(panels, name=f"agreement{round_ or ''}", columns=2)
@@ -76,14 +76,14 @@ def _shares(run: Run, round_: int) -> Chart | None:
     ]
     svg = grouped_bars(CLASSES, series, name=f"content{round_ or ''}", unit="share of the pixels")
     caption = (
-        f"At step {last['step']}, on the same synthetic frames. A class that grows is painted in where its label is not:"
-        " trees in the sky are the failure that such adapters are known for."
+        f"At step {last['step']}, on the same synthetic frames. A class that grows was painted where the label has"
+        " another one; trees in the sky are a known failure of such adapters."
     )
-    return Chart(f"What {_frozen(round_)} sees in source and in adapted images", svg, caption)
+    return Chart(f"Predictions of {_frozen(round_)} on source and adapted images", svg, caption)
 
 
 def _last_row(run: Run, round_: int) -> Mapping[str, Any]:
-    """The last row of a fit that looked at the content, or an empty one."""
+    """The last row of a fit's history with content figures, or {}."""
     path = run.layout.adapter(round_) / "history.jsonl"
     if not path.exists():
         return {}

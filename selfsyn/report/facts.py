@@ -79,7 +79,9 @@ def stand_in(run: Run) -> str | None:
 def making(run: Run) -> list[Making]:
     """Every phase in the order of the flow."""
     return [
-        _finished(step.phase.name, step.phase.folder, step.manifest) if step.manifest else _unfinished(step.phase.name)
+        _finished(step.phase.name, step.phase.folder, step.manifest)
+        if step.manifest
+        else Making(step.phase.name, "", "", "", "not finished", (), "")
         for step in run.steps
     ]
 
@@ -122,10 +124,6 @@ def _finished(name: str, folder: str, manifest: Mapping[str, Any]) -> Making:
     return Making(name, f"../{folder}/{MANIFEST}", wall, manifest["device"], counts, inputs, manifest["digest"])
 
 
-def _unfinished(name: str) -> Making:
-    return Making(name, "", "", "", "not finished", (), "")
-
-
 def _scalar(value: object) -> str:
     if isinstance(value, str):
         return short(value) if value.startswith("sha256:") else value
@@ -137,7 +135,7 @@ def _scalar(value: object) -> str:
 def _sources(sources: tuple[Source, ...]) -> str:
     whole = sum(source.share for source in sources)
     return "; ".join(
-        _folder(s) + (f", {s.share / whole:.0%} of what is drawn" if whole and len(sources) > 1 else "") for s in sources
+        _folder(s) + (f", {s.share / whole:.0%} of the draws" if whole and len(sources) > 1 else "") for s in sources
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ def _scores(run: Run) -> Chart | None:
 
 def _training(run: Run) -> Chart | None:
     curves = {stage: read_curves(run.layout.task(stage) / "history.jsonl") for stage in run.stages}
-    keys = _loss_keys(curves.values())
+    keys = sorted({key for own in curves.values() for key in own if key.startswith("loss")})  # 'loss', the total, is first
     if not keys:
         return None
     panels = [
@@ -161,7 +161,3 @@ def _counted_share(store: LabelStore, *, portion: float) -> NDArray[np.float64]:
     counted = np.where(np.arange(256) >= least[:, None], store.counts, 0).sum(axis=1)
     total = store.counts.sum(axis=1)
     return np.where(total > 0, counted / np.maximum(total, 1), np.nan)
-
-
-def _loss_keys(histories: Iterable[Curves]) -> list[str]:
-    return sorted({key for curves in histories for key in curves if key.startswith("loss")})  # 'loss', the total, is first

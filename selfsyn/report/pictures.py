@@ -76,7 +76,7 @@ def adapted_title(round_: int) -> str:
 
 
 def sample_sheets(run: Run) -> list[tuple[str, Picture]]:
-    """(what tells the adapter from the first one, its own samples.png made smaller) of each adapter that has one."""
+    """(suffix that names a later adapter, its samples.png made smaller) of each adapter with samples."""
     paths = {round_: run.layout.adapter(round_) / "samples.png" for round_ in run.config.rounds.adapters(run.last_round)}
     return [(fitted_again(round_), photo(path, largest=SHEET)) for round_, path in paths.items() if path.exists()]
 

@@ -16,7 +16,7 @@ def stage_title(stage: str) -> str:
 
 
 def fitted_again(round_: int) -> str:
-    """What tells the adapter that was fitted before round `round_` from the first one, which needs no words."""
+    """A suffix that names the adapter fitted before round `round_`; empty for the first adapter."""
     return f", fitted again before round {round_}" if round_ else ""
 
 
