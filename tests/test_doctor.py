@@ -34,7 +34,7 @@ from jobs import doctor as job
 from jobs.__main__ import cli
 from selfsyn import config as configuration
 from selfsyn.config import RunConfig, Task
-from selfsyn.doctor import pixels, room, speed, times
+from selfsyn.doctor import facts, pixels, room, speed, times
 from selfsyn.doctor.codec import Codec
 from selfsyn.doctor.machine import Probe, amount
 from selfsyn.doctor.speed import Speed
@@ -297,7 +297,7 @@ def test_a_sample_speaks_for_all_real_images(tmp_path: Path, run: Path, doctor: 
     for number in range(4, 20):
         cityscapes_frame(tmp_path / "city", "train", f"ulm_{number:06d}_000019", None, rng=RNG)
     damage_middle(tmp_path / REAL.replace("000002", "000019"))
-    monkeypatch.setattr(pixels, "SPREAD", 2)
+    monkeypatch.setattr(facts, "SPREAD", 2)
     monkeypatch.setattr(pixels, "SMALLEST", 0)
     told = doctor(run)
     assert told.code == 2
@@ -468,7 +468,7 @@ def test_a_cache_of_another_program_or_a_damaged_one_is_no_cache(run: Path, doct
 
 
 def test_all_looks_at_everything(tmp_path: Path, run: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "SPREAD", 2)
+    monkeypatch.setattr(facts, "SPREAD", 2)
     monkeypatch.setattr(pixels, "SMALLEST", 1)
     FAULTS["strange ids"].plant(tmp_path)  # neither first nor last nor small
     put(tmp_path / "gta/images/00004.png", BLACK)  # the smallest

@@ -439,7 +439,7 @@ def test_without_held_out_labels_the_page_says_so(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, with_held_out=False).complete(rounds=0)
     assert report(tmp_path)[0] == 0
     page = page_of(tmp_path)
-    assert "no metrics: accuracy on real images is unknown" in page.words
+    assert "so its accuracy on real images is unknown" in page.words
     assert not any(table[0][0] == "stage" for table in page.tables)
     assert "Training losses" in page.words
     run.complete(rounds=1)
@@ -466,15 +466,15 @@ def test_without_rounds_there_is_no_longer_training_to_warn_of(tmp_path: Path) -
 def test_a_rendered_camera_is_not_called_real(tmp_path: Path, finished: Path) -> None:
     FakeRun(tmp_path, world=World(engine=7, camera=7)).complete(rounds=0)
     assert report(tmp_path)[0] == 0
-    assert "not what it scores on photographs" in page_of(tmp_path).words
-    assert "not what it scores on photographs" not in page_of(finished).words
+    assert "not how it scores on photographs" in page_of(tmp_path).words
+    assert "not how it scores on photographs" not in page_of(finished).words
 
 
 @pytest.mark.parametrize(
     ("teacher", "words"),
     [
         (Teacher(flip=True, scales=(1.0, 1.5)), "each image is seen as it is and mirrored, at 1, 1.5 of its size"),
-        (Teacher(scales=(0.5,), views="labelling"), "as it is, at 0.5 of its size, by the teachers of the rounds that label"),
+        (Teacher(scales=(0.5,), views="labelling"), "as it is, at 0.5 of its size, by teachers that label"),
     ],
 )
 def test_views_are_told(tmp_path: Path, finished: Path, teacher: Teacher, words: str) -> None:

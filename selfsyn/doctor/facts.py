@@ -13,10 +13,11 @@ from selfsyn.data.sample import evenly_spaced
 from selfsyn.doctor.ends import Ends, ends_of, same_files
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.doctor.listing import Listing
-from selfsyn.doctor.pixels import SPREAD, Pixels, pixels_of, shares, smallest, strange_ids, without_class
+from selfsyn.doctor.pixels import Pixels, pixels_of, shares, smallest, strange_ids, without_class
 from selfsyn.progress import track
 
 HELD_OUT = "held_out"  # Finding.where of images that are in real too
+SPREAD = 500  # frames of a data set whose pixels are read, unless all are
 COPY_AGAIN = "copy them again or remove the frames"
 
 

@@ -15,7 +15,6 @@ from selfsyn.doctor.ends import Ends
 from selfsyn.images import read_image
 from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
 
-SPREAD = 500  # frames of a data set whose pixels are read, unless all are
 SMALLEST = 50  # image files that are read as well: a picture of one colour is a small file
 COARSE = 16  # step of the grid of pixels that are compared first
 
