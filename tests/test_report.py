@@ -604,8 +604,9 @@ def test_gap_closed_by_hand() -> None:
     assert gap_closed(0.4, source=0.5, oracle=0.5) is None
 
 
-def test_thinned_keeps_the_mean_of_each_group() -> None:
-    x, y = thinned(np.arange(5.0), np.array([1.0, 3.0, 5.0, 7.0, 9.0]), points=3)
+def test_thinned_keeps_the_mean_of_each_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfsyn.report.charts.POINTS", 3)
+    x, y = thinned(np.arange(5.0), np.array([1.0, 3.0, 5.0, 7.0, 9.0]))
     assert x.tolist() == [0.5, 2.5, 4.0] and y.tolist() == [2.0, 6.0, 9.0]
     short = np.arange(3.0)
     assert thinned(short, short)[1].tolist() == short.tolist()
@@ -637,7 +638,7 @@ def test_the_content_has_its_charts_and_too_little_of_it_a_warning(tmp_path: Pat
     root = FakeRun(tmp_path / "run").complete(rounds=0).root
     layout, config = Layout(root), configuration.load(root / "run.toml")
     run, history = collect(layout, config), layout.adapter() / "history.jsonl"
-    assert [chart.title.split()[0] for chart in content_charts(run)] == ["Does", "What"]
+    assert [chart.title.split()[0] for chart in content_charts(run)] == ["Does", "Predictions"]
     assert hallucination(run) is None, "0.725 of 0.8 is more than 0.9: enough"
     history.write_text(history.read_text() + json.dumps({"step": 41} | CONTENT | {"agreement_adapted": 0.7199}) + "\n")
     said = hallucination(run)
