@@ -30,7 +30,8 @@ from selfsyn.data.mixing import Mix
 from selfsyn.images import encode_palette_png, encode_png
 from selfsyn.labels import LABEL_ID_OF_TRAIN_ID, PALETTE
 from selfsyn.task.examples import LabelledExample
-from selfsyn.task.mixture import Mixture, batches
+from selfsyn.task.makers import ExampleSource, Labelled
+from selfsyn.task.mixture import SYNTHETIC, Mixture, batches
 from selfsyn.task.scores import normalised
 from selfsyn.world import render
 
@@ -76,17 +77,11 @@ def rate(batches_: Iterable[torch.Tensor], *, images: int) -> float:
 
 def ours(frames: list[LabelledFrame], size: tuple[int, int]) -> Iterable[torch.Tensor]:
     """Batches as `selfsyn train` makes them."""
-    mixture = Mixture(
-        labelled=[LabelledExample(frame) for frame in frames],
-        labelled_mix=Mix((len(frames),)),
-        batch=BATCH,
-        size=size,
-        augment=AUGMENT,
-        seed=0,
-        purpose="benchmark",
-    )
+    examples = [LabelledExample(frame) for frame in frames]
+    source = ExampleSource(examples, Mix((len(frames),)), 0, "benchmark synthetic", size, AUGMENT)
+    mixture = Mixture({SYNTHETIC: Labelled(source)}, {SYNTHETIC: BATCH}, examples, 0, "benchmark")
     for batch in batches(mixture, first=0, last=3 * len(frames) // BATCH, workers=CORES):
-        yield normalised(batch.images, mean=MEAN, std=STD)
+        yield normalised(batch.whole("image"), mean=MEAN, std=STD)
 
 
 class Frames(Dataset[tuple[torch.Tensor, torch.Tensor]]):

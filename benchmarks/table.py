@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from selfsyn.config import RunConfig, difference, load
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.layout import Layout
+from selfsyn.stage import ORACLE, SOURCE_ONLY
 
 Scores = dict[str, tuple[float, float]]
 
@@ -20,16 +21,16 @@ Scores = dict[str, tuple[float, float]]
 def scores_of(run: Path) -> Scores:
     """stage -> (mIoU, pixel accuracy), in the order source-only, round-0, round-1, ..., oracle."""
     found = {path.parent.parent.name: json.loads(path.read_text()) for path in run.glob("*/evaluation/metrics.json")}
-    order = [SOURCE_ONLY, *sorted(name for name in found if name.startswith("round-")), ORACLE]
+    order = [SOURCE_ONLY.name, *sorted(name for name in found if name.startswith("round-")), ORACLE.name]
     return {stage: (found[stage]["miou"], found[stage]["pixel_accuracy"]) for stage in order if stage in found}
 
 
 def gap_closed(scores: Scores) -> float | None:
     """(last round - source-only) / (oracle - source-only) in mIoU; None without an oracle."""
-    if ORACLE not in scores:
+    if ORACLE.name not in scores:
         return None
     last = [miou for stage, (miou, _) in scores.items() if stage.startswith("round-")][-1]
-    return (last - scores[SOURCE_ONLY][0]) / (scores[ORACLE][0] - scores[SOURCE_ONLY][0])
+    return (last - scores[SOURCE_ONLY.name][0]) / (scores[ORACLE.name][0] - scores[SOURCE_ONLY.name][0])
 
 
 def row_of(config: RunConfig, scores: Scores) -> str:

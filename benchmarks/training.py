@@ -81,8 +81,8 @@ def examples(batch: int, size: tuple[int, int]) -> Batch:
     labels = torch.randint(0, 19, shape, dtype=torch.uint8)
     labels[torch.rand(shape) < 0.1] = IGNORE
     images = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8)
-    sure, true = torch.full(shape, 255, dtype=torch.uint8), torch.ones(shape, dtype=torch.bool)
-    return Batch(images, labels, sure, true, ["random"] * batch, {SYNTHETIC: batch})
+    arrays = {"image": images, "label": labels, "true": torch.ones(shape, dtype=torch.bool)}
+    return Batch({SYNTHETIC: arrays}, ["random"] * batch)
 
 
 def ours(net: TaskNet, data: Batch, config: RunConfig, *, precision: str, device: torch.device) -> Callable[[], None]:
@@ -102,8 +102,8 @@ def torchvisions(net: TaskNet, data: Batch, config: RunConfig, *, device: torch.
     net = net.to(device).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10_000, power=0.9)
-    images = normalised(data.images, mean=config.task.mean, std=config.task.std).contiguous()
-    targets = data.labels.long()
+    images = normalised(data.whole("image"), mean=config.task.mean, std=config.task.std).contiguous()
+    targets = data.whole("label").long()
     return lambda: their_step(net, images.to(device), targets.to(device), optimizer, schedule)
 
 

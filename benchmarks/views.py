@@ -28,6 +28,7 @@ from selfsyn.labels import CLASS_COUNT, CLASSES, protocol
 from selfsyn.metrics import figures
 from selfsyn.phase import open_run
 from selfsyn.pseudo_labels import LEVELS
+from selfsyn.stage import Stage
 from selfsyn.task import build, load_weights
 
 CHOICES = {
@@ -48,7 +49,7 @@ class Found:
     rate: float
 
 
-def main(root: Path, stage: str) -> None:
+def main(root: Path, stage: Stage) -> None:
     """Print a Markdown table."""
     torch.set_num_threads(1)
     layout, config = open_run(root)
@@ -58,7 +59,7 @@ def main(root: Path, stage: str) -> None:
     print(f"{root.name}, {stage}\n\n| views | mIoU | pixel accuracy | calibration error | images/s |\n|---|---|---|---|---|")
     for name, views in CHOICES.items():
         segmenter = Segmenter(net.eval(), task=config.task, teacher=views)
-        metadata = contract.Metadata(CLASSES, config.task.mean, config.task.std, config.size, "sha256:0", stage, "0")
+        metadata = contract.Metadata(CLASSES, config.task.mean, config.task.std, config.size, "sha256:0", stage.name, "0")
         found = scored(root, Teacher(to_onnx(segmenter, metadata=metadata), device="cpu", threads=1))
         cells = [f"{found.miou:.4f}", f"{found.pixel_accuracy:.4f}", f"{found.error:.4f}", f"{found.rate:.1f}"]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
@@ -83,4 +84,4 @@ def scored(root: Path, teacher: Teacher) -> Found:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "round-0")
+    main(Path(sys.argv[1]), Stage(sys.argv[2] if len(sys.argv) > 2 else "round-0"))

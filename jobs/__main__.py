@@ -13,28 +13,7 @@ import click
 from selfsyn.cores import openmp
 from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.stopping import EXIT_CODE
-
-VERBS = (
-    "init",
-    "doctor",
-    "world",
-    "train",
-    "fit-adapter",
-    "adapt",
-    "export-teacher",
-    "pseudo-label",
-    "labels",
-    "evaluate",
-    "probe-gap",
-    "report",
-    "publish",
-    "serve",
-    "round",
-    "compare",
-    "demo",
-    "k8s",
-    "coordinate",
-)
+from selfsyn.verbs import VERBS
 
 
 class Verbs(click.Group):

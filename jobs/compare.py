@@ -57,9 +57,7 @@ def command(
     The page DIR/compare/index.html shows all that is finished; nothing is chosen by its scores.
     """
     from selfsyn.compare.plan import chosen, entries
-    from selfsyn.data import sources
     from selfsyn.phase import open_run
-    from selfsyn.progress import say
 
     layout, config = open_run(root)
     last = config.last_round if rounds is None else rounds
@@ -74,17 +72,27 @@ def command(
     if dry_run:
         click.echo("\n".join(_announced(entry) for entry in todo))
         return
+    _compute_all(todo, layout, config, rounds=last, device=device, workers=workers)
+
+
+def _compute_all(todo: list[Entry], layout: Layout, config: RunConfig, *, rounds: int, device: str, workers: int | None) -> None:
+    """Compute the entries, the page anew after each. FaultError at the end names those that are not finished."""
+    from selfsyn.data import sources
+    from selfsyn.progress import say
+
     sources.check(layout, config)
     failed = []
     for number, entry in enumerate(todo, start=1):
         say(f"{number} of {len(todo)}: {entry.name}")
-        if not _computed(entry, layout, config, rounds=last, device=device, workers=workers):
+        if not _computed(entry, layout, config, rounds=rounds, device=device, workers=workers):
             failed.append(entry.name)
-        table = _write_page(layout, config, rounds=last)
-    say(f"{root}: the page is {layout.root / 'compare' / PAGE}")
+        table = _write_page(layout, config, rounds=rounds)
+    say(f"{layout.root}: the page is {layout.root / 'compare' / PAGE}")
     click.echo(table)
     if failed:
-        raise FaultError(f"{root}: not finished: {', '.join(failed)}; the lines above say why, the same command tries them again")
+        raise FaultError(
+            f"{layout.root}: not finished: {', '.join(failed)}; the lines above say why, the same command tries them again"
+        )
 
 
 def _numbers(seeds: tuple[str, ...]) -> tuple[int, ...]:

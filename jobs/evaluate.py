@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.beginning import Job, opened
 from jobs.options import (
     bound_option,
     dry_run_option,
@@ -17,6 +18,9 @@ from jobs.options import (
     teacher_device_option,
     workers_option,
 )
+from selfsyn.flow import evaluate_phase
+from selfsyn.stage import Stage
+from selfsyn.verbs import HELD_OUT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from export.pipeline import Answer
     from export.teacher import Teacher
+    from selfsyn.config import RunConfig
     from selfsyn.data.frames import LabelledFrame
     from selfsyn.phase import Started
 
@@ -60,68 +65,46 @@ def command(
     The teacher sees each image at the working size; its classes are enlarged to the size of the label, where they are
     counted over the whole data set. The score is reported and never chosen by.
     """
-    from selfsyn.data import sources
-    from selfsyn.flow import evaluate_phase
-    from selfsyn.manifest import read_manifest
-    from selfsyn.phase import begin, is_done, open_run, require
-    from selfsyn.progress import say
-
-    layout, config = open_run(root)
     stage = stage_of(round_, bound)
-    phase = evaluate_phase(config, stage=stage)
-    if dry_run:
-        reads = ", ".join((*phase.needs, "the held-out images and labels"))
-        click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
-        return
-    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, [sources.HELD_OUT]), force=force):
-        manifest = read_manifest(layout.root / phase.folder)
-        if not write_predictions or (manifest and PREDICTIONS in manifest["counts"]):
-            say(f"{phase.name}: already done")
-            return
-        say(f"{phase.name}: finished without predictions; evaluating again to write them")
-        force = True
-
-    from export.pipeline import lanes
-    from export.teacher import load, usable_device
-    from selfsyn.cores import usable_cores
-
-    if device not in ("auto", "cpu"):
-        usable_device(device)  # first: whatever else is missing, without the device it will not go
-    require(layout, phase)
-    frames, digest = sources.held_out(layout, config)
-    started = begin(layout, config, phase, sources={sources.HELD_OUT: digest}, force=force)
-    threads = max(1, usable_cores() // lanes(workers=workers))
-    teacher = load(layout.teacher(stage), device=device, threads=threads, precision=config.teacher.precision)
-    _evaluate(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
+    job = opened(
+        root,
+        lambda config: evaluate_phase(config, stage=stage),
+        force=force,
+        dry_run=dry_run,
+        wanted=PREDICTIONS if write_predictions else "",
+    )
+    if job is not None:
+        job.teacher_device(device)
+        _evaluate(job, stage, device=device, workers=workers, write_predictions=write_predictions)
 
 
-def _evaluate(
-    started: Started, frames: list[LabelledFrame], *, teacher: Teacher, workers: int | None, write_predictions: bool
-) -> None:
+def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write_predictions: bool) -> None:
     from selfsyn.calibration import calibration
+    from selfsyn.data import sources
     from selfsyn.files import digest_file, write_json
     from selfsyn.labels import protocol
     from selfsyn.metrics import scores
     from selfsyn.phase import finish
 
-    assert started.config.held_out is not None  # or held_out() had refused
-    rules = protocol(started.config.held_out.protocol)
+    config = job.config
+    frames, digest = sources.held_out(job.layout, config)
+    assert config.held_out is not None  # or held_out() had refused
+    rules, teacher = protocol(config.held_out.protocol), job.teacher(stage, device=device, workers=workers)
+    started = job.begin({HELD_OUT: digest})
     counted, joint = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
     result = scores(counted, protocol=rules)
-    result["calibration"] = calibration(joint, protocol=rules, portion=_next_portion(started))
+    result["calibration"] = calibration(joint, protocol=rules, portion=_next_portion(config, stage))
     write_json(started.folder / METRICS, result)
     click.echo(_table(result))
     counts = {"images": len(frames), "miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"]}
-    counts |= {"teacher": teacher.digest} | ({PREDICTIONS: len(frames)} if write_predictions else {})
-    counts |= started.config.net_of(started.phase.folder.split("/")[0])
+    counts |= {"teacher": teacher.digest} | ({PREDICTIONS: len(frames)} if write_predictions else {}) | config.net_of(stage)
     # The predictions are no output: they are for other programs, and writing them later leaves the digest as it is.
     finish(started, outputs={METRICS: digest_file(started.folder / METRICS)}, counts=counts, device=teacher.provider)
 
 
-def _next_portion(started: Started) -> float:
+def _next_portion(config: RunConfig, stage: Stage) -> float:
     """The portion of this teacher's labels that the round after its own would count."""
-    stage = started.phase.folder.split("/")[0]
-    return started.config.rounds.portion_of(int(stage.removeprefix("round-")) + 1 if stage.startswith("round-") else 1)
+    return config.rounds.portion_of(1 if stage.round is None else stage.round + 1)
 
 
 def _counts(

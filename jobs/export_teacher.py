@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.beginning import Job, opened
 from jobs.options import bound_option, dry_run_option, force_option, round_option, run_option, stage_of
+from selfsyn.flow import export_phase
+from selfsyn.stage import Stage
+from selfsyn.verbs import REAL
 
 if TYPE_CHECKING:
+    from export.contract import Metadata
     from export.parity import Answer, Limits
-    from selfsyn.config import RunConfig
-    from selfsyn.data.frames import Frame
-    from selfsyn.layout import Layout
+    from export.to_onnx import Segmenter
     from selfsyn.phase import Started
 
 WEIGHTS = "weights.safetensors"
@@ -33,65 +36,68 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
     The file carries its own pre- and post-processing: uint8 images in, classes and confidences out; beside it, its half
     precision form for GPUs. Both are compared with the trained net on real images; one that differs is not written.
     """
-    from selfsyn.data import sources
-    from selfsyn.flow import export_phase
-    from selfsyn.phase import begin, finish, is_done, open_run, require
-    from selfsyn.progress import say
-
-    layout, config = open_run(root)
     stage = stage_of(round_, bound)
-    phase = export_phase(config, stage=stage)
-    if dry_run:
-        reads = ", ".join((*phase.needs, "the real images (four of them, for the comparison)"))
-        click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
+    job = opened(root, lambda config: export_phase(config, stage=stage), force=force, dry_run=dry_run)
+    if job is None:
         return
-    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, (sources.REAL,)), force=force):
-        say(f"{phase.name}: already done")
-        return
-    require(layout, phase)
-    frames, digest = sources.real(layout, config)
-    started = begin(layout, config, phase, sources={sources.REAL: digest}, force=force)
-    outputs, counts = _export(started, config, layout=layout, stage=stage, frames=frames)
-    finish(started, outputs=outputs, counts=counts)
+
+    from selfsyn.data import sources
+    from selfsyn.phase import finish, require
+
+    require(job.layout, job.phase)
+    frames, digest = sources.real(job.layout, job.config)
+    segmenter, metadata = _segmenter(job, stage)
+    started = job.begin({REAL: digest})
+    images = [frame.image for frame in frames]
+    outputs, counts = _export(started, segmenter, metadata, images=images, graphs=job.layout.graphs)
+    finish(started, outputs=outputs, counts={**counts, **job.config.net_of(stage)})
 
 
-def _export(
-    started: Started, config: RunConfig, *, layout: Layout, stage: str, frames: list[Frame]
-) -> tuple[dict[str, str], dict[str, float | str]]:
-    # Imported here: `selfsyn --help` must work where torch is not installed.
-    from export import contract, parity
-    from export.graph import halved
-    from export.to_onnx import Segmenter, to_onnx
+def _segmenter(job: Job, stage: Stage) -> tuple[Segmenter, Metadata]:
+    """The stage's trained net as it answers, and what its file says about it."""
+    from export import contract
+    from export.to_onnx import Segmenter
     from selfsyn import task as task_models
-    from selfsyn.files import digest_bytes, digest_file, write_atomic, write_json
+    from selfsyn.files import digest_file
     from selfsyn.labels import CLASSES
 
-    task, weights = config.task_of(stage), layout.task(stage) / WEIGHTS
+    task, weights = job.config.task_of(stage), job.layout.task(stage) / WEIGHTS
     net = task_models.build(task, pretrained=False)
     task_models.load_weights(net, weights)
     metadata = contract.Metadata(
         classes=CLASSES,
         mean=task.mean,
         std=task.std,
-        size=config.size,
+        size=job.config.size,
         checkpoint=digest_file(weights),
-        stage=stage,
+        stage=stage.name,
         program=importlib.metadata.version("selfsyn"),
     )
-    segmenter = Segmenter(net, task=task, teacher=config.teacher_of(stage))
-    net_answers = parity.answers(segmenter, parity.examples([frame.image for frame in frames], size=config.size))
-    model = to_onnx(segmenter, metadata=metadata, graphs=layout.graphs)
+    return Segmenter(net, task=task, teacher=job.config.teacher_of(stage)), metadata
+
+
+def _export(
+    started: Started, segmenter: Segmenter, metadata: Metadata, *, images: list[Path], graphs: Path
+) -> tuple[dict[str, str], dict[str, float | str]]:
+    """Compare, and write what passed -> the digests of the files, and the manifest's counts."""
+    from export import contract, parity
+    from export.graph import halved
+    from export.to_onnx import to_onnx
+    from selfsyn.files import digest_bytes, write_atomic, write_json
+
+    net_answers = parity.answers(segmenter, parity.examples(images, size=started.config.size))
+    model = to_onnx(segmenter, metadata=metadata, graphs=graphs)
     models = {contract.FP32: model, contract.FP16: halved(model)}
     limits = {precision: parity.limits_of(segmenter, precision=precision) for precision in models}
     results = {precision: _compared(net_answers, models[precision], limits=limits[precision]) for precision in models}
     write_json(started.folder / PARITY, results[contract.FP32] | {contract.FP16: results[contract.FP16]})
-    models = _passed(models, results, needed=(contract.FP32, config.teacher.precision), name=started.phase.name)
+    models = _passed(models, results, needed=(contract.FP32, started.config.teacher.precision), name=started.phase.name)
     write_atomic(started.folder / contract.CONFIGURATION_FILE, contract.triton_configuration().encode())
     for precision, data in models.items():
         write_atomic(started.folder / contract.FILES[precision], data)
     mismatches = sum(case["mismatches"] for case in results[contract.FP32]["cases"])
     outputs = {contract.FILES[precision]: digest_bytes(data) for precision, data in models.items()}
-    return outputs, {"bytes": len(model), "parity_mismatches": mismatches, "views": len(segmenter.views), **config.net_of(stage)}
+    return outputs, {"bytes": len(model), "parity_mismatches": mismatches, "views": len(segmenter.views)}
 
 
 def _compared(net: list[Answer], model: bytes, *, limits: Limits) -> dict[str, Any]:

@@ -3,69 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import check_refit, device_option, dry_run_option, force_option, refit_option, run_option
+from jobs.beginning import Job, opened
+from jobs.options import device_option, dry_run_option, force_option, run_option
+from selfsyn.flow import fit_adapter_phase
+from selfsyn.stage import SOURCE_ONLY
+from selfsyn.verbs import REAL, SYNTHETIC
+
+if TYPE_CHECKING:
+    import torch
 
 UNREADABLE = "unreadable.json"
 
 
 @click.command()
 @run_option
-@refit_option
 @device_option
 @force_option
 @dry_run_option
-def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) -> None:
+def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
     """Fit the adapter (CyCADA's pixel level) on synthetic and real images.
 
-    Reads no label of a real image. The source-only net says what must not change; train it before. --round K fits it again,
-    from the start, and the net of round K-1 says it. Real images that cannot be read are named in unreadable.json and left
-    out; run.toml says how many may be (teacher.unreadable).
+    Reads no label of a real image. The source-only net says what must not change; train it before. Real images that cannot be
+    read are named in unreadable.json and left out; run.toml says how many may be (teacher.unreadable).
     """
+    job = opened(root, fit_adapter_phase, force=force, dry_run=dry_run)
+    if job is not None:
+        _fit(job, job.torch_device(device))
+
+
+def _fit(job: Job, device: torch.device) -> None:
+    from selfsyn import devices
+    from selfsyn.adapter.fit import HISTORY, WEIGHTS, fit
     from selfsyn.data import sources
     from selfsyn.data.unreadable import readable
     from selfsyn.files import digest_file
-    from selfsyn.flow import fit_adapter_phase, frozen_stage
-    from selfsyn.phase import begin, finish, is_done, open_run, require
-    from selfsyn.progress import say
-
-    layout, config = open_run(root)
-    check_refit(config, round_=round_, path=layout.configuration)
-    phase = fit_adapter_phase(config, round_=round_)
-    if dry_run:
-        click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
-        return
-    data = (sources.SYNTHETIC, sources.REAL)
-    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, data), force=force):
-        say(f"{phase.name}: already done")
-        return
-
-    from selfsyn import devices
-    from selfsyn.adapter.fit import HISTORY, WEIGHTS, fit
+    from selfsyn.phase import finish
     from selfsyn.stopping import Stopping
     from selfsyn.task import build, load_weights
 
-    target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
-    require(layout, phase)
-    devices.set_deterministic()
+    layout, config = job.layout, job.config
     synthetic, synthetic_digest = sources.synthetic(layout, config)
     listed, real_digest = sources.listed_real(layout, config)
-    own = config.of_stage(frozen_stage(round_))
-    frozen = build(own.task, pretrained=False)
-    load_weights(frozen, layout.task(frozen_stage(round_)) / WEIGHTS)
-    digests = {sources.SYNTHETIC: synthetic_digest, sources.REAL: real_digest}
-    started = begin(layout, config, phase, sources=digests, force=force)
+    frozen = build(config.task, pretrained=False)
+    load_weights(frozen, layout.task(SOURCE_ONLY) / WEIGHTS)
+    started = job.begin({SYNTHETIC: synthetic_digest, REAL: real_digest})
     spoiled = config.teacher.spoiled_of(len(listed))
     real = readable(listed, record=started.folder / UNREADABLE, spoiled=spoiled)
     state = fit(
         frozen,
         synthetic=synthetic,
         real=real,
-        config=own,
+        config=config,
         folder=started.folder,
-        device=target,
+        device=device,
         stopping=Stopping(),
     )
     outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
@@ -73,4 +67,4 @@ def command(root: Path, round_: int, device: str, force: bool, dry_run: bool) ->
     counts = {"steps": state.step, "synthetic": len(synthetic), "real": len(real), **agreements}
     if len(real) < len(listed):
         counts |= {"skipped": len(listed) - len(real), "skipped_at_most": spoiled}
-    finish(started, outputs=outputs, counts=counts, device=devices.describe(target))
+    finish(started, outputs=outputs, counts=counts, device=devices.describe(device))

@@ -53,10 +53,10 @@ def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:
 def _last_round(layout: Layout) -> int:
     from selfsyn.errors import NotReadyError
 
-    names = [path.parent.name.removeprefix("round-") for path in layout.root.glob("round-*/labels")]
-    if not names:
+    found = layout.last_round("labels")
+    if found is None:
         raise NotReadyError(f"{layout.root}: no label store; run `selfsyn pseudo-label --round 1` first")
-    return max(int(name) for name in names if name.isdigit())
+    return found
 
 
 def _name_of(image: str, store: LabelStore) -> str:
@@ -74,8 +74,8 @@ def _name_of(image: str, store: LabelStore) -> str:
 
 
 def _origin(layout: Layout, store: LabelStore, name: str, *, round_: int) -> list[str]:
-    from selfsyn.layout import round_stage
     from selfsyn.manifest import read_manifest
+    from selfsyn.stage import round_stage
 
     shard, row = store.row(name)
     manifest = read_manifest(shard) or {}

@@ -10,9 +10,9 @@ import click
 
 from selfsyn.cores import THREADS, share, usable_cores
 from selfsyn.stopping import EXIT_CODE
+from selfsyn.verbs import VERBS
 
-# Seconds from SIGTERM to the kill: a step and a checkpoint, within a pod's grace (jobs.cluster.pods).
-GRACE = 110
+GRACE = VERBS["train"].grace - 10  # seconds from SIGTERM to the kill, within the pod's
 TOLD_APART = (2, 3)  # the exit codes by which a process says why nothing will come of it
 
 
@@ -24,7 +24,7 @@ def nodes() -> int:
 def launched(arguments: Sequence[str], *, count: int) -> int:
     """Run `selfsyn ARGUMENTS` as `count` processes on this machine, -> the exit code of all together.
 
-    The first that fails ends the others. SIGTERM is handed on, and they have 110 seconds.
+    The first that fails ends the others. SIGTERM is handed on, and they have GRACE seconds.
     """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from selfsyn.errors import InputError
-from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
-
-if TYPE_CHECKING:
-    from selfsyn.config import RunConfig
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
 run_option = click.option(
     "--run", "root", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run folder, with its run.toml."
@@ -26,15 +22,10 @@ shards_option = click.option(
     "--shards", type=click.IntRange(1), default=1, envvar="SELFSYN_SHARDS", show_envvar=True, help="How many shards there are."
 )
 round_option = click.option("--round", "round_", type=click.IntRange(0), help="The round: 0, 1, 2, ...")
-refit_option = click.option(
-    "--round",
-    "round_",
-    type=click.IntRange(0),
-    default=0,
-    help="The round before which the adapter is fitted again (rounds.refit); default: the first adapter.",
-)
 bound_option = click.option(
-    "--bound", type=click.Choice([SOURCE_ONLY, ORACLE]), help="A bound instead of a round: without adaptation, or on real labels."
+    "--bound",
+    type=click.Choice([SOURCE_ONLY.name, ORACLE.name]),
+    help="A bound instead of a round: without adaptation, or on real labels.",
 )
 DEVICES = ("auto", "cpu", "cuda")
 device_option = click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to compute.")
@@ -66,21 +57,11 @@ set_option = click.option(
 )
 
 
-def stage_of(round_: int | None, bound: str | None) -> str:
+def stage_of(round_: int | None, bound: str | None) -> Stage:
     """The stage that --round or --bound names. InputError unless exactly one is given."""
     if (round_ is None) == (bound is None):
         raise InputError("give either --round N or --bound source-only|oracle")
-    return bound if bound is not None else round_stage(round_ or 0)
-
-
-def check_refit(config: RunConfig, *, round_: int, path: Path) -> None:
-    """InputError, naming the run.toml at `path`, unless an adapter is fitted before round `round_`."""
-    if config.rounds.adapter_of(round_) != round_:
-        refit = str(config.rounds.refit).lower()
-        raise InputError(
-            f"{path}: rounds.refit is {refit}, so no adapter is fitted before round {round_};"
-            " set rounds.refit = true to have one before each round, or leave out --round for the first one"
-        )
+    return Stage(bound) if bound is not None else round_stage(round_ or 0)
 
 
 def check_shard(shard: int, *, shards: int) -> None:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.beginning import Job, opened
 from jobs.options import device_option, dry_run_option, force_option, run_option, workers_option
 from selfsyn.errors import InputError
+from selfsyn.flow import probe_phase
+from selfsyn.stage import ORACLE, SOURCE_ONLY
+from selfsyn.verbs import SYNTHETIC
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,39 +44,24 @@ def command(root: Path, ablate: bool, device: str, workers: int | None, force: b
     The classic check of an adapter (Hoffman et al. 2018, section 4.2): a net trained on real labels does the better on
     adapted images the more real they look. Nothing is chosen by it. Needs the oracle: `selfsyn round --with-bounds`.
     """
+    job = opened(root, lambda config: probe_phase(config, ablate=ablate), force=force, dry_run=dry_run)
+    if job is not None:
+        job.teacher_device(device)
+        _probe(job, ablate=ablate, device=device, workers=workers)
+
+
+def _probe(job: Job, *, ablate: bool, device: str, workers: int | None) -> None:
     from selfsyn.data import sources
-    from selfsyn.flow import probe_phase
-    from selfsyn.layout import ORACLE
-    from selfsyn.phase import begin, is_done, open_run, require
-    from selfsyn.progress import say
 
-    layout, config = open_run(root)
-    phase = probe_phase(config, ablate=ablate)
-    if dry_run:
-        click.echo(f"{phase.name}: reads {', '.join(phase.needs)}; writes {layout.root / phase.folder}")
-        return
-    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, [sources.SYNTHETIC]), force=force):
-        say(f"{phase.name}: already done")
-        return
-
-    from export.pipeline import lanes
-    from export.teacher import load, usable_device
-    from selfsyn.cores import usable_cores
-
-    if device == "cuda":
-        usable_device(device)  # first: whatever else is missing, without the device it will not go
-    require(layout, phase)
+    layout, config = job.layout, job.config
     frames, digest = sources.synthetic(layout, config)
-    asked, device = device, usable_device(device)
-    started = begin(layout, config, phase, sources={sources.SYNTHETIC: digest}, force=force)
-    probed = _pairs(frames, adapted=layout.adapted())
+    probed, teacher = _pairs(frames, adapted=layout.adapted), job.teacher(ORACLE, device=device, workers=workers)
+    started = job.begin({SYNTHETIC: digest})
     agreements = {}
     if ablate:
-        agreements = _fit_ablated(started, layout, frames, device=asked, workers=workers)
+        agreements = _fit_ablated(started, layout, frames, device=device, workers=workers)
         probed |= {name: _adapted_frames(probed["adapted"], started.folder / name / "adapted") for name in agreements}
     rules = config.held_out.protocol if config.held_out else "cityscapes-19"
-    threads = max(1, usable_cores() // lanes(workers=workers))
-    teacher = load(layout.teacher(ORACLE), device=device, threads=threads, precision=config.teacher.precision)
     result = {
         name: _scored(some, teacher=teacher, rules=rules, workers=workers, name=name) | agreements.get(name, {})
         for name, some in probed.items()
@@ -122,7 +111,6 @@ def _fit_ablated(
     from selfsyn.adapter.ablation import ABLATIONS, adapt_without
     from selfsyn.adapter.fit import WEIGHTS
     from selfsyn.data.sources import real
-    from selfsyn.layout import SOURCE_ONLY
     from selfsyn.stopping import Stopping
     from selfsyn.task import build, load_weights
 

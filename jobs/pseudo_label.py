@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from jobs.beginning import Job, opened
 from jobs.options import (
     check_shard,
     dry_run_option,
@@ -17,11 +17,9 @@ from jobs.options import (
     teacher_device_option,
     workers_option,
 )
-
-if TYPE_CHECKING:
-    from export.teacher import Teacher
-    from selfsyn.data.frames import Frame
-    from selfsyn.phase import Started
+from selfsyn.flow import pseudo_label_phase
+from selfsyn.stage import Stage, round_stage
+from selfsyn.verbs import REAL
 
 
 @click.command()
@@ -44,48 +42,32 @@ def command(
     any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in turn. An image
     that cannot be read is named in the index and left out; run.toml says how many may be (teacher.unreadable).
     """
-    from selfsyn.data import sources
-    from selfsyn.flow import pseudo_label_phase
-    from selfsyn.layout import round_stage
-    from selfsyn.phase import begin, is_done, open_run, require
-    from selfsyn.progress import say
-
-    layout, config = open_run(root)
     check_shard(shard, shards=shards)
-    phase = pseudo_label_phase(config, round_=round_, shard=shard, shards=shards)
-    if dry_run:
-        click.echo(f"{phase.name}: reads {', '.join((*phase.needs, 'the real images'))}; writes {layout.root / phase.folder}")
-        return
-    if is_done(layout, phase, sources=lambda: sources.digests(layout, config, [sources.REAL]), force=force):
-        say(f"{phase.name}: already done")
-        return
-
-    from export.pipeline import lanes
-    from export.teacher import load, usable_device
-    from selfsyn.cores import usable_cores
-
-    if device not in ("auto", "cpu"):
-        usable_device(device)  # first: whatever else is missing, without the device it will not go
-    require(layout, phase)
-    frames, digest = sources.listed_real(layout, config)
-    started = begin(layout, config, phase, sources={sources.REAL: digest}, force=force)
-    threads = max(1, usable_cores() // lanes(workers=workers))
-    precision = config.teacher.precision
-    teacher = load(layout.teacher(round_stage(round_ - 1)), device=device, threads=threads, precision=precision)
-    roots = [layout.resolve(source.root) for source in config.real]
-    spoiled = config.teacher.spoiled_of(len(frames))
-    _label(started, frames[shard::shards], teacher=teacher, roots=roots, workers=workers, spoiled=spoiled)
+    job = opened(
+        root,
+        lambda config: pseudo_label_phase(config, round_=round_, shard=shard, shards=shards),
+        force=force,
+        dry_run=dry_run,
+    )
+    if job is not None:
+        job.teacher_device(device)
+        _label(job, round_stage(round_ - 1), shard=shard, shards=shards, device=device, workers=workers)
 
 
-def _label(
-    started: Started, frames: list[Frame], *, teacher: Teacher, roots: list[Path], workers: int | None, spoiled: int
-) -> None:
+def _label(job: Job, stage: Stage, *, shard: int, shards: int, device: str, workers: int | None) -> None:
+    """Label the shard with the teacher of `stage`."""
     from export.pipeline import Codecs, label_frames, write_index
+    from selfsyn.data import sources
     from selfsyn.phase import finish
     from selfsyn.progress import track
     from selfsyn.stopping import Stopping
 
-    stopping = Stopping()
+    layout, config = job.layout, job.config
+    listed, digest = sources.listed_real(layout, config)
+    frames, spoiled = listed[shard::shards], config.teacher.spoiled_of(len(listed))
+    roots = [layout.resolve(source.root) for source in config.real]
+    teacher, stopping = job.teacher(stage, device=device, workers=workers), Stopping()
+    started = job.begin({REAL: digest})
     with Codecs(workers=workers) as codecs:
         labelled = label_frames(frames, teacher=teacher, folder=started.folder, roots=roots, codecs=codecs)
         watched = stopping.watched(track(labelled, total=len(frames), label=started.phase.name))

@@ -28,9 +28,9 @@ def command(root: Path, round_: int, repository: Path, dry_run: bool) -> None:
     """
     from export.publish import finished_files, publish
     from export.repository import model_folder
-    from selfsyn.layout import round_stage
     from selfsyn.phase import open_run
     from selfsyn.progress import say
+    from selfsyn.stage import round_stage
 
     layout, _ = open_run(root)
     teacher = layout.teacher(round_stage(round_))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from jobs.beginning import job_of
 from jobs.options import force_option, run_option
 
 
@@ -17,24 +18,22 @@ def command(root: Path, *, force: bool) -> None:
     from selfsyn.files import digest_bytes, write_atomic
     from selfsyn.flow import report_phase
     from selfsyn.manifest import read_manifest
-    from selfsyn.phase import begin, finish, is_done, open_run
+    from selfsyn.phase import finish, open_run
     from selfsyn.progress import say
     from selfsyn.report.collect import collect, manifest_digests
 
     layout, config = open_run(root)
     run = collect(layout, config)
     sources = manifest_digests(run)
-    page = layout.report / "index.html"
-    phase = report_phase(tuple(score.stage for score in run.scores))
     # A report may follow its run: other inputs are what it is for, so they never make it refuse.
     force = force or set(sources.items()) != _reported(read_manifest(layout.report))
-    if is_done(layout, phase, sources=lambda: sources, force=force):
-        say(f"already done: {page}")
+    job = job_of(layout, config, report_phase(score.stage for score in run.scores), digests=lambda: sources, force=force)
+    if job is None:
         return
 
     from selfsyn.report.page import render
 
-    started = begin(layout, config, phase, sources=sources, force=force)
+    page, started = layout.report / "index.html", job.begin(sources)
     html = render(run).encode()
     write_atomic(page, html)
     counts = {"stages": len(run.scores), "phases": len(run.finished), "bytes": len(html)}

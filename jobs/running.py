@@ -22,7 +22,7 @@ from types import FrameType
 
 from selfsyn import progress
 from selfsyn.errors import FaultError
-from selfsyn.flow import NEEDS_TORCH, Phase
+from selfsyn.flow import Phase
 from selfsyn.progress import say
 
 PRELOADED = ("jobs.preload",)
@@ -35,7 +35,7 @@ Process = ForkServerProcess | subprocess.Popen[bytes]
 
 def start_server(todo: Sequence[Phase]) -> None:
     """Have torch imported while the first phases run, if one of `todo` needs it; without this the first that does waits."""
-    if any(phase.verb in NEEDS_TORCH for phase in todo):
+    if any(phase.facts.needs_torch for phase in todo):
         with contextlib.suppress(OSError):  # said when a phase is to be forked
             _server()
             forkserver.ensure_running()
@@ -44,8 +44,8 @@ def start_server(todo: Sequence[Phase]) -> None:
 def run_phase(root: Path, phase: Phase, *, device: str, workers: int | None, count: int = 1) -> None:
     """Run one phase of the run at `root` to its end; leave with its exit code when it fails. SIGTERM is handed on to it."""
     arguments = [phase.verb, "--run", str(root), *phase.arguments, *_where(phase, device, workers, count)]
-    # torchrun starts new interpreters, and so does the world, which needs no torch: it need not wait for it.
-    forks = phase.verb in NEEDS_TORCH or (_served and phase.verb != "world")
+    # torchrun starts new interpreters, and so does a first phase without torch: it need not wait for the server's import.
+    forks = phase.facts.needs_torch or (_served and bool(phase.needs))
     forks = forks and "--processes" not in arguments
     code = _ended(lambda: _forked(arguments) if forks else _started(arguments))
     if code:
@@ -54,10 +54,9 @@ def run_phase(root: Path, phase: Phase, *, device: str, workers: int | None, cou
 
 
 def _where(phase: Phase, device: str, workers: int | None, count: int) -> list[str]:
-    reads = phase.verb in ("world", "train", "adapt", "pseudo-label", "evaluate")
-    found = ["--device", device] if phase.computes else []
-    found += ["--workers", str(workers)] if reads and workers is not None else []
-    return [*found, "--processes", str(count)] if phase.verb == "train" and count > 1 else found
+    found = ["--device", device] if phase.facts.device else []
+    found += ["--workers", str(workers)] if phase.facts.workers and workers is not None else []
+    return [*found, "--processes", str(count)] if phase.facts.processes and count > 1 else found
 
 
 def _started(arguments: Sequence[str]) -> Process:

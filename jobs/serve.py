@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.options import teacher_device_option
 from selfsyn.errors import InputError
+
+if TYPE_CHECKING:
+    from export.service.metrics import Metrics
+    from export.service.models import Models
 
 CODECS = 8  # threads that decode at most: each may hold a picture of --megapixels
 
@@ -75,22 +80,33 @@ def command(
     try:
         from export.service.limits import MEGAPIXEL, MIB, Limits
         from export.service.metrics import Metrics
-        from export.service.models import Models
         from export.service.server import bound, serve
     except ModuleNotFoundError as error:
         raise InputError(f"selfsyn serve needs the package {error.name}; run `pip install 'selfsyn[serve]'`") from error
-    from functools import partial
-
-    from export.teacher import Teacher, usable_device
+    from export.teacher import usable_device
     from selfsyn.cores import usable_cores
     from selfsyn.stopping import Stopping
 
-    stopping = Stopping()
+    stopping, metrics = Stopping(), Metrics()
     listener = bound(host, port)  # first: a port that is taken is known before a model is loaded
-    threads = threads or usable_cores()
-    device = usable_device(device)
+    threads, device = threads or usable_cores(), usable_device(device)
     limits = Limits(requests=queue, body=request_mib * MIB, image=megapixels * MEGAPIXEL, read=timeout, answer=timeout)
-    metrics = Metrics()
+    models = _models(repository, metrics, device=device, threads=threads, batch=batch)
+    stopping.exit_if_requested()
+    # A GPU computes one run at a time; on a CPU each run brings its own threads.
+    runs = max(1, usable_cores() // threads) if device == "cpu" else 1
+    workers = min(usable_cores(), CODECS)
+    serve(listener, models, metrics=metrics, limits=limits, runs=runs, images=batch, workers=workers)
+    stopping.exit_if_requested()
+
+
+def _models(repository: Path, metrics: Metrics, *, device: str, threads: int, batch: int | None) -> Models:
+    """The versions of the repository, the newest one loaded."""
+    from functools import partial
+
+    from export.service.models import Models
+    from export.teacher import Teacher
+
     models = Models(
         repository,
         # TensorRT's engine is built for as many images as a run holds.
@@ -99,9 +115,4 @@ def command(
         served=lambda model: metrics.serves(version=model.version, digest=model.teacher.digest),
     )
     models.first()
-    stopping.exit_if_requested()
-    # A GPU computes one run at a time; on a CPU each run brings its own threads.
-    runs = max(1, usable_cores() // threads) if device == "cpu" else 1
-    workers = min(usable_cores(), CODECS)
-    serve(listener, models, metrics=metrics, limits=limits, runs=runs, images=batch, workers=workers)
-    stopping.exit_if_requested()
+    return models

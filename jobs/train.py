@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from jobs.beginning import Job, opened
 from jobs.options import (
     bound_option,
     device_option,
@@ -18,6 +21,18 @@ from jobs.options import (
     stage_of,
     workers_option,
 )
+from selfsyn.flow import train_phase
+from selfsyn.progress import say
+from selfsyn.stage import SOURCE_ONLY, Stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from selfsyn.data.frames import Frame
+    from selfsyn.phase import Started
+    from selfsyn.task.mixture import Mixture
+    from selfsyn.task.stages import Sources
+    from selfsyn.task.train import TrainState
 
 
 @click.command()
@@ -49,77 +64,95 @@ def command(
     process, but for rounding and dropout; on CPUs it is another, for each process normalises its part of the batch by itself.
     On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT) say which is which.
     """
-    from selfsyn.data import sources as data
-    from selfsyn.flow import train_phase
-    from selfsyn.layout import SOURCE_ONLY
-    from selfsyn.phase import begin, finish, is_done, open_run, require
-    from selfsyn.progress import say
-
-    layout, config = open_run(root)
     stage = stage_of(round_, bound)
-    phase = train_phase(config, stage=stage)
-    if dry_run:
-        click.echo(f"{phase.name}: reads {', '.join(phase.needs) or 'the data sets'}; writes {layout.root / phase.folder}")
-        return
-    if is_done(layout, phase, sources=lambda: data.digests(layout, config, data.of_stage(config, stage=stage)), force=force):
-        say(f"{phase.name}: already done")
+    job = opened(root, lambda config: train_phase(config, stage=stage), force=force, dry_run=dry_run)
+    if job is None:
         return
 
-    from jobs.launch import launched, nodes
+    from jobs.launch import nodes
     from selfsyn import devices, processes
-    from selfsyn.files import digest_file
-    from selfsyn.task.batch_norm import re_estimate, real_batches
-    from selfsyn.task.schedule import continued, schedule_of
-    from selfsyn.task.stages import (
-        check_student,
-        first_net,
-        mixture_of,
-        statistics_images,
-        with_colours_of_real,
-        with_rare_classes,
-    )
-    from selfsyn.task.train import HISTORY, WEIGHTS, fit, part_of, write_weights
+    from selfsyn.task.stages import check_student
 
-    own = config.of_stage(stage)
-    target = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
-    require(layout, phase)
-    devices.set_deterministic()
+    target = job.torch_device(device)
     if stage == SOURCE_ONLY:
-        check_student(config)
+        check_student(job.layout, job.config)
     if count * nodes() > 1 and not processes.started_together():
-        mixture, _ = mixture_of(layout, config, stage=stage)
-        part_of(mixture, own, 0, of=count * nodes(), device=target)  # a mistake is told here, once
-        raise SystemExit(launched(sys.argv[1:], count=count))
+        raise SystemExit(_launched(job, stage, device=target, count=count))
     with processes.joined(target):
-        mixture, sources = mixture_of(layout, config, stage=stage)
-        real, digests = statistics_images(layout, config, stage=stage)
-        net, schedule = first_net(layout, config, stage=stage), schedule_of(config, stage=stage)
-        before = continued(config, stage=stage)
-        with processes.first_before_others():
-            started = begin(layout, config, phase, sources={**sources, **digests}, force=force and processes.rank() == 0)
-        with processes.first_before_others():
-            threads = devices.worker_count(workers)
-            mixture = with_rare_classes(mixture, config, folder=started.folder, workers=threads)
-            mixture = with_colours_of_real(mixture, layout, config, stage=stage, folder=started.folder, workers=threads)
-        state = fit(
-            net,
-            mixture,
-            schedule=schedule,
-            config=own,
-            folder=started.folder,
-            device=target,
-            workers=devices.worker_count(workers),
-            before=layout.task(before) if before else None,
-        )
-        if processes.rank() > 0:
-            return
-        if real:
-            say(f"{phase.name}: batch-norm statistics on {len(real)} real images")
-            images = real_batches(real, own, device=target, workers=devices.worker_count(workers))
-            re_estimate(state.average.module, images, share=config.rounds.statistics)
-            write_weights(state, folder=started.folder)
-        outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
-        counts = {"steps": schedule.steps, "batch": config.train.batch, "real_in_batch": mixture.real}
-        examples = {"labelled": len(mixture.labelled), "pseudo_labelled": len(mixture.pseudo)}
-        told = {"precision": state.precision, **config.net_of(stage)}
-        finish(started, outputs=outputs, counts={**counts, **examples, **told}, device=devices.describe(target))
+        _train(job, stage, device=target, workers=devices.worker_count(workers))
+
+
+def _launched(job: Job, stage: Stage, *, device: torch.device, count: int) -> int:
+    """This command as `count` processes, -> their exit code. A mistake in the inputs is told here, once."""
+    from jobs.launch import launched, nodes
+    from selfsyn.task.stages import sizes_of, sources_of
+    from selfsyn.task.train import refuse_unshared
+
+    sources_of(job.layout, job.config, stage=stage)
+    own = job.config.of_stage(stage)
+    refuse_unshared(sizes_of(job.config, stage=stage), own, ranks=count * nodes(), device=device)
+    return launched(sys.argv[1:], count=count)
+
+
+def _train(job: Job, stage: Stage, *, device: torch.device, workers: int) -> None:
+    """The training by this process, one of several perhaps."""
+    from selfsyn import processes
+    from selfsyn.compare.rivals import extra_terms
+    from selfsyn.task.mixture import BARE
+    from selfsyn.task.schedule import continued, schedule_of
+    from selfsyn.task.stages import first_net, mixture_of, sources_of, statistics_images
+    from selfsyn.task.train import fit
+
+    layout, config, own = job.layout, job.config, job.config.of_stage(stage)
+    drawn, sources = sources_of(layout, config, stage=stage)
+    real, digests = statistics_images(layout, config, stage=stage)
+    net, before = first_net(layout, config, stage=stage), continued(config, stage=stage)
+    schedule = schedule_of(config, stage=stage)
+    with processes.first_before_others():
+        started = replace(job, force=job.force and processes.rank() == 0).begin({**sources, **digests})
+    with processes.first_before_others():
+        mixture = mixture_of(drawn, layout, config, stage=stage, folder=started.folder, workers=workers)
+    state = fit(
+        net,
+        mixture,
+        schedule=schedule,
+        config=own,
+        folder=started.folder,
+        device=device,
+        workers=workers,
+        before=layout.task(before) if before else None,
+        extra=extra_terms(own, purpose=mixture.purpose, device=device) if BARE in mixture.sizes else (),
+    )
+    if processes.rank() == 0:
+        _re_estimate(state, real, started, device=device, workers=workers)
+        _finish(started, state, mixture, drawn, steps=schedule.steps, device=device)
+
+
+def _re_estimate(state: TrainState, real: list[Frame], started: Started, *, device: torch.device, workers: int) -> None:
+    """The batch-norm statistics of the net on real images (rounds.statistics), and the weights written anew."""
+    from selfsyn.task.batch_norm import re_estimate, real_batches
+    from selfsyn.task.train import write_weights
+
+    if not real:
+        return
+    assert started.phase.stage is not None
+    say(f"{started.phase.name}: batch-norm statistics on {len(real)} real images")
+    images = real_batches(real, started.config.of_stage(started.phase.stage), device=device, workers=workers)
+    re_estimate(state.average.module, images, share=started.config.rounds.statistics)
+    write_weights(state, folder=started.folder)
+
+
+def _finish(started: Started, state: TrainState, mixture: Mixture, drawn: Sources, *, steps: int, device: torch.device) -> None:
+    from selfsyn import devices
+    from selfsyn.files import digest_file
+    from selfsyn.phase import finish
+    from selfsyn.task.mixture import PSEUDO
+    from selfsyn.task.train import HISTORY, WEIGHTS
+
+    assert started.phase.stage is not None
+    outputs = {name: digest_file(started.folder / name) for name in (WEIGHTS, HISTORY)}
+    counts = {"steps": steps, "batch": started.config.train.batch, "real_in_batch": mixture.sizes.get(PSEUDO, 0)}
+    pseudo_labelled = len(drawn.pseudo.examples) if drawn.pseudo else 0
+    examples = {"labelled": len(drawn.labelled.examples), "pseudo_labelled": pseudo_labelled}
+    told = {"precision": state.precision, **started.config.net_of(started.phase.stage)}
+    finish(started, outputs=outputs, counts={**counts, **examples, **told}, device=devices.describe(device))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from jobs.beginning import opened
 from jobs.options import dry_run_option, force_option, workers_option
 from selfsyn.config import RunConfig
 from selfsyn.errors import InputError
+from selfsyn.flow import Phase, world_phase
 from selfsyn.layout import Layout
 
 # Frames of the held-out split are counted from here, so that no seed's training frames are among them.
@@ -73,31 +75,27 @@ def command(
 
 
 def _render_for_run(root: Path, *, workers: int | None, force: bool, dry_run: bool) -> None:
+    job = opened(root, lambda config: _phase_of(config, root), force=force, dry_run=dry_run)
+    if job is None:
+        return
+
     from selfsyn.files import digest_lines, digest_listing
-    from selfsyn.flow import world_phase
-    from selfsyn.phase import begin, finish, is_done, open_run
-    from selfsyn.progress import say
-
-    layout, config = open_run(root)
-    planned = world_phase(config)
-    if not planned:
-        raise InputError(
-            f"{layout.configuration}: world asks for no frames; set world.engine, world.town, world.camera or world.held_out"
-        )
-    if dry_run:
-        click.echo(f"world: would write {config.world} to {layout.world}")
-        return
-    if is_done(layout, planned[0], force=force):
-        say("world: already done")
-        return
-
+    from selfsyn.phase import finish
     from selfsyn.world import LOOKS
 
-    started = begin(layout, config, planned[0], force=force)
-    _render_parts(layout, config, workers=workers)
+    layout, started = job.layout, job.begin()
+    _render_parts(layout, job.config, workers=workers)
     parts = {name: sorted((layout.world / name).rglob("[!.]*.png")) for name in LOOKS}
     outputs = {name: digest_listing(paths, root=layout.world) for name, paths in parts.items()}
-    finish(started, outputs={**outputs, "all": digest_lines(outputs.values())}, counts=vars(config.world))
+    finish(started, outputs={**outputs, "all": digest_lines(outputs.values())}, counts=vars(job.config.world))
+
+
+def _phase_of(config: RunConfig, root: Path) -> Phase:
+    for phase in world_phase(config):
+        return phase
+    raise InputError(
+        f"{Layout(root).configuration}: world asks for no frames; set world.engine, world.town, world.camera or world.held_out"
+    )
 
 
 def _render_parts(layout: Layout, config: RunConfig, *, workers: int | None) -> None:

@@ -5,24 +5,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from selfsyn.config import RunConfig
-from selfsyn.layout import ORACLE, SOURCE_ONLY, refitted, round_stage, shard_name
-
-COMPUTING = ("train", "fit-adapter", "adapt", "pseudo-label", "evaluate")  # the verbs that a GPU makes faster
-NEEDS_TORCH = ("train", "fit-adapter", "adapt", "export-teacher")  # the others run where it is not installed
+from selfsyn.layout import shard_name
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
+from selfsyn.verbs import VERBS, Verb
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One batch job: a verb with its arguments, the folder that it fills, and the folders that must be finished before."""
+    """One batch job: a verb with its options, the folder that it fills, and the folders that must be finished before.
+
+    stage: whose folder it fills a part of; None for a phase of the whole run.
+    shard: (which, of how many) of those that fill the folder `whole` together; None for all of it.
+    """
 
     verb: str
-    folder: str
-    arguments: tuple[str, ...] = ()
+    whole: str
+    options: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    stage: Stage | None = None
+    shard: tuple[int, int] | None = None
+
+    @property
+    def folder(self) -> str:
+        """The folder that it fills."""
+        return f"{self.whole}/{shard_name(*self.shard)}" if self.shard else self.whole
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Its options with those that name the shard."""
+        return (*self.options, "--shard", str(self.shard[0]), "--shards", str(self.shard[1])) if self.shard else self.options
 
     @property
     def name(self) -> str:
@@ -30,9 +45,9 @@ class Phase:
         return " ".join((self.verb, *self.arguments))
 
     @property
-    def computes(self) -> bool:
-        """Whether the phase runs nets over many images: the verb has --device, and wants a GPU."""
-        return self.verb in COMPUTING
+    def facts(self) -> Verb:
+        """What is known of its verb."""
+        return VERBS[self.verb]
 
 
 def world_phase(config: RunConfig) -> tuple[Phase, ...]:
@@ -41,74 +56,50 @@ def world_phase(config: RunConfig) -> tuple[Phase, ...]:
     return (Phase("world", "world"),) if any(vars(world).values()) else ()
 
 
-def _data_needs(config: RunConfig) -> tuple[str, ...]:
-    return tuple(phase.folder for phase in world_phase(config))
-
-
-def stage_before(config: RunConfig, *, stage: str) -> str | None:
+def stage_before(config: RunConfig, *, stage: Stage) -> Stage | None:
     """The stage whose net this one goes on from: source-only for round 0, round K-1 for round K; none for a fresh start."""
-    if stage in (SOURCE_ONLY, ORACLE):
+    if stage.round is None or config.rounds.start_of(stage.round) == "fresh":
         return None
-    round_ = int(stage.removeprefix("round-"))
-    if config.rounds.start_of(round_) == "fresh":
-        return None
-    return round_stage(round_ - 1) if round_ else SOURCE_ONLY
+    return round_stage(stage.round - 1) if stage.round else SOURCE_ONLY
 
 
-def train_phase(config: RunConfig, *, stage: str) -> Phase:
+def train_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """Training of one stage: the bounds read data sets, round 0 adapted images, later rounds pseudo-labels too.
 
     A round goes on from the stage before it, unless `rounds.start` says otherwise. Without `rounds.adapted` the rounds
-    read the synthetic images as they are; with `rounds.refit` those that were last adapted before them.
+    read the synthetic images as they are.
     """
-    needs = _data_needs(config)
     before = stage_before(config, stage=stage)
-    if before is not None:
-        needs += (f"{before}/task",)
-    if stage not in (SOURCE_ONLY, ORACLE) and config.rounds.adapted:
-        round_ = int(stage.removeprefix("round-"))
-        needs += (refitted("adapted", round_=config.rounds.adapter_of(round_)),)
-    if stage not in (SOURCE_ONLY, ORACLE, round_stage(0)):
-        needs += (f"{stage}/labels",)
-    return Phase("train", f"{stage}/task", _stage_arguments(stage), needs)
+    needs = [f"{before}/task"] if before else []
+    needs += ["adapted"] if not stage.is_bound and config.rounds.adapted else []
+    needs += [f"{stage}/labels"] if stage.round else []
+    return _phase(config, "train", *needs, stage=stage)
 
 
-def export_phase(config: RunConfig, *, stage: str) -> Phase:
+def export_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """Export of a stage's net; parity is checked on real images, so it reads those as well."""
-    return Phase("export-teacher", f"{stage}/teacher", _stage_arguments(stage), (*_data_needs(config), f"{stage}/task"))
+    return _phase(config, "export-teacher", f"{stage}/task", stage=stage)
 
 
-def evaluate_phase(config: RunConfig, *, stage: str) -> Phase:
+def evaluate_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """Scoring of a stage's exported teacher on the held-out labels."""
-    return Phase("evaluate", f"{stage}/evaluation", _stage_arguments(stage), (*_data_needs(config), f"{stage}/teacher"))
+    return _phase(config, "evaluate", f"{stage}/teacher", stage=stage)
 
 
-def frozen_stage(round_: int) -> str:
-    """The stage whose net is the frozen one of the adapter's semantic loss: source-only for the first fit, then round K-1."""
-    return round_stage(round_ - 1) if round_ else SOURCE_ONLY
+def fit_adapter_phase(config: RunConfig) -> Phase:
+    """The fit of the adapter; the source-only net is the frozen one of its semantic loss."""
+    return _phase(config, "fit-adapter", f"{SOURCE_ONLY}/task")
 
 
-def fit_adapter_phase(config: RunConfig, *, round_: int = 0) -> Phase:
-    """The first fit of the adapter, or that before round `round_` (rounds.refit)."""
-    needs = (*_data_needs(config), f"{frozen_stage(round_)}/task")
-    return Phase("fit-adapter", refitted("adapter", round_=round_), _refit_arguments(round_), needs)
-
-
-def adapt_phase(config: RunConfig, *, round_: int = 0, shard: int = 0, shards: int = 1) -> Phase:
-    """Translation of every synthetic image, or of one of several shards of them, by an adapter of `fit_adapter_phase`."""
-    needs = (*_data_needs(config), refitted("adapter", round_=round_))
-    whole, arguments = refitted("adapted", round_=round_), _refit_arguments(round_)
-    if shards == 1:
-        return Phase("adapt", whole, arguments, needs)
-    folder = PurePosixPath(whole, shard_name(shard, shards))
-    return Phase("adapt", str(folder), (*arguments, "--shard", str(shard), "--shards", str(shards)), needs)
+def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
+    """Translation of every synthetic image, or of one of several shards of them."""
+    return replace(_phase(config, "adapt", "adapter"), shard=(shard, shards) if shards > 1 else None)
 
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
     """Labelling of one shard of the real images by the previous round's teacher."""
-    folder = PurePosixPath(round_stage(round_), "labels", shard_name(shard, shards))
-    arguments = ("--round", str(round_), "--shard", str(shard), "--shards", str(shards))
-    return Phase("pseudo-label", str(folder), arguments, (*_data_needs(config), f"{round_stage(round_ - 1)}/teacher"))
+    whole = _phase(config, "pseudo-label", f"{round_stage(round_ - 1)}/teacher", stage=round_stage(round_))
+    return replace(whole, shard=(shard, shards))
 
 
 def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
@@ -116,15 +107,21 @@ def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
 
     ablate: also after adaptation by adapters that lack one loss each; they are fitted for it.
     """
-    needs = (*_data_needs(config), "adapted", f"{ORACLE}/teacher")
-    if not ablate:
-        return Phase("probe-gap", "probe-gap", (), needs)
-    return Phase("probe-gap", "ablation", ("--ablate",), (*needs, f"{SOURCE_ONLY}/task"))
+    phase = _phase(config, "probe-gap", "adapted", f"{ORACLE}/teacher", *[f"{SOURCE_ONLY}/task"] * ablate)
+    return replace(phase, whole="ablation", options=("--ablate",)) if ablate else phase
 
 
-def report_phase(evaluated: tuple[str, ...]) -> Phase:
+def report_phase(evaluated: Iterable[Stage]) -> Phase:
     """The page about every stage that was evaluated."""
     return Phase("report", "report", (), tuple(f"{stage}/evaluation" for stage in evaluated))
+
+
+def _phase(config: RunConfig, verb: str, *needs: str, stage: Stage | None = None) -> Phase:
+    """A phase that needs the run's own frames too, where it has some."""
+    world, folder = (phase.folder for phase in world_phase(config)), VERBS[verb].writes
+    if stage is None:
+        return Phase(verb, folder, (), (*world, *needs))
+    return Phase(verb, f"{stage}/{folder}", stage.arguments, (*world, *needs), stage)
 
 
 def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tuple[Phase, ...]:
@@ -137,30 +134,12 @@ def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tupl
     flow += [fit_adapter_phase(config), adapt_phase(config)] if config.rounds.adapted else []
     flow += _stage(config, round_stage(0))
     for round_ in range(1, rounds + 1):
-        # The labels first: they may end the rounds before the adapter is fitted for nothing (rounds.stop_agreement).
-        flow += [pseudo_label_phase(config, round_=round_), *_refit(config, round_), *_stage(config, round_stage(round_))]
+        flow += [pseudo_label_phase(config, round_=round_), *_stage(config, round_stage(round_))]
     if with_bounds:
         flow += _stage(config, ORACLE)
-    evaluated = tuple(phase.folder.split("/")[0] for phase in flow if phase.verb == "evaluate")
-    return (*flow, report_phase(evaluated))
+    return (*flow, report_phase(phase.stage for phase in flow if phase.verb == "evaluate" and phase.stage))
 
 
-def _refit(config: RunConfig, round_: int) -> list[Phase]:
-    if config.rounds.adapter_of(round_) != round_:
-        return []
-    return [fit_adapter_phase(config, round_=round_), adapt_phase(config, round_=round_)]
-
-
-def _stage(config: RunConfig, stage: str) -> list[Phase]:
+def _stage(config: RunConfig, stage: Stage) -> list[Phase]:
     flow = [train_phase(config, stage=stage), export_phase(config, stage=stage)]
     return [*flow, evaluate_phase(config, stage=stage)] if config.held_out else flow
-
-
-def _stage_arguments(stage: str) -> tuple[str, ...]:
-    if stage in (SOURCE_ONLY, ORACLE):
-        return ("--bound", stage)
-    return ("--round", stage.removeprefix("round-"))
-
-
-def _refit_arguments(round_: int) -> tuple[str, ...]:
-    return ("--round", str(round_)) if round_ else ()

@@ -1,22 +1,12 @@
-"""Every path of a run. A stage is one training: 'source-only', 'round-0', 'round-1', ..., 'oracle'."""
+"""Every path of a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE_ONLY = "source-only"
-ORACLE = "oracle"
-
-
-def round_stage(round_: int) -> str:
-    """1 -> 'round-1'."""
-    return f"round-{round_}"
-
-
-def refitted(name: str, *, round_: int) -> str:
-    """('adapter', 0) -> 'adapter', the first one; ('adapter', 2) -> 'round-2/adapter', fitted again before round 2."""
-    return f"{round_stage(round_)}/{name}" if round_ else name
+from selfsyn.stage import Stage, parse, round_stage
+from selfsyn.verbs import VERBS
 
 
 def shard_name(shard: int, shards: int) -> str:
@@ -43,50 +33,62 @@ class Layout:
     @property
     def world(self) -> Path:
         """Rendered frames: engine/ (GTA5's layout) and camera/ (Cityscapes' layout)."""
-        return self.root / "world"
+        return self._of("world")
 
-    def adapter(self, round_: int = 0) -> Path:
+    @property
+    def adapter(self) -> Path:
         """checkpoint.pt, weights.safetensors, samples.png, history.jsonl, unreadable.json, manifest.json."""
-        return self.root / refitted("adapter", round_=round_)
+        return self._of("fit-adapter")
 
-    def adapted(self, round_: int = 0) -> Path:
+    @property
+    def adapted(self) -> Path:
         """images/NAME.png, labels/NAME.png (train ids), manifest.json."""
-        return self.root / refitted("adapted", round_=round_)
+        return self._of("adapt")
 
     @property
     def report(self) -> Path:
         """index.html, manifest.json."""
-        return self.root / "report"
+        return self._of("report")
 
     @property
     def graphs(self) -> Path:
         """DIGEST.graph: a traced net without its weights, for the next export of a net of its kind (export.traced)."""
         return self.root / "graphs"
 
-    def task(self, stage: str) -> Path:
+    def task(self, stage: Stage) -> Path:
         """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json; counts by class if drawn by them."""
-        return self.root / stage / "task"
+        return self._of("train", stage)
 
-    def teacher(self, stage: str) -> Path:
+    def teacher(self, stage: Stage) -> Path:
         """segmenter/config.pbtxt, segmenter/1/model.onnx, segmenter/1/model.fp16.onnx, parity.json, manifest.json."""
-        return self.root / stage / "teacher"
+        return self._of("export-teacher", stage)
 
-    def model(self, stage: str) -> Path:
+    def model(self, stage: Stage) -> Path:
         """The stage's ONNX file."""
         return self.teacher(stage) / "segmenter" / "1" / "model.onnx"
 
-    def evaluation(self, stage: str) -> Path:
+    def evaluation(self, stage: Stage) -> Path:
         """metrics.json, pictures/NAME.png (predicted train ids of a few images), manifest.json."""
-        return self.root / stage / "evaluation"
+        return self._of("evaluate", stage)
 
     def labels(self, round_: int) -> Path:
         """The label store of a round: one folder for each shard."""
-        return self.root / round_stage(round_) / "labels"
+        return self._of("pseudo-label", round_stage(round_))
 
     def shard(self, round_: int, *, shard: int, shards: int) -> Path:
         """labels/NAME.png, confidence/NAME.png, index.jsonl, histogram.npz, manifest.json."""
         return self.labels(round_) / shard_name(shard, shards)
 
+    def last_round(self, *patterns: str) -> int | None:
+        """The highest round whose folder has a file or folder that fits one of `patterns`; None where no round has."""
+        found = (path.relative_to(self.root) for pattern in patterns for path in self.root.glob(f"round-*/{pattern}"))
+        rounds = [stage.round for path in found if (stage := parse(path.parts[0]))]
+        return max((round_ for round_ in rounds if round_ is not None), default=None)
+
     def resolve(self, root: str) -> Path:
-        """A data set's root: absolute, or relative to the run folder."""
-        return (self.root / root).resolve() if not Path(root).is_absolute() else Path(root)
+        """A path of the configuration: absolute, below the home folder (~), or relative to the run folder."""
+        path = Path(root).expanduser()
+        return path if path.is_absolute() else (self.root / path).resolve()
+
+    def _of(self, verb: str, stage: Stage | None = None) -> Path:
+        return self.root / (stage.name if stage else "") / VERBS[verb].writes

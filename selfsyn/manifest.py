@@ -8,9 +8,10 @@ from typing import Any
 
 from selfsyn.errors import NotReadyError
 from selfsyn.files import read_json
+from selfsyn.verbs import VERBS
 
 MANIFEST = "manifest.json"
-ADAPTED = "adapted"  # the folder of adapted images, which may be cut into shards
+SHARDED = {verb.writes: verb.name for verb in VERBS.values() if verb.sharded}  # {folder that may have shards: its verb}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -26,20 +27,16 @@ def finished_manifest(folder: Path, *, verb: str) -> dict[str, Any]:
     return manifest
 
 
-def label_shards(labels: Path) -> Sequence[Path]:
-    """The finished shard folders of a label store, all of one partition. NotReadyError when a shard is missing."""
-    return _finished_shards(labels, verb="pseudo-label")
+def finished_parts(folder: Path) -> Sequence[Path]:
+    """The folders with the output of a sharded phase: `folder` itself, or its finished shards, all of one partition.
 
-
-def adapted_parts(adapted: Path) -> Sequence[Path]:
-    """The folders that hold the adapted images: one of them all, or finished shards. NotReadyError when one is missing."""
-    return [adapted] if read_manifest(adapted) is not None else _finished_shards(adapted, verb="adapt")
-
-
-def _finished_shards(folder: Path, *, verb: str) -> Sequence[Path]:
+    NotReadyError when a shard is missing.
+    """
+    if read_manifest(folder) is not None:
+        return [folder]
     found = sorted(path.parent for path in folder.glob(f"shard-*-of-*/{MANIFEST}"))
     if not found:
-        raise NotReadyError(f"{folder}: no finished shard; run `selfsyn {verb}` first")
+        raise NotReadyError(f"{folder}: no finished shard; run `selfsyn {SHARDED.get(folder.name, 'round')}` first")
     totals = {int(path.name.rsplit("-", 1)[1]) for path in found}
     if len(totals) > 1 or len(found) != totals.pop():
         raise NotReadyError(f"{folder}: {len(found)} finished shards {[p.name for p in found]}; finish or delete the rest")

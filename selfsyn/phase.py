@@ -21,7 +21,7 @@ from selfsyn.errors import InputError, NotReadyError
 from selfsyn.files import digest_lines, read_json, remove_temporaries, write_atomic, write_json
 from selfsyn.flow import Phase
 from selfsyn.layout import Layout
-from selfsyn.manifest import ADAPTED, MANIFEST, adapted_parts, label_shards, read_manifest
+from selfsyn.manifest import MANIFEST, SHARDED, finished_parts, read_manifest
 from selfsyn.packages import installed
 
 STARTED = "started.json"  # the inputs of an attempt that has not finished
@@ -135,7 +135,7 @@ def is_current(layout: Layout, phase: Phase) -> bool:
     """Whether the phase is finished, and made from what its predecessors hold now. Data sets are not looked at."""
     folder = layout.root / phase.folder
     try:
-        manifests = [read_manifest(part) for part in (adapted_parts(folder) if folder.name == ADAPTED else [folder])]
+        manifests = [read_manifest(part) for part in (finished_parts(folder) if folder.name in SHARDED else [folder])]
     except NotReadyError:
         return False
     return all(manifest is not None and made_from(layout, phase, manifest) for manifest in manifests)
@@ -150,11 +150,9 @@ def made_from(layout: Layout, phase: Phase, manifest: Mapping[str, Any]) -> bool
 
 
 def _digest_of(folder: Path, phase: Phase) -> str:
-    if folder.name == "labels":
-        return digest_lines(_digest_of(shard, phase) for shard in label_shards(folder))
     manifest = read_manifest(folder)
-    if manifest is None and folder.name == ADAPTED and any(folder.glob("shard-*-of-*")):
-        return digest_lines(_digest_of(shard, phase) for shard in adapted_parts(folder))
+    if manifest is None and folder.name in SHARDED and any(folder.glob("shard-*-of-*")):
+        return digest_lines(_digest_of(shard, phase) for shard in finished_parts(folder))
     if manifest is None:
         raise NotReadyError(f"{folder}: not finished, and `selfsyn {phase.name}` needs it; run that phase first")
     return str(manifest["digest"])

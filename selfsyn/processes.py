@@ -117,7 +117,7 @@ def together(module: nn.Module) -> nn.Module:
         return module
     # Without find_unused_parameters, or with static_graph, DDP rebuilds its buckets after its first step, which is another step
     # for a resumed training. With three or more processes, the order of additions, and so the last bits, depend on the buckets.
-    # Besides, the graph is not static: a loss term may start in the middle of training (rounds.align.gate).
+    # Besides, the graph is not static: a loss term may start in the middle of training (the gate of a rival's discriminators).
     return DistributedDataParallel(module, find_unused_parameters=True)
 
 

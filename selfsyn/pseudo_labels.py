@@ -22,7 +22,7 @@ from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, digest_lines
 from selfsyn.images import read_ids
 from selfsyn.labels import CLASS_COUNT, IGNORE
-from selfsyn.manifest import label_shards, read_manifest
+from selfsyn.manifest import finished_parts, read_manifest
 
 LEVELS: Final = 256
 NEVER: Final = LEVELS  # above every confidence
@@ -126,7 +126,7 @@ class LabelStore:
         NotReadyError when a shard is missing; InputError when shards come from different teachers or from different images,
         or when more images than allowed could not be read.
         """
-        shards = label_shards(folder)
+        shards = finished_parts(folder)
         self.folder = folder
         self.shards = tuple(shards)
         self.teacher = _one_origin(folder, {shard.name: read_manifest(shard) or {} for shard in shards})

@@ -44,13 +44,6 @@ class Change:
         """Share of the compared pixels that keep their class, 0..1."""
         return float(np.trace(self.counts) / max(int(self.counts.sum()), 1))
 
-    def __str__(self) -> str:
-        before, after = self.confidence
-        return (
-            f"{self.agreement:.1%} of the pixels keep their class, mean confidence {before:.3f} → {after:.3f},"
-            f" class shares drift by {self.drift:.1%}"
-        )
-
 
 def change(before: LabelStore, after: LabelStore) -> Change:
     """The change from one round's labels to the next one's: agreement over COMPARED images, the rest over all."""
@@ -62,8 +55,3 @@ def change(before: LabelStore, after: LabelStore) -> Change:
 def mean_confidence(counts: NDArray[np.int64]) -> float:
     """(19, 256) joint counts of classes and confidences -> the mean confidence, 0..1."""
     return float(counts.sum(axis=0) @ np.arange(LEVELS) / max(int(counts.sum()), 1) / (LEVELS - 1))
-
-
-def settled(found: Change, *, stop_agreement: float) -> bool:
-    """Whether the rounds end here: labels that hardly differ from those already learned teach nothing new. 0 never ends."""
-    return stop_agreement > 0 and found.agreement >= stop_agreement

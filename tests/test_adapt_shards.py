@@ -22,6 +22,7 @@ from selfsyn.flow import adapt_phase, train_phase
 from selfsyn.layout import Layout
 from selfsyn.phase import is_current, require
 from selfsyn.report.collect import collect
+from selfsyn.stage import Stage
 
 NO_WORLD = ("world.engine=0", "world.camera=0", "world.held_out=0")
 SHARDS = [f"shard-0000{i}-of-00003" for i in range(3)]
@@ -64,7 +65,7 @@ def test_three_shards_hold_what_one_piece_holds(run: Path) -> None:
     layout, config = Layout(run), configuration.load(run / "run.toml")
     assert is_current(layout, adapt_phase(config)), "the flow's one phase is done"
     found = collect(layout, config)
-    assert found.has(layout.adapted())
+    assert found.has(layout.adapted)
     assert [step.phase.name for step in found.finished if step.phase.verb == "adapt"] == [
         f"adapt --shard {shard} --shards 3" for shard in range(3)
     ]
@@ -76,15 +77,15 @@ def test_a_shard_that_is_missing_stops_whoever_reads(run: Path) -> None:
     for shard in (0, 2):
         assert adapt(run, "--shard", shard, "--shards", 3)[0] == 0
     assert not is_current(layout, adapt_phase(config))
-    assert not collect(layout, config).has(layout.adapted())
+    assert not collect(layout, config).has(layout.adapted)
     with pytest.raises(NotReadyError, match="2 finished shards"):
-        require(layout, train_phase(config, stage="round-0"))
+        require(layout, train_phase(config, stage=Stage("round-0")))
     with pytest.raises(NotReadyError, match="2 finished shards"):
         labelled(run / "adapted", layout="adapted")
     code, said = selfsyn_here("train", "--run", run, "--round", 0, "--device", "cpu")
     assert code == 3 and "2 finished shards" in said
     assert adapt(run, "--shard", 1, "--shards", 3)[0] == 0
-    require(layout, train_phase(config, stage="round-0"))
+    require(layout, train_phase(config, stage=Stage("round-0")))
 
 
 def test_a_shard_goes_on_with_the_images_that_are_missing(run: Path) -> None:

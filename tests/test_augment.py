@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,15 @@ def blocks() -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(SHADES[label][..., None], 3, axis=2), label
 
 
+def changed_pair(image: np.ndarray, label: np.ndarray, **how: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The image and the label of what `augmented` makes of both."""
+    made = augmented({"image": image, "label": label}, **how)
+    return made["image"], made["label"]
+
+
 def test_nothing_happens_when_everything_is_off() -> None:
     image, label = blocks()
-    same_image, same_label = augmented(image, label, size=SIZE, augment=OFF, rng=np.random.default_rng(0))
+    same_image, same_label = changed_pair(image, label, size=SIZE, augment=OFF, rng=np.random.default_rng(0))
     assert np.array_equal(same_image, image)
     assert np.array_equal(same_label, label)
 
@@ -40,7 +47,7 @@ def test_nothing_happens_when_everything_is_off() -> None:
 def test_image_and_label_move_together(seed: int) -> None:
     image, label = blocks()
     augment = Augment(flip=True, zoom=2.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
-    moved, moved_label = augmented(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed))
+    moved, moved_label = changed_pair(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed))
     assert not np.array_equal(moved_label, label)
     # Bilinear against nearest differ only where blocks meet.
     assert (np.abs(moved[..., 0].astype(int) - SHADES[moved_label]) < 2).mean() > 0.6
@@ -50,7 +57,7 @@ def test_image_and_label_move_together(seed: int) -> None:
 def test_changes_of_the_picture_leave_the_label(what: str, most: float) -> None:
     image, label = blocks()
     augment = replace(OFF, **{what: most})
-    results = [augmented(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed)) for seed in range(8)]
+    results = [changed_pair(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed)) for seed in range(8)]
     assert all(np.array_equal(same, label) for _, same in results)
     assert any(not np.array_equal(changed, image) for changed, _ in results)
 
@@ -60,7 +67,7 @@ def test_what_is_cut_out_is_ignored() -> None:
     augment = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.8)
     touched = 0
     for seed in range(8):
-        cut, cut_label = augmented(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed))
+        cut, cut_label = changed_pair(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed))
         changed = (cut != image).any(axis=2)
         touched += int(changed.sum())
         assert (cut_label[changed] == IGNORE).all()
@@ -74,7 +81,7 @@ def test_the_output_has_the_size_asked_for_and_the_detail_of_the_file() -> None:
     zoomed = Augment(flip=False, zoom=4.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
     contrast = []
     for seed in range(8):
-        image, resized = augmented(fine, label, size=SIZE, augment=zoomed, rng=np.random.default_rng(seed))
+        image, resized = changed_pair(fine, label, size=SIZE, augment=zoomed, rng=np.random.default_rng(seed))
         assert image.shape == (48, 64, 3) and resized.shape == (48, 64)
         contrast.append(float(image.std()))
     assert max(contrast) > 30
@@ -84,7 +91,7 @@ def test_noise_has_the_deviation_that_was_drawn() -> None:
     grey, label = np.full((600, 1000, 3), 128, dtype=np.uint8), np.zeros((600, 1000), dtype=np.uint8)
     noisy = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=20.0, cutout=0.0)
     images = [
-        augmented(grey, label, size=(1000, 600), augment=noisy, rng=np.random.default_rng(seed))[0].astype(float)
+        changed_pair(grey, label, size=(1000, 600), augment=noisy, rng=np.random.default_rng(seed))[0].astype(float)
         for seed in range(12)
     ]
     deviations = [image.std() for image in images if image.std() > 0]
@@ -97,14 +104,24 @@ def test_noise_has_the_deviation_that_was_drawn() -> None:
 def test_recolouring_depends_on_the_pixel_alone_and_keeps_the_order_of_greys(seed: int) -> None:
     image = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     strong = Augment(flip=False, zoom=1.0, colour=0.4, blur=0.0, noise=0.0, cutout=0.0)
-    changed = augmented(image, image[..., 0] % 19, size=SIZE, augment=strong, rng=np.random.default_rng(seed))[0]
+    changed = changed_pair(image, image[..., 0] % 19, size=SIZE, augment=strong, rng=np.random.default_rng(seed))[0]
     # A table for each channel and one matrix for all: what is equal stays equal, what is brighter does not get darker.
     twice = np.concatenate([image, image], axis=1)
-    again = augmented(twice, twice[..., 0] % 19, size=(128, 48), augment=strong, rng=np.random.default_rng(seed))[0]
+    again = changed_pair(twice, twice[..., 0] % 19, size=(128, 48), augment=strong, rng=np.random.default_rng(seed))[0]
     assert np.array_equal(again[:, :64], changed) and np.array_equal(again[:, 64:], changed)
     grey = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None] * 4, 3, axis=2).repeat(48, axis=0)
-    ramp = augmented(grey, grey[..., 0] % 19, size=SIZE, augment=strong, rng=np.random.default_rng(seed))[0].astype(int)
+    ramp = changed_pair(grey, grey[..., 0] % 19, size=SIZE, augment=strong, rng=np.random.default_rng(seed))[0].astype(int)
     assert (np.diff(ramp.sum(axis=2), axis=1) >= 0).all()
+
+
+def test_every_map_moves_with_the_label_and_none_but_the_label_is_cut_out() -> None:
+    image, label = blocks()
+    for seed in range(8):
+        how = {"size": (32, 24), "augment": Augment(cutout=0.8), "wanted": 2}
+        made = augmented({"image": image, "label": label, "more": label + 1}, rng=np.random.default_rng(seed), **how)
+        assert made["more"].shape == (24, 32)
+        assert np.array_equal(made["more"][made["label"] != IGNORE], made["label"][made["label"] != IGNORE] + 1)
+        assert made["more"].max() <= 3
 
 
 def test_class_mix_lays_half_the_classes_over_the_other_frame() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from official_files import cityscapes_frame, gta5_frame
 from tiny_training import tiny_config, tiny_mixture
 
@@ -15,9 +15,11 @@ from selfsyn.config import Adapter, Rounds, RunConfig, Source, Train
 from selfsyn.data.colours import Colours, colours_of, stacked, unstacked, with_colours
 from selfsyn.data.frames import Frame, listing
 from selfsyn.errors import InputError
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.layout import Layout
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 from selfsyn.task.examples import colours_of_frames
-from selfsyn.task.stages import mixture_of, with_colours_of_real
+from selfsyn.task.makers import Labelled
+from selfsyn.task.stages import mixture_of, sources_of
 
 RNG = np.random.default_rng(0)
 
@@ -67,30 +69,31 @@ def test_as_many_labelled_images_as_asked_for_take_a_real_ones_colours_and_real_
     config = tiny_config(augment=NO_AUGMENT)
     plain = tiny_mixture(config)
     dark = Colours(np.full(3, 0.1), 1e-4 * np.eye(3))
-    coloured = replace(plain, colours=[dark], recoloured=0.5)
+    coloured = tiny_mixture(config, colours=[dark], recoloured=0.5)
     before, after = ([mixture.read_batch(step) for step in range(60)] for mixture in (plain, coloured))
-    means = np.concatenate([batch.images[:2].flatten(1).float().mean(1).numpy() for batch in after]) / 255
+    means = np.concatenate([batch.whole("image")[:2].flatten(1).float().mean(1).numpy() for batch in after]) / 255
     assert np.mean(np.abs(means - 0.1) < 0.02) == pytest.approx(0.5, abs=0.12)
     for one, other in zip(before, after, strict=True):
-        assert bool((one.images[2:] == other.images[2:]).all()) and bool((one.labels == other.labels).all())
+        assert torch.equal(one.parts["pseudo"]["image"], other.parts["pseudo"]["image"])
+        assert torch.equal(one.whole("label"), other.whole("label"))
         assert one.names == other.names
 
 
 def test_what_is_laid_over_a_real_image_takes_that_images_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[np.ndarray, Colours]] = []
     monkeypatch.setattr(
-        "selfsyn.task.mixture.with_colours", lambda image, colours: given.append((image, colours)) or np.full_like(image, 7)
+        "selfsyn.task.makers.with_colours", lambda image, colours: given.append((image, colours)) or np.full_like(image, 7)
     )
     config = tiny_config(augment=NO_AUGMENT)
     bright = Colours(np.full(3, 0.9), 1e-4 * np.eye(3))
-    mixed = replace(tiny_mixture(config, class_mix=1.0), colours=[bright], recoloured=1.0).read_batch(0)
-    below = tiny_mixture(config).read_batch(0).images[2:].numpy()
+    mixed = tiny_mixture(config, class_mix=1.0, colours=[bright], recoloured=1.0).read_batch(0).parts["pseudo"]
+    below = tiny_mixture(config).read_batch(0).parts["pseudo"]["image"].numpy()
     assert len(given) == 2  # one for each of the batch's real images
     for (_, colours), image in zip(given, below, strict=True):
         assert colours.mean == pytest.approx(colours_of(image).mean) and colours.mean[0] < 0.8
-    cut = mixed.true[2:].numpy()
+    cut, image = mixed["true"].numpy(), mixed["image"].numpy()
     assert cut.any() and not cut.all()
-    assert (mixed.images[2:].numpy()[cut] == 7).all() and (mixed.images[2:].numpy()[~cut] == below[~cut]).all()
+    assert (image[cut] == 7).all() and (image[~cut] == below[~cut]).all()
 
 
 @pytest.fixture
@@ -112,21 +115,22 @@ def config(tmp_path: Path) -> RunConfig:
 
 
 @pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
-def test_bounds_take_no_colours(config: RunConfig, tmp_path: Path, stage: str) -> None:
-    mixture, inputs = mixture_of(Layout(tmp_path), config, stage=stage)
+def test_bounds_take_no_colours(config: RunConfig, tmp_path: Path, stage: Stage) -> None:
+    drawn, inputs = sources_of(Layout(tmp_path), config, stage=stage)
     assert "real" not in inputs
-    assert with_colours_of_real(mixture, Layout(tmp_path), config, stage=stage, folder=tmp_path, workers=1) is mixture
+    maker = mixture_of(drawn, Layout(tmp_path), config, stage=stage, folder=tmp_path, workers=1).makers["synthetic"]
+    assert isinstance(maker, Labelled) and not maker.colours
 
 
 def test_a_round_looks_at_every_real_image_once(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(tmp_path)
-    mixture, inputs = mixture_of(layout, config, stage="round-0")
+    drawn, inputs = sources_of(layout, config, stage=Stage("round-0"))
     assert list(inputs) == ["synthetic", "real"]  # another set of real images is another training
-    first = with_colours_of_real(mixture, layout, config, stage="round-0", folder=tmp_path, workers=1)
-    assert len(first.colours) == 3 and first.recoloured == 0.75
+    first = mixture_of(drawn, layout, config, stage=Stage("round-0"), folder=tmp_path, workers=1).makers["synthetic"]
+    assert isinstance(first, Labelled) and len(first.colours) == 3 and first.recoloured == 0.75
     monkeypatch.setattr("selfsyn.task.examples.colours_of_file", None)
-    again = with_colours_of_real(mixture, layout, config, stage="round-0", folder=tmp_path, workers=1)
-    assert np.array_equal(stacked(again.colours), stacked(first.colours))
+    again = mixture_of(drawn, layout, config, stage=Stage("round-0"), folder=tmp_path, workers=1).makers["synthetic"]
+    assert isinstance(again, Labelled) and np.array_equal(stacked(again.colours), stacked(first.colours))
 
 
 def test_unreadable_real_images_are_left_out_and_all_of_them_refused(config: RunConfig, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from selfsyn import config as configuration
 from selfsyn.compare.budget import budget, cost, needed
 from selfsyn.compare.levers import LEVERS
 from selfsyn.compare.page import headline
-from selfsyn.compare.plan import Entry, chosen, entry, with_net
+from selfsyn.compare.plan import Entry, chosen, entry, lay_out, present, with_net
 from selfsyn.compare.results import change, collect, gap_share, mean, spread
 from selfsyn.compare.rows import ROWS, ablations
 from selfsyn.compare.sharing import fingerprints
-from selfsyn.config import RunConfig, Task, load
+from selfsyn.config import Rival, RunConfig, Task, load
 from selfsyn.data.frames import dataset
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, write_atomic, write_json
@@ -27,6 +27,7 @@ from selfsyn.flow import Phase, phases
 from selfsyn.images import encode_label_png
 from selfsyn.layout import Layout
 from selfsyn.phase import begin, finish, open_run
+from selfsyn.stage import Stage
 from selfsyn.task.schedule import schedule_of
 
 NAMES = [row.name for row in ROWS]
@@ -97,7 +98,6 @@ RIVAL = {
     "rounds.class_mix": 0.0,
     "rounds.colours": 0.0,
 }
-MULTI_LEVEL = {"rounds.align.main": 0.001, "rounds.align.auxiliary": 0.0002}
 CHANGES: dict[str, dict[str, object]] = {
     "source-only": {"train.steps": 19},
     "adabn": {
@@ -110,19 +110,18 @@ CHANGES: dict[str, dict[str, object]] = {
         "rounds.colours": 0.0,
         "rounds.learning_rate": 5e-4,
     },
-    "cycada": {**RIVAL, "rounds.align.features": 0.1, "rounds.align.gate": 0.6},
-    "adaptsegnet": {**RIVAL, **MULTI_LEVEL, "rounds.adapted": False},
-    "mrnet": {**RIVAL, **MULTI_LEVEL, "rounds.adapted": False, "rounds.memory": 0.1},
+    "cycada": {**RIVAL, "rival.method": "cycada"},
+    "adaptsegnet": {**RIVAL, "rival.method": "adaptsegnet", "rounds.adapted": False},
+    "mrnet": {**RIVAL, "rival.method": "mrnet", "rounds.adapted": False},
     "seg-uncertainty": {
         **RIVAL,
-        **MULTI_LEVEL,
+        "rival.method": "seg-uncertainty",
         "rounds.steps": (10, 9),
         "rounds.learning_rate": (5e-4, 3e-4),  # the second stage learns at the rate of our own rounds
         "rounds.start": ("fresh", "warm"),
         "rounds.adapted": False,
         "rounds.real_share": (0.0, 1.0),
         "rounds.portion": (1.0,),
-        "rounds.memory": 0.1,
         "rounds.rectify": True,
     },
     "ours": {},
@@ -140,8 +139,20 @@ def test_a_row_differs_from_the_run_in_what_it_says_and_nothing_else(run: Path, 
 
 @pytest.mark.parametrize("name", ["cycada", "adaptsegnet", "mrnet", "seg-uncertainty"])
 def test_the_rivals_discriminators_are_as_large_as_the_run_says(tmp_path: Path, name: str) -> None:
-    config = entry_of(make(tmp_path / "run", "rounds.align.channels=4", *PLAIN), name).config
-    assert config.rounds.align.wanted and config.rounds.align.channels == 4
+    config = entry_of(make(tmp_path / "run", "rival.discriminator_channels=4", *PLAIN), name).config
+    assert (config.rival.method, config.rival.discriminator_channels) == (name, 4)
+
+
+def test_a_row_of_an_earlier_version_is_left_out(run: Path) -> None:
+    old = entry_of(run, "mrnet")
+    lay_out(old)
+    layout, config = Layout(run), load(run / "run.toml")
+    assert [one.root for one in present(layout, config, rounds=2)[0]] == [old.root]
+    with old.layout.configuration.open("a") as stream:
+        stream.write("[rounds.align]\nmain = 0.001\n")
+    assert present(layout, config, rounds=2) == ([], [old.root])
+    with pytest.raises(InputError, match="rounds.align.main is 0.001, but that key was removed"):
+        lay_out(old)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -175,8 +186,8 @@ def test_masked_copies_are_images_too(run: Path) -> None:
 
 def test_real_images_are_counted_for_each_use(run: Path) -> None:
     one = entry_of(run, "ours")
-    rounds = replace(one.config.rounds, online=True, memory=0.1)
-    used = replace(one.config, rounds=rounds, train=replace(one.config.train, batch=4))
+    rounds, rival = replace(one.config.rounds, online=True), Rival("mrnet")
+    used = replace(one.config, rounds=rounds, rival=rival, train=replace(one.config.train, batch=4))
     # 7 updates of source-only without any, 4 of round 0 with 4 and 4, 8 with 2 and 2.
     assert cost(used, one.phases, stage=one.stage).unlabelled == 4 * 8 + 8 * 4
 
@@ -190,9 +201,10 @@ def test_only_the_oracle_reads_real_labels_and_only_who_needs_it_fits_an_adapter
 
 
 def test_a_flow_is_cut_to_what_a_folder_needs() -> None:
-    flow = [Phase("a", "a"), Phase("b", "b/0", (), ("a",)), Phase("b", "b/1"), Phase("c", "c", (), ("b",)), Phase("d", "d")]
-    assert [phase.folder for phase in needed(flow, goal="c")] == ["a", "b/0", "b/1", "c"]
-    assert [phase.folder for phase in needed(flow, goal="c", beyond=("a",))] == ["b/0", "b/1", "c"]
+    shards = [Phase("b", "b", (), ("a",), shard=(0, 2)), Phase("b", "b", shard=(1, 2))]
+    flow = [Phase("a", "a"), *shards, Phase("c", "c", (), ("b",)), Phase("d", "d")]
+    assert list(needed(flow, goal="c")) == flow[:4]
+    assert list(needed(flow, goal="c", beyond=("a",))) == flow[1:4]
 
 
 def test_rows_share_what_would_be_the_same_and_nothing_else(run: Path) -> None:
@@ -229,8 +241,9 @@ def test_round_0_reads_what_acts_on_pseudo_labels_where_it_makes_its_own(tmp_pat
 def test_online_images_are_counted_beside_bare_ones(run: Path) -> None:
     one = entry_of(run, "ours")
     config = replace(one.config, train=replace(one.config.train, batch=4))
-    online, both = (replace(one.config.rounds, online=True, memory=memory) for memory in (0.0, 0.1))
-    seen = [cost(replace(config, rounds=rounds), one.phases, stage=one.stage).unlabelled for rounds in (online, both)]
+    online = replace(config, rounds=replace(config.rounds, online=True))
+    both = replace(online, rival=Rival("mrnet"))
+    seen = [cost(used, one.phases, stage=one.stage).unlabelled for used in (online, both)]
     assert seen == [60 - 7 * 4, 2 * (60 - 7 * 4)]  # as many as synthetic ones, source-only's apart
 
 
@@ -240,50 +253,10 @@ def test_each_lever_switches_off_what_is_on_and_is_no_row_otherwise(run: Path) -
     assert "without-class-mix" in names and "without-adapter" in names
     assert "without-rectified" not in names and "without-views" not in names
     # The demo says how large the rivals' discriminators are, and has none itself.
-    assert config.rounds.align.channels == 32 and "without-alignment" not in names
+    assert config.rival.discriminator_channels == 32 and not config.rival.method
     for lever in LEVERS:
         off = lever.off(config)
         assert lever.off(off) == off
-
-
-REFIT = ("train.steps=7", "rounds.steps=4", "rounds.real_share=[0.0, 0.5]", *PLAIN)
-
-
-def test_a_row_without_the_refit_shares_what_comes_before_it_and_nothing_else(tmp_path: Path) -> None:
-    run = make(tmp_path / "run", *REFIT, "rounds.refit=true")
-    again, once = entry_of(run, "ours"), entry_of(run, "without-re-fit")
-    assert configuration.difference(again.config, once.config) == ["rounds.refit: True -> False"]
-    prints = [fingerprints(one) for one in (again, once)]
-    assert prints[0].keys() - prints[1].keys() == {f"round-{k}/{name}" for k in (1, 2) for name in ("adapter", "adapted")}
-    same = {folder for folder in prints[1] if prints[0][folder] == prints[1][folder]}
-    # Round 1's labels come from teacher 0, which the re-fit has no part in; everything after it differs.
-    assert {folder for folder in prints[1] if folder not in same} == {
-        "round-1/task", "round-1/teacher", "round-2/labels/shard-00000-of-00001", "round-2/task", "round-2/teacher",
-        "round-2/evaluation",
-    }  # fmt: skip
-    assert {"adapter", "adapted", "round-0/task", "round-1/labels/shard-00000-of-00001"} <= same
-
-
-def test_refits_that_differ_in_round_2_alone_share_round_1(tmp_path: Path) -> None:
-    runs = [make(tmp_path / name, *REFIT, f"rounds.refit={refit}") for name, refit in (("a", "true"), ("b", "[true, false]"))]
-    prints = [fingerprints(entry_of(run, "ours")) for run in runs]
-    assert prints[0]["round-1/task"] == prints[1]["round-1/task"]
-    assert prints[0]["round-2/task"] != prints[1]["round-2/task"]
-
-
-@pytest.mark.parametrize("name", ["ours", "without-adapter", "without-re-fit", "without-warm-start", *NAMES])
-def test_a_refit_changes_no_budget(tmp_path: Path, name: str) -> None:
-    once, again = (make(tmp_path / refit, *REFIT, f"rounds.refit={refit}") for refit in ("false", "true"))
-    assert entry_of(again, name).cost == entry_of(once, "ours" if name == "without-re-fit" else name).cost
-    assert "without-re-fit" not in [row.name for row in ablations(load(once / "run.toml"))]
-    refitted = {phase.folder for phase in entry_of(again, name).phases} & {"round-1/adapter", "round-2/adapter"}
-    assert len(refitted) == (2 if name in ("ours", "without-warm-start") else 0)
-
-
-def test_what_a_refit_reads_does_not_lead_to_the_scored_net(tmp_path: Path) -> None:
-    run = make(tmp_path / "run", *REFIT, "rounds.refit=true", "rounds.start=['fresh']")
-    found = entry_of(run, "ours").cost
-    assert (found.updates, found.besides) == (12, 7), "source-only's 7 updates are those of the first adapter's frozen net"
 
 
 def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path: Path, work: Work) -> None:
@@ -294,7 +267,7 @@ def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path:
         last = schedule_of(one.config, stage=one.stage)
         assert last.done + last.steps == (last.whole or last.steps), name
         assert one.cost.updates == 19
-    assert schedule_of(entry_of(run, "ours").config, stage="round-2").done == 15
+    assert schedule_of(entry_of(run, "ours").config, stage=Stage("round-2")).done == 15
     prints = {name: fingerprints(entry_of(run, name))["source-only/task"] for name in ("source-only", "adabn", "cycada", "ours")}
     assert prints["source-only"] == prints["adabn"]
     assert len(set(prints.values())) == 3  # of ours it is the beginning of one schedule, for CyCADA's adapter a whole one

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from dataclasses import replace
+import typing
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import Meta
 
 from selfsyn import config, recipes
+from selfsyn.config import old_keys
 from selfsyn.errors import InputError
+from selfsyn.stage import Stage
 
 
 def roots(recipe: str) -> tuple[str, ...]:
@@ -37,6 +43,8 @@ def test_every_recipe_builds_and_survives_the_disk(name: str, tmp_path: Path) ->
     loaded = config.load(path)
     assert config.from_mapping(tomllib.loads(config.to_toml(loaded))) == loaded
     assert loaded.recipe == name
+    assert "auxiliary_at_inference = 0.5" in config.to_toml(loaded)  # also what the recipe left at its default
+    assert set(vars(loaded.task)) == {item.name for item in fields(loaded.task)}
 
 
 def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
@@ -47,28 +55,24 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": "zero"}, "seed is 'zero'; expected int"),
-        ({"seed": True}, "seed is True; expected int"),
-        ({"size": [64]}, "size is \\[64\\]; expected a list of 2 int"),
+        ({"seed": "zero"}, "seed is 'zero'; expected an integer of at least 0"),
+        ({"seed": True}, "seed is True; expected an integer"),
+        ({"size": [64]}, "size is \\[64\\]; expected a list of 2 integers"),
         ({"size": [64, 50]}, "multiples of 4"),
-        ({"adapter": {"crop": 64, "identity": 0.0}}, "adapter.identity is 0.0; expected above 0"),
+        ({"adapter": {"crop": 64, "identity": 0.0}}, "adapter.identity is 0.0; expected a number above 0"),
         ({"adapter": {"crop": 128}}, "adapter.crop is 128; expected at most the shorter side"),
         ({"rounds": {"real_share": [0.5]}}, "real_share starts with 0.5; expected 0"),
-        ({"rounds": {"refit": "once"}}, "rounds.refit is 'once'; expected bool"),
-        ({"rounds": {"refit": [True, 1]}}, "rounds.refit is 1; expected bool"),
-        ({"rounds": {"refit": True, "adapted": False}}, "rounds.refit is True and rounds.adapted false; expected rounds.adapted"),
-        ({"rounds": {"refit": [False, True], "adapted": False}}, "and rounds.adapted false"),
         ({"teacher": {"views": "some"}}, "teacher.views is 'some'; expected one of every, labelling"),
-        ({"rounds": {"portion": [0.0]}}, "expected shares in \\(0, 1\\]"),
+        ({"rounds": {"portion": [0.0]}}, "rounds.portion is 0.0; expected a number in \\(0, 1\\]"),
         ({"task": {"architecture": "unet"}}, "'unet'; expected one of deeplabv3plus, fcn, segnet"),
         ({"held_out": {"layout": "camvid", "root": "x", "protocol": "voc"}}, "protocol 'voc' is not known"),
         ({"train": 3}, "train is 3; expected a table"),
         ({"train": {"precision": "fp16"}}, "train.precision is 'fp16'; expected one of auto, fp32, bf16"),
-        ({"train": {"clip_norm": -1}}, "train.clip_norm is -1.0; expected at least 0"),
+        ({"train": {"clip_norm": -1}}, "train.clip_norm is -1; expected a number of at least 0"),
         ({"train": {"batch": 1}}, "train.batch is 1; expected at least 2 for deeplabv3plus"),
         (
-            {"train": {"batch": 2}, "rounds": {"real_share": [0, 0.5], "memory": 0.1}},
-            r"1 bare real image \(rounds.align, rounds.memory\) a batch would go through the net by itself in round 1; expected",
+            {"train": {"batch": 2}, "rounds": {"real_share": [0, 0.5]}, "rival": {"method": "mrnet"}},
+            r"1 bare real image \(rival.method\) a batch would go through the net by itself in round 1; expected",
         ),
     ],
 )
@@ -78,13 +82,75 @@ def test_wrong_values_are_refused(changes: dict[str, object], message: str) -> N
 
 
 def test_a_removed_key_loads_at_its_old_default_and_is_refused_otherwise() -> None:
-    for key, default in config.REMOVED.items():
-        old = config.with_settings(values(), (f"{key}={config._toml(default)}",))
+    for key, default in old_keys.REMOVED.items():
+        old = config.with_settings(values(), (f"{key}={json.dumps(default)}",))
         assert config.from_mapping(old) == config.from_mapping(values()), key
     for setting in ("rounds.unadapted=0.5", "rounds.soft=0.1", "teacher.prior=1", "train.decay=cosine"):
         key, _, value = setting.partition("=")
         with pytest.raises(InputError, match=rf"{key} is '?{value}'?, but that key was removed; delete it"):
             config.from_mapping(config.with_settings(values(), (setting,)))
+
+
+def test_a_renamed_key_loads_with_one_line_that_names_the_new_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(old_keys, "RENAMED", {"train.old_ema": "train.ema", "train.nested.seed": "seed"})
+    old = values(train={"old_ema": 0.5, "steps": 7, "nested": {"seed": 3}})
+    del old["seed"]
+    built = config.from_mapping(old)
+    assert (built.train.ema, built.train.steps, built.seed) == (0.5, 7, 3)
+    assert "run.toml: train.old_ema is now called train.ema" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"train\.ema is there twice"):
+        config.from_mapping(values(train={"old_ema": 0.5, "ema": 0.5}))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("train.steps=-5", "train.ema=2.0", "train.checkpoint_every=0", "train.augment.zoom=0.2", "train.learning_rate=-1"),
+        *("world.engine=-1", "seed=-1", "adapter.crop=33", "train.clip_norm=nan", "train.learning_rate=inf", "train.batch=0"),
+        *("rounds.mask=1.0", "rounds.mask_block=0", "rounds.rare=-0.1", "rival.discriminator_channels=0"),
+        *("train.steps=1e3", "train.steps=1" + 30 * "0", "rounds.steps=[1, -1]", "rounds.learning_rate=[]", "teacher.scales=[9]"),
+    ],
+)
+def test_a_number_out_of_its_range_is_one_line(setting: str) -> None:
+    key = setting.partition("=")[0]
+    with pytest.raises(InputError, match=rf"^run\.toml: {key}(\.\d)? is .*; expected (an integer|a number|a list)") as refused:
+        config.from_mapping(config.with_settings(values(), (setting,)))
+    assert "\n" not in str(refused.value)
+
+
+def bounds(hint: object) -> Iterator[object]:
+    yield hint
+    for part in typing.get_args(hint):
+        yield from bounds(part)
+
+
+def numbers(kind: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Each key that holds a number, and whether its type has a lower limit."""
+    for key, hint in typing.get_type_hints(kind, include_extras=True).items():
+        parts = list(bounds(hint))
+        for table in (part for part in parts if is_dataclass(part)):
+            yield from numbers(table, f"{prefix}{key}.")  # type: ignore[arg-type]
+        if (int in parts or float in parts) and not any(is_dataclass(part) for part in parts):
+            metas = [part for part in parts if isinstance(part, Meta)]
+            yield prefix + key, any(meta.ge is not None or meta.gt is not None for meta in metas)
+
+
+def test_every_number_has_a_range() -> None:
+    found = dict(numbers(config.RunConfig))
+    assert len(found) > 50
+    assert [key for key, bounded in found.items() if not bounded] == ["size"]  # which RunConfig checks
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    for content in (b"seed = ", "seed = 'ü'".encode("utf-16"), b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="run.toml: not valid TOML"):
+            config.load(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        config.load(tmp_path)
 
 
 def test_a_missing_value_says_how_to_set_it() -> None:
@@ -116,12 +182,12 @@ def test_one_source_or_several_and_settings_by_their_number(tmp_path: Path) -> N
     [
         ([{"layout": "gta5", "root": "a"}, {"layout": "gta5", "root": "b"}], "two synthetic sources are called gta5"),
         ([{"layout": "gta5", "root": "a", "share": 1}, {"layout": "plain", "root": "b"}], "expected all, or none"),
-        ([{"layout": "gta5", "root": "a", "share": -1}], "share of gta5 is -1"),
+        ([{"layout": "gta5", "root": "a", "share": -1}], "synthetic.share is -1; expected a number of at least 0"),
         ([{"layout": "gta5", "root": "a", "name": "x/y"}], "expected no / and no __"),
         ([{"layout": "gta5", "root": "a", "ids": {"300": "car"}}], "'300' is not an id"),
         ([{"layout": "gta5", "root": "a", "ids": {"3": "lorry"}}], "3 = 'lorry' is not a class"),
         ([{"layout": "gta5"}, {"layout": "plain", "root": "b"}], r"synthetic\.0\.root is missing"),
-        ([], "a list of at least one"),
+        ([], "synthetic is \\[\\]; expected a list of at least 1 tables"),
     ],
 )
 def test_sources_that_cannot_be_told_apart_or_mixed_are_refused(sources: list[object], message: str) -> None:
@@ -155,10 +221,10 @@ def test_only_the_nets_that_label_look_twice_where_views_are_for_labelling() -> 
         rounds=config.Rounds(real_share=(0.0, 0.25, 0.5)),
         teacher=teacher,
     )
-    stages = ("source-only", "oracle", "round-0", "round-1", "round-2", "round-3")
+    stages = [Stage(name) for name in ("source-only", "oracle", "round-0", "round-1", "round-2", "round-3")]
     seen = {stage: (run.teacher_of(stage).flip, run.teacher_of(stage).scales) for stage in stages}
     twice = {stage for stage, views in seen.items() if views == (True, (1.0, 1.5))}
-    assert twice == {"round-0", "round-1"}
+    assert {stage.name for stage in twice} == {"round-0", "round-1"}
     assert {seen[stage] for stage in stages if stage not in twice} == {(False, (1.0,))}
     every = replace(run, teacher=replace(teacher, views="every"))
     assert all(every.teacher_of(stage) == every.teacher for stage in stages)
@@ -173,7 +239,10 @@ def test_the_difference_names_each_leaf() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"real": {"layout": "cityscapes", "root": "b", "border": [0, 0, -1, 0]}}, "expected no number below 0"),
+        (
+            {"real": {"layout": "cityscapes", "root": "b", "border": [0, 0, -1, 0]}},
+            "real.border.2 is -1; expected an integer of at least 0",
+        ),
         ({"real": {"layout": "cityscapes", "root": "b", "border": [30, 0, 34, 0]}}, r"expected less than the size \(64, 64\)"),
         (
             {"synthetic": {"layout": "gta5", "root": "a", "border": [1, 0, 0, 0]}},

@@ -28,14 +28,15 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from jobs.launch import exit_code
 from selfsyn import processes
-from selfsyn.config import Align, RunConfig, Task, from_mapping
+from selfsyn.compare.rivals import extra_terms
+from selfsyn.compare.rivals.discriminators import Discriminators
+from selfsyn.config import RunConfig, Task, from_mapping
 from selfsyn.labels import IGNORE
 from selfsyn.randomness import torch_seed
 from selfsyn.recipes import read
 from selfsyn.task import Scores, build, train
-from selfsyn.task.alignment import Alignment
 from selfsyn.task.forward import Forward
-from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch, Mask
+from selfsyn.task.mixture import BARE, PSEUDO, SYNTHETIC, Batch
 from selfsyn.task.schedule import Schedule
 from selfsyn.task.train import new_state, train_step
 
@@ -48,7 +49,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 def recipe() -> RunConfig:
     values = read("demo")
     values |= {"train": {"batch": 4, "clip_norm": 1.0, "warmup_steps": 1, "precision": "fp32"}}
-    return from_mapping(values | {"rounds": {"rectify": True, "memory": 0.1, "align": {"main": 0.01, "channels": 4}}})
+    return from_mapping(values | {"rounds": {"rectify": True}, "rival": {"method": "mrnet", "discriminator_channels": 4}})
 
 
 def batch_of(step: int) -> Batch:
@@ -61,14 +62,17 @@ def batch_of(step: int) -> Batch:
     labels[4:] = IGNORE
     true = torch.zeros(8, 32, 32, dtype=torch.bool)
     true[:2] = True
-    confidences = torch.full((8, 32, 32), 200, dtype=torch.uint8)
-    return Batch(images, labels, confidences, true, list("abcdefgh"), {SYNTHETIC: 2, PSEUDO: 2, BARE: 4})
+    places = {SYNTHETIC: slice(0, 2), PSEUDO: slice(2, 4), BARE: slice(4, 8)}
+    arrays = {"image": images, "label": labels, "true": true}
+    return Batch(
+        {part: {name: array[place] for name, array in arrays.items()} for part, place in places.items()}, list("abcdefgh")
+    )
 
 
 def shared(batch: Batch) -> Batch:
     rank, count = processes.rank(), processes.count()
-    own = [values[rank::count] for values in batch[:5]]
-    return Batch(*own, {name: size // count for name, size in batch.parts.items()})
+    parts = {part: {name: array[rank::count] for name, array in arrays.items()} for part, arrays in batch.parts.items()}
+    return Batch(parts, batch.names[rank::count])
 
 
 class Halves(Forward):
@@ -105,9 +109,10 @@ def learned(*, frozen: bool, halves: bool = False) -> Learned:
     state = new_state(net, config=config.train, schedule=schedule, weights_K=torch.linspace(0.5, 2, 19), device=CPU)
     if halves:
         state.forward = Halves(net, device=CPU, half=False)
-    state.alignment = Alignment(config.rounds.align, device=CPU)
+    state.extra = extra_terms(config, purpose="train test", device=CPU)
     losses = [train_step(state, shared(batch_of(step)), config)["loss"] for step in range(STEPS)]
-    modules = {"net": state.net, "average": state.average, "critics": state.alignment.critics}
+    (discriminators,) = (term for term in state.extra if isinstance(term, Discriminators))
+    modules = {"net": state.net, "average": state.average, "critics": discriminators.critics}
     return Learned({f"{name}.{key}": v for name, part in modules.items() for key, v in part.state_dict().items()}, losses)
 
 
@@ -130,11 +135,13 @@ class Grouped(TinyNet):
 
 def fitted(folder: Path, *, dies_at: int | None = None) -> list[dict[str, float]] | None:
     """A whole training by `fit`: its own batches, masked copies, online and bare images -> the history of each step."""
-    config = tiny_config(mask=0.5, mask_block=8, online=True, align=Align(main=0.1, auxiliary=0.1, gate=0.4, channels=2))
+    config = tiny_config(mask=0.5, mask_block=8, online=True, rival="mrnet")
     config = replace(config, train=replace(config.train, batch=12))
-    mixture = tiny_mixture(config, mask=Mask(0.5, 8, (1, 2, 3)), class_mix=0.5, real=6)
+    mixture = tiny_mixture(config, class_mix=0.5, real=6)
     with mock.patch.multiple("selfsyn.task.train", HISTORY_EVERY=1), mock.patch("tiny_training.TinyNet", Grouped):
-        state = tiny_fit(folder, config, mixture, dies_at=dies_at)
+        torch.manual_seed(0)
+        gated = Discriminators({"main": 0.1, "auxiliary": 0.1}, gate=0.4, channels=2, device=CPU)
+        state = tiny_fit(folder, config, mixture, dies_at=dies_at, extra=[gated])
     return state and state.history
 
 

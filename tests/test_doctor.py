@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +39,7 @@ from selfsyn.doctor.machine import Probe, amount
 from selfsyn.doctor.speed import Speed
 from selfsyn.errors import InputError
 from selfsyn.layout import Layout
+from selfsyn.stage import Stage
 
 RNG = np.random.default_rng(0)
 SOUND = Probe(("CPUExecutionProvider",), "no driver", Speed("2.0", "cpu", 2.0, 1.0, "cpu", 1000, 100))
@@ -553,9 +553,6 @@ def test_times_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "about 60 s for 100 images" in adapt.says and "without reading and writing" in label.says
     on_gpu = Probe(SOUND.providers, "", Speed("2.0", "H200", 2.0, 1.0, "cuda", 1, 1))
     assert times.estimates(on_gpu, synthetic=100, real=60, codecs=(codec, None))[0].seconds == pytest.approx(210)
-    assert adapt.job == "adapt"
-    thrice = times.estimates(SOUND, synthetic=100, real=60, codecs=(codec, None), adapters=3)[0]
-    assert (thrice.job, thrice.seconds) == ("adapt, each of 3 times", adapt.seconds)
     none = times.estimates(Probe(no_speed="no torch"), synthetic=100, real=60, codecs=(codec, None))
     assert [one.seconds for one in none] == [None, None]
     assert "(no torch); reading and writing alone about 10 s" in none[0].says
@@ -574,19 +571,12 @@ def test_room_by_hand(run: Path) -> None:
     codec = Codec(seconds=0, image_bytes=900.0, label_bytes=100.0)
     parts = room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=SOUND.speed)
     assert parts == {"adapted": 10_000, "labels": 2 * 5 * (100 + 64 * 48), "models": 4 * 1000 * 24 + 100 * 32}
-    put(layout.adapted() / "manifest.json", b"{}")
-    put(layout.task("round-0") / "manifest.json", b"{}")
+    put(layout.adapted / "manifest.json", b"{}")
+    put(layout.task(Stage("round-0")) / "manifest.json", b"{}")
     put(layout.shard(1, shard=0, shards=1) / "manifest.json", b"{}")
     parts = room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=SOUND.speed)
     assert parts == {"labels": 5 * (100 + 64 * 48), "models": 3 * 1000 * 24 + 100 * 32}
     assert room.to_write(layout, config, synthetic=10, real=5, codec=codec, speed=None) == {"labels": 5 * (100 + 64 * 48)}
-    again = replace(config, rounds=replace(config.rounds, refit=True))  # before rounds 1 and 2
-    parts = room.to_write(layout, again, synthetic=10, real=5, codec=codec, speed=SOUND.speed)
-    assert parts == {"adapted": 2 * 10_000, "labels": 5 * (100 + 64 * 48), "models": 3 * 1000 * 24 + 3 * 100 * 32}
-    put(layout.adapted(1) / "manifest.json", b"{}")
-    put(layout.adapter(1) / "manifest.json", b"{}")
-    parts = room.to_write(layout, again, synthetic=10, real=5, codec=codec, speed=SOUND.speed)
-    assert (parts["adapted"], parts["models"]) == (10_000, 3 * 1000 * 24 + 2 * 100 * 32)
     assert [amount(n) for n in (0, 999, 1500, 2_340_000, 7.1e9, 1.5e13)] == [
         "0 B",
         "999 B",

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from jobs.__main__ import cli
-from selfsyn.flow import NEEDS_TORCH
+from selfsyn.verbs import VERBS
 
 ROOT = Path(__file__).parent.parent
 # How many commands there are at least: a document that is written otherwise must not pass because none was found.
@@ -82,7 +82,7 @@ def test_every_command_that_is_shown_is_taken(name: str) -> None:
         except (AssertionError, click.UsageError) as error:
             pytest.fail(f"{name}: {text}: {error}")
         if match["image"]:
-            needs_torch = words[0] in ("demo", "round", *NEEDS_TORCH)
+            needs_torch = VERBS[words[0]].needs_torch
             assert needs_torch == (match["image"] == "train"), f"{name}: {text}: another image"
         found += 1
     assert found >= DOCUMENTS[name]

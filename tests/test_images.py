@@ -21,11 +21,11 @@ import yaml
 from serving import put, server
 from tiny_teacher import tiny_onnx
 
-from jobs.__main__ import VERBS, cli
+from jobs.__main__ import cli
 from jobs.cluster.pods import NOBODY
 from selfsyn.files import digest_bytes
-from selfsyn.flow import NEEDS_TORCH
 from selfsyn.pseudo_labels import encode_histogram
+from selfsyn.verbs import VERBS
 
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -128,7 +128,7 @@ def test_the_compose_file_runs_commands_that_exist_in_images_that_have_them() ->
         for name, service in file["services"].items():
             verb, *arguments = service["command"]
             image = COMPOSE["services"][name]["image"].split(":")[0]
-            assert (verb in ("demo", "round", *NEEDS_TORCH)) == (image == "selfsyn-train"), name
+            assert VERBS[verb].needs_torch == (image == "selfsyn-train"), name
             command = cli.get_command(click.Context(cli), verb)
             assert command is not None, verb
             command.make_context(verb, list(arguments))

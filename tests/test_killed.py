@@ -26,9 +26,8 @@ LEVERS = (
     "rounds.mask=0.5",
     "rounds.mask_block=8",
     "rounds.rectify=true",
-    "rounds.memory=0.1",
     "rounds.online=true",
-    "rounds.align={main=0.001, auxiliary=0.0002, features=0.1, gate=0.3, channels=4}",
+    "rival={method='mrnet', discriminator_channels=4}",
 )
 # A checkpoint is a means; a manifest tells wall times, as speed.jsonl does, and the page prints them: compared apart from those.
 NOT_COMPARED = ("checkpoint.pt", "speed.jsonl", "index.html", "manifest.json")
@@ -110,12 +109,10 @@ def test_history_has_every_term_and_the_bound_none_of_the_rounds(whole: tuple[Pa
         stage: json.loads((whole[0] / stage / "task/history.jsonl").read_text().splitlines()[-1])
         for stage in ("source-only", "round-0", "round-1")
     }
-    heads = [f"{term}_{head}" for term in ("critic", "accuracy") for head in ("main", "auxiliary", "features")]
+    heads = [f"{term}_{head}" for term in ("align", "critic", "accuracy") for head in ("main", "auxiliary")]
     plain = {"step", "loss_synthetic", "loss", "learning_rate"}
     assert set(rows["source-only"]) == plain
-    # The gate decides whether a step has the adversarial terms.
-    pushes = {"align_main", "align_auxiliary", "align_features"}
-    assert set(rows["round-0"]) - pushes == {*plain, "loss_online", "loss_memory", *heads}
+    assert set(rows["round-0"]) == {*plain, "loss_online", "loss_memory", *heads}
     assert {"loss_pseudo", "loss_masked", "loss_online", "loss_memory", *heads} <= set(rows["round-1"])
     assert all(math.isfinite(value) for row in rows.values() for value in row.values())
 
@@ -136,7 +133,7 @@ def test_a_finished_phase_says_so_before_it_needs_a_device_or_a_library(whole: t
     without = "import sys; sys.modules.update(dict.fromkeys(('torch', 'matplotlib', 'onnxruntime')))"  # not to be imported
     code = f"{without}; from jobs.__main__ import main; main()"
     for phase in one_of_each(root):
-        device = ["--device", "cuda"] * phase.computes  # there is none
+        device = ["--device", "cuda"] * phase.facts.device  # there is none
         arguments = [phase.verb, "--run", str(root), *phase.arguments, *device]
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, (phase.name, done.stderr)

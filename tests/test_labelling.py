@@ -25,6 +25,7 @@ from selfsyn.labels import CLASSES, PROTOCOLS, TRAIN_ID_OF_CAMVID_ID, colourise
 from selfsyn.metrics import confusion
 from selfsyn.phase import open_run
 from selfsyn.pseudo_labels import LabelStore
+from selfsyn.stage import Stage
 
 NAMES = [f"street-{position}" for position in range(7)]
 RUN = f"""
@@ -184,7 +185,7 @@ def test_a_fixed_batch_keeps_the_order_of_what_passes_it_by(run: Path, call: Cal
 
 
 def test_training_goes_without_the_images_that_were_skipped(run: Path, call: Call) -> None:
-    from selfsyn.task.stages import mixture_of
+    from selfsyn.task.stages import sources_of
 
     for spoil, name in ((corrupt, "street-2"), (truncate, "street-4")):
         spoil(run / f"data/train/images/{name}-train.png")
@@ -194,16 +195,17 @@ def test_training_goes_without_the_images_that_were_skipped(run: Path, call: Cal
         (run / "adapted" / kind).mkdir(parents=True)
         (run / "adapted" / kind / "a.png").write_bytes(encode_png(np.zeros(size, np.uint8)))
     layout, config = open_run(run)
-    mixture, _ = mixture_of(layout, config, stage="round-1")
-    assert [Path(example.name).name for example in mixture.pseudo] == [
+    pseudo = sources_of(layout, config, stage=Stage("round-1"))[0].pseudo
+    assert pseudo is not None
+    assert [Path(example.name).name for example in pseudo.examples] == [
         f"{name}-train.png" for name in NAMES if name not in ("street-2", "street-4")
     ]
-    assert mixture.pseudo_mix.sizes == (5,)
-    for example in mixture.pseudo:
-        assert example.read()[1].shape == (*SIZE[::-1], 2)  # classes and confidences
+    assert pseudo.mix.sizes == (5,)
+    for example in pseudo.examples:
+        assert example.read()["label"].shape == SIZE[::-1]
     (run / "round-1/labels/shard-00000-of-00001/index.jsonl").write_text("")
     with pytest.raises(InputError, match="no pseudo-label for image 'street-0-train'"):
-        mixture_of(layout, config, stage="round-1")
+        sources_of(layout, config, stage=Stage("round-1"))
 
 
 def test_missing_images_alone_are_labelled_again(run: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from jobs.__main__ import VERBS, cli
 from jobs.cluster.steps import ancestors, step_name, steps
 from selfsyn import config as configuration
 from selfsyn import recipes
-from selfsyn.config import RunConfig
 from selfsyn.flow import phases
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +33,6 @@ OVERLAYS = ("cpu", "single-node", "spot", "kueue")
 VERSIONS = ("1.31", "1.33", kubernetes_validate.latest_version().rsplit(".", 1)[0])
 NOT_KUBERNETES = ("LocalQueue", "JobSet")  # no package carries Kueue's schemas, nor Argo's, nor JobSet's
 DEMO = configuration.from_mapping(recipes.read("demo"))
-REFITTED = replace(DEMO, rounds=replace(DEMO.rounds, refit=True))
 Document = dict[str, Any]
 
 schemas.schema_contents = functools.cache(schemas.schema_contents)  # it reads two megabytes of JSON for every object
@@ -135,13 +132,12 @@ def test_the_program_takes_every_command(name: str) -> None:
         command.make_context(verb, [argument.replace("{{inputs.parameters.shard}}", "3") for argument in arguments])
 
 
-@pytest.mark.parametrize("config", [DEMO, REFITTED], ids=["once", "re-fitted"])
 @pytest.mark.parametrize("round_", [1, 2, 5])
-def test_the_order_is_the_order_of_selfsyn_round(config: RunConfig, round_: int) -> None:
-    found = steps(config, round_=round_)
+def test_the_order_is_the_order_of_selfsyn_round(round_: int) -> None:
+    found = steps(DEMO, round_=round_)
     order = {step.name: step.after for step in found}
     assert set(graphlib.TopologicalSorter(order).static_order()) == set(order)  # CycleError otherwise
-    flow = {phase.folder: phase for phase in phases(config, rounds=round_)}
+    flow = {phase.folder: phase for phase in phases(DEMO, rounds=round_)}
     here = {step.phase.folder: step for step in found}
     wanted = {folder for folder in flow if round_ == 1 or folder.startswith(f"round-{round_}/") or folder == "report"}
     assert set(here) == wanted
@@ -167,26 +163,8 @@ def test_without_held_out_labels_the_page_comes_last_all_the_same() -> None:
     assert set(found[-1].after) == {"export-teacher-source-only", "export-teacher-1"}
 
 
-def test_a_refit_is_two_jobs_of_its_round() -> None:
-    order = {step.name: step.after for step in steps(REFITTED, round_=2)}
-    assert order == {
-        "pseudo-label-2": (),
-        "fit-adapter-2": (),
-        "adapt-2": ("fit-adapter-2",),
-        "train-2": ("pseudo-label-2", "adapt-2"),
-        "export-teacher-2": ("train-2",),
-        "evaluate-2": ("export-teacher-2",),
-        "report-2": ("evaluate-2",),
-    }
-    job = phase_jobs(list(yaml.safe_load_all(rendered("--round", 2, "--set", "rounds.refit=true"))))["fit-adapter-2"]
-    arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert arguments == ["fit-adapter", "--device", "cuda", "--run", "/data/runs/demo", "--round", "2"]
-    assert "fit-adapter-1" in {step.name for step in steps(REFITTED, round_=1)}
-
-
-@pytest.mark.parametrize("config", [DEMO, REFITTED], ids=["once", "re-fitted"])
-def test_names_are_unique_in_all_rounds_and_no_longer_than_a_label(config: RunConfig) -> None:
-    names = [step.name for round_ in (1, 2, 12) for step in steps(config, round_=round_)]
+def test_names_are_unique_in_all_rounds_and_no_longer_than_a_label() -> None:
+    names = [step.name for round_ in (1, 2, 12) for step in steps(DEMO, round_=round_)]
     assert len(set(names)) == len(names)
     assert all(len(f"{'r' * 30}-{name}") <= 63 - len("-00000") for name in names)
     assert step_name(phases(DEMO, rounds=1)[-1], round_=3) == "report-3"
@@ -460,7 +438,7 @@ def test_the_pages_name_files_and_options_that_exist(path: str) -> None:
     [
         (["--run", "My Run"], "the run's name is 'My Run'"),
         (["--run", "r" * 31], "at most 30"),
-        (["--config", "nothing.toml"], "nothing.toml: cannot be read"),
+        (["--config", "nothing.toml"], "nothing.toml: not found"),
         (["--set", "train.stebs=3"], "did you mean train.steps?"),
         (["--round", "0"], "0 is not in the range"),
     ],

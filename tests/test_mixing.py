@@ -54,12 +54,6 @@ def test_without_shares_an_epoch_visits_each_frame_once() -> None:
     assert sorted(Mix((4, 2)).item(position, seed=1, purpose="x") for position in range(6)) == list(range(6))
 
 
-def test_a_list_and_its_twin_share_the_positions() -> None:
-    assert Mix((4,)).twice(0.25) == Mix((4, 4), (0.75, 0.25))
-    assert Mix((1, 3)).twice(0.5) == Mix((1, 3, 1, 3), (0.125, 0.375, 0.125, 0.375))
-    assert Mix((2, 2), (0.75, 0.25)).twice(0.5).shares == (0.375, 0.125, 0.375, 0.125)
-
-
 def test_adapted_frames_are_put_back_in_the_order_of_their_sources(config: RunConfig, tmp_path: Path) -> None:
     frames, _ = sources.synthetic(Layout(tmp_path), config)
     turned = (TWO[1], TWO[0])

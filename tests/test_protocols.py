@@ -19,6 +19,7 @@ from selfsyn.layout import Layout
 from selfsyn.metrics import confusion, scores
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.facts import meaning
+from selfsyn.stage import Stage
 
 CAMVID = Path(__file__).parents[2] / "shared/data/camvid"
 SIXTEEN = [name for name in CLASSES if name not in ("terrain", "truck", "train")]
@@ -191,6 +192,6 @@ def test_the_page_counts_every_labelled_pixel_and_names_the_variant(tmp_path: Pa
     source = {"layout": "gta5", "root": "unused"}
     config = from_mapping({"recipe": "r", "seed": 0, "size": [64, 64], "synthetic": source, "real": source, "held_out": held_out,
                            "adapter": {"crop": 32}})  # fmt: skip
-    score = Score("round-0", scores(counts(), protocol=PROTOCOLS["synthia-16"]), {"counts": {"images": 2}})
+    score = Score(Stage("round-0"), scores(counts(), protocol=PROTOCOLS["synthia-16"]), {"counts": {"images": 2}})
     said = dict(meaning(Run(Layout(tmp_path), config, 0, (), (score,), {})))["Held out"]
     assert "protocol synthia-16, variant A: 2 images, 45 labelled pixels; the mean is over 5 classes" in said

@@ -119,24 +119,21 @@ def test_a_crop_shows_the_class_that_is_wanted() -> None:
     image = np.zeros((400, 600, 3), dtype=np.uint8)
     augment = Augment(zoom=3.0)
 
-    def shown(wanted: int | None, *, stacked: bool = False) -> float:
-        target = np.stack([label, label + 1], axis=2) if stacked else label
+    def shown(wanted: int | None) -> float:
+        record = {"image": image, "label": label}
         made = [
-            augmented(image, target, size=(96, 64), augment=augment, rng=np.random.default_rng(seed), wanted=wanted)[1]
+            augmented(record, size=(96, 64), augment=augment, rng=np.random.default_rng(seed), wanted=wanted)["label"]
             for seed in range(60)
         ]
-        return float(np.mean([((each[..., 0] if stacked else each) == 7).mean() > LEAST_SHARE for each in made]))
+        return float(np.mean([(each == 7).mean() > LEAST_SHARE for each in made]))
 
     by_chance = shown(None)
     assert by_chance < 0.4 and shown(7) > 0.8
-    assert shown(7, stacked=True) == shown(7)
 
 
 def test_of_ten_crops_that_do_not_show_it_one_is_taken() -> None:
-    label = np.zeros((40, 60), dtype=np.uint8)
-    _, made = augmented(
-        np.zeros((40, 60, 3), np.uint8), label, size=(48, 32), augment=Augment(), rng=np.random.default_rng(0), wanted=9
-    )
+    record = {"image": np.zeros((40, 60, 3), np.uint8), "label": np.zeros((40, 60), np.uint8)}
+    made = augmented(record, size=(48, 32), augment=Augment(), rng=np.random.default_rng(0), wanted=9)["label"]
     assert made.shape == (32, 48) and not made.any()
 
 
@@ -152,9 +149,9 @@ def test_the_mixture_draws_by_class_and_resumes(tmp_path: Path) -> None:
     config = tiny_config(class_mix=0.5)
     counts = np.stack([pixels_by_class(Shown(number).read_label()) for number in range(5)])
     rare = rare_classes(counts * (np.arange(5) == 3)[:, None], temperature=0.1)  # as if frame 3 alone showed anything
-    mixture = tiny_mixture(config, labelled_rare=rare)
+    mixture = tiny_mixture(config, class_mix=0.5, rare=rare)
     assert {name for step in range(4) for name in mixture.read_batch(step).names[:2]} == {"3.png"}
-    mixture = tiny_mixture(config, labelled_rare=rare_classes(counts, temperature=0.1), pseudo_rare=None)
+    mixture = tiny_mixture(config, class_mix=0.5, rare=rare_classes(counts, temperature=0.1))
     whole = tiny_fit(tmp_path / "whole", config, mixture)
     tiny_fit(tmp_path / "twice", config, mixture, dies_at=3)
     tiny_fit(tmp_path / "twice", config, mixture)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_run import make
 
-from selfsyn.config import Align, Rounds, RunConfig, from_mapping, load, to_toml
+from selfsyn.config import Rival, Rounds, RunConfig, from_mapping, load, to_toml
 from selfsyn.errors import InputError
 from selfsyn.flow import phases, train_phase
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 from selfsyn.task.schedule import schedule_of
 
 
@@ -24,7 +25,7 @@ def test_one_number_or_a_list_by_round(config: RunConfig) -> None:
     assert [one.steps_of(round_) for round_ in range(3)] == [5, 5, 5]
     assert [listed.steps_of(round_) for round_ in range(3)] == [5, 9, 9]
     assert [listed.learning_rate_of(round_) for round_ in range(4)] == [0.1, 0.2, 0.3, 0.3]
-    schedule = schedule_of(replace(config, rounds=listed), stage="round-1")
+    schedule = schedule_of(replace(config, rounds=listed), stage=Stage("round-1"))
     assert (schedule.steps, schedule.learning_rate) == (9, 0.2)
 
 
@@ -42,12 +43,12 @@ def test_lists_and_numbers_survive_run_toml(config: RunConfig, tmp_path: Path, r
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"start": "hot"}, "rounds.start is 'hot'; expected 'warm', 'fresh' or 'continue'"),
-        ({"start": ["warm", "hot"]}, "expected 'warm', 'fresh' or 'continue', or a list of them"),
-        ({"steps": []}, "expected a list of at least one int"),
-        ({"steps": "many"}, "rounds.steps is 'many'; expected int"),
-        ({"statistics": 1.5}, "rounds.statistics is 1.5; expected a share in"),
-        ({"real_share": [0.0, 1.5]}, "expected shares in"),
+        ({"start": "hot"}, "rounds.start is 'hot'; expected one of warm, fresh, continue"),
+        ({"start": ["warm", "hot"]}, "rounds.start.1 is 'hot'; expected one of warm, fresh, continue"),
+        ({"steps": []}, "expected a list of at least 1 integers"),
+        ({"steps": "many"}, "rounds.steps is 'many'; expected an integer"),
+        ({"statistics": 1.5}, "rounds.statistics is 1.5; expected a number in"),
+        ({"real_share": [0.0, 1.5]}, "rounds.real_share.1 is 1.5; expected a number in"),
     ],
 )
 def test_nonsense_is_refused(value: dict[str, object], message: str) -> None:
@@ -59,18 +60,18 @@ def test_nonsense_is_refused(value: dict[str, object], message: str) -> None:
 def test_rounds_on_synthetic_images_as_they_are_need_no_adapter(config: RunConfig) -> None:
     plain = replace(config, rounds=replace(config.rounds, adapted=False))
     assert {"fit-adapter", "adapt"} & {phase.verb for phase in phases(plain, rounds=1)} == set()
-    assert train_phase(plain, stage="round-0").needs == ("world", "source-only/task")
-    assert train_phase(config, stage="round-0").needs == ("world", "source-only/task", "adapted")
+    assert train_phase(plain, stage=Stage("round-0")).needs == ("world", "source-only/task")
+    assert train_phase(config, stage=Stage("round-0")).needs == ("world", "source-only/task", "adapted")
 
 
 def test_a_fresh_start_needs_no_net_before(config: RunConfig) -> None:
     fresh = replace(config, rounds=replace(config.rounds, start=("fresh",)))
-    assert train_phase(fresh, stage="round-0").needs == ("world", "adapted")
-    assert train_phase(fresh, stage="round-1").needs == ("world", "adapted", "round-1/labels")
+    assert train_phase(fresh, stage=Stage("round-0")).needs == ("world", "adapted")
+    assert train_phase(fresh, stage=Stage("round-1")).needs == ("world", "adapted", "round-1/labels")
 
 
 def test_bounds_care_for_none_of_it(config: RunConfig) -> None:
-    rounds = Rounds(adapted=False, start=("fresh",), statistics=1.0, align=Align(main=0.1))
-    changed = replace(config, rounds=rounds, train=replace(config.train, batch=4))
-    for stage in ("source-only", "oracle"):
+    rounds = Rounds(adapted=False, start=("fresh",), statistics=1.0)
+    changed = replace(config, rounds=rounds, train=replace(config.train, batch=4), rival=Rival("mrnet"))
+    for stage in (SOURCE_ONLY, ORACLE):
         assert train_phase(changed, stage=stage).needs == train_phase(config, stage=stage).needs == ("world",)

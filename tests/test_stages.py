@@ -13,20 +13,21 @@ from tiny_store import write_shard
 from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
-from selfsyn.config import Adapter, Align, Augment, Rounds, RunConfig, Source, Task, Train
+from selfsyn.config import Adapter, Augment, Rival, Rounds, RunConfig, Source, Task, Train
 from selfsyn.data import sources
 from selfsyn.data.frames import Frame
-from selfsyn.data.mixing import Mix
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
+from selfsyn.flow import train_phase
 from selfsyn.images import encode_png
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout
+from selfsyn.layout import Layout
 from selfsyn.pseudo_labels import LabelStore
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import stages
 from selfsyn.task.examples import PseudoLabelledExample, class_counts
 from selfsyn.task.mixture import Mixture
-from selfsyn.task.objective import labels_of
-from selfsyn.task.stages import first_net, mixture_of, statistics_images
+from selfsyn.task.objective import maps_of
+from selfsyn.task.stages import first_net, mixture_of, sizes_of, sources_of, statistics_images
 
 RNG = np.random.default_rng(0)
 
@@ -48,31 +49,37 @@ def config(tmp_path: Path) -> RunConfig:
         real=(Source("cityscapes", "city"),),
         adapter=Adapter(crop=32),
         train=Train(batch=4),
-        rounds=Rounds(align=Align(main=0.001)),
+        rival=Rival("adaptsegnet"),
     )
 
 
+def made(root: Path, config: RunConfig, *, stage: Stage) -> tuple[Mixture, dict[str, str]]:
+    drawn, digests = sources_of(Layout(root), config, stage=stage)
+    return mixture_of(drawn, Layout(root), config, stage=stage, folder=root, workers=1), digests
+
+
 @pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE])
-def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, stage: str) -> None:
-    mixture, _ = mixture_of(Layout(tmp_path), config, stage=stage)
-    assert mixture.parts == {"synthetic": 4} and not mixture.unlabelled
+def test_bounds_never_see_bare_real_images(config: RunConfig, tmp_path: Path, stage: Stage) -> None:
+    drawn, _ = sources_of(Layout(tmp_path), config, stage=stage)
+    assert sizes_of(config, stage=stage) == {"synthetic": 4} and drawn.unlabelled is None
 
 
 def test_round_0_sees_as_many_as_adapted_ones_and_their_listing_is_an_input(config: RunConfig, tmp_path: Path) -> None:
-    mixture, inputs = mixture_of(Layout(tmp_path), config, stage="round-0")
+    mixture, inputs = made(tmp_path, config, stage=Stage("round-0"))
     batch = mixture.read_batch(0)
-    assert batch.parts == {"synthetic": 4, "bare": 4}
+    assert batch.sizes == {"synthetic": 4, "bare": 4}
     assert list(inputs) == ["real"]
     assert all("leftImg8bit" in name for name in batch.names[4:])
-    assert bool((batch.labels[4:] == 255).all()) and not bool(batch.true[4:].any())
+    assert bool((batch.parts["bare"]["label"] == 255).all()) and not bool(batch.parts["bare"]["true"].any())
 
 
 def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_path: Path) -> None:
-    mixture, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
-    assert mixture.parts == {"synthetic": 4} and inputs == {}
+    mixture, inputs = made(tmp_path, replace(config, rival=Rival()), stage=Stage("round-0"))
+    assert mixture.sizes == {"synthetic": 4} and inputs == {}
 
 
-@pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE, "round-0", "round-1"])
+@pytest.mark.parametrize("stage", [SOURCE_ONLY, ORACLE, round_stage(0), round_stage(1)], ids=str)
+@pytest.mark.parametrize("rival", ["", "mrnet"])
 @pytest.mark.parametrize(
     "rounds",
     [
@@ -80,19 +87,20 @@ def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_pa
         Rounds(adapted=False),
         Rounds(colours=0.5),
         Rounds(statistics=0.5),
-        Rounds(align=Align(main=0.1)),
         Rounds(online=True),
-        Rounds(memory=0.1),
     ],
 )
-def test_a_stages_data_sets_are_known_without_its_frames(config: RunConfig, tmp_path: Path, rounds: Rounds, stage: str) -> None:
+def test_a_stages_data_sets_are_known_without_its_frames(
+    config: RunConfig, tmp_path: Path, rounds: Rounds, rival: str, stage: Stage
+) -> None:
     names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
     maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
     write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
-    asked = replace(config, rounds=rounds)
-    _, inputs = mixture_of(Layout(tmp_path), asked, stage=stage)
+    asked = replace(config, rounds=rounds, rival=Rival(rival))
+    _, inputs = sources_of(Layout(tmp_path), asked, stage=stage)
     _, more = statistics_images(Layout(tmp_path), asked, stage=stage)
-    assert sources.digests(Layout(tmp_path), asked, sources.of_stage(asked, stage=stage)) == {**inputs, **more}
+    known = sources.of_phase(asked, train_phase(asked, stage=stage))
+    assert sources.digests(Layout(tmp_path), asked, known) == {**inputs, **more}
 
 
 @pytest.mark.parametrize(
@@ -104,8 +112,8 @@ def test_a_stages_data_sets_are_known_without_its_frames(config: RunConfig, tmp_
         ("fresh", "round-0", "source-only"),
         ("fresh", "round-1", None),
         ("fresh", "round-2", None),
-        ("fresh", SOURCE_ONLY, None),
-        ("warm", ORACLE, None),
+        ("fresh", "source-only", None),
+        ("warm", "oracle", None),
     ],
 )
 def test_where_a_stages_net_comes_from(
@@ -115,7 +123,7 @@ def test_where_a_stages_net_comes_from(
     monkeypatch.setattr(stages, "load_weights", lambda net, path: loaded.append(path.parent.parent.name))
     built: list[bool] = []
     monkeypatch.setattr(stages, "build", lambda task, *, pretrained: built.append(pretrained) or nn.Identity())
-    first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=stage)
+    first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=Stage(stage))
     assert (loaded, built) == ([before] if before else [], [before is None])
 
 
@@ -123,7 +131,7 @@ def test_a_fresh_round_0_starts_with_the_net_of_source_only(config: RunConfig, t
     task = Task(backbone="efficientnet_lite0", weights="scratch", decoder_channels=8)
     fresh = replace(config, task=task, rounds=Rounds(start=("fresh",)))
     first, second, later = (
-        first_net(Layout(tmp_path), fresh, stage=stage).state_dict() for stage in (SOURCE_ONLY, "round-0", "round-1")
+        first_net(Layout(tmp_path), fresh, stage=stage).state_dict() for stage in (SOURCE_ONLY, round_stage(0), round_stage(1))
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not all(torch.equal(first[name], later[name]) for name in first)
@@ -134,32 +142,17 @@ def test_a_whole_share_of_real_images_leaves_synthetic_and_bare_ones_out(config:
     maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
     write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
     whole = replace(config, rounds=replace(config.rounds, real_share=(0.0, 1.0)))
-    mixture, _ = mixture_of(Layout(tmp_path), whole, stage="round-1")
-    assert mixture.parts == {"pseudo": 4} and not mixture.bare  # or discriminators would wait for images that never come
+    batch = made(tmp_path, whole, stage=Stage("round-1"))[0].read_batch(0)
+    assert batch.sizes == {"pseudo": 4}  # or discriminators would wait for images that never come
     half = replace(config, rounds=replace(config.rounds, real_share=(0.0, 0.5)))
-    assert mixture_of(Layout(tmp_path), half, stage="round-1")[0].parts == {"synthetic": 2, "pseudo": 2, "bare": 2}
+    assert made(tmp_path, half, stage=Stage("round-1"))[0].read_batch(0).sizes == {"synthetic": 2, "pseudo": 2, "bare": 2}
 
 
 def test_rounds_may_learn_from_synthetic_images_as_they_are(config: RunConfig, tmp_path: Path) -> None:
-    adapted, _ = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds()), stage="round-0")
-    plain, inputs = mixture_of(Layout(tmp_path), replace(config, rounds=Rounds(adapted=False)), stage="round-0")
+    adapted, _ = made(tmp_path, replace(config, rival=Rival()), stage=Stage("round-0"))
+    plain, inputs = made(tmp_path, replace(config, rival=Rival(), rounds=Rounds(adapted=False)), stage=Stage("round-0"))
     assert [Path(example.name).parts[-3] for example in (adapted.labelled[0], plain.labelled[0])] == ["adapted", "gta"]
     assert list(inputs) == ["synthetic"]
-
-
-def test_a_pseudo_label_comes_with_the_teachers_confidence_through_every_change(tmp_path: Path) -> None:
-    label = np.kron([[0, 5], [5, 0]], np.ones((16, 24))).astype(np.uint8)
-    confidence = np.where(label == 0, 240, 120).astype(np.uint8)
-    write_shard(tmp_path / "shard-00000-of-00001", {"a": (label, confidence)})
-    write_atomic(tmp_path / "a.png", encode_png(np.repeat(label[..., None] * 20, 3, axis=2)))
-    example = PseudoLabelledExample(Frame("a", tmp_path / "a.png"), LabelStore(tmp_path), 1.0)
-    _, target = example.read()
-    assert np.array_equal(target[..., 0], label) and np.array_equal(target[..., 1], confidence)
-    mixture = Mixture([example], Mix((1,)), 1, (48, 32), Augment(zoom=2.0, cutout=0.0), 0, "t", [example], Mix((1,)), real=1)
-    for step in range(4):
-        batch = mixture.read_batch(step)
-        assert np.array_equal(batch.confidences, np.where(batch.labels == 0, 240, 120))
-        assert not bool(batch.true.any())
 
 
 def test_only_the_portion_that_counts_is_learned_and_counted(tmp_path: Path) -> None:
@@ -167,7 +160,7 @@ def test_only_the_portion_that_counts_is_learned_and_counted(tmp_path: Path) -> 
     write_shard(tmp_path / "shard-00000-of-00001", {"a": (np.zeros((10, 10), np.uint8), confidence)})
     write_atomic(tmp_path / "a.png", encode_png(np.zeros((10, 10, 3), np.uint8)))
     example = PseudoLabelledExample(Frame("a", tmp_path / "a.png"), LabelStore(tmp_path), 0.25)
-    label = example.read()[1][..., 0]
+    label = example.read()["label"]
     assert (label == 0).sum() == 25 and (label[confidence >= 175] == 0).all() and (label[confidence < 175] == 255).all()
     assert np.array_equal(label, example.read_label())
     counts = class_counts([example], file=tmp_path / "counts.npy", workers=1)
@@ -181,19 +174,20 @@ def test_a_sources_border_is_taken_out_of_its_labels_alone(tmp_path: Path, confi
     bordered = replace(config, real=(replace(config.real[0], border=(2, 0, 8, 4)),), rounds=Rounds(online=True))
     still = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
     bordered = replace(bordered, train=replace(bordered.train, augment=still))
-    mixture, _ = mixture_of(Layout(tmp_path), bordered, stage="round-1")
-    image, target = mixture.pseudo[0].read()
+    drawn, _ = sources_of(Layout(tmp_path), bordered, stage=Stage("round-1"))
+    assert drawn.pseudo is not None and drawn.unlabelled is not None
+    pseudo, bare = drawn.pseudo.examples[0], drawn.unlabelled.examples[0].read()
     inside = np.zeros((32, 48), dtype=bool)
     inside[2:24, 4:] = True
-    assert image.shape == (32, 48, 3) and ((target[..., 0] == 5) == inside).all() and (target[..., 1] == 200).all()
-    assert np.array_equal(mixture.pseudo[0].read_label(), target[..., 0])
-    assert ((mixture.unlabelled[0].read_label() == 0) == inside).all()
-    batch = mixture.read_batch(0)
-    place = batch.place_of("online")
-    labels = labels_of(batch, bordered, weights_K=torch.ones(19), average=TinyNet())
-    outside = ~torch.from_numpy(inside) & ~batch.true[place]
-    assert bool((labels.label_BHW[place][outside] == 255).all()) and bool(outside.any())
-    assert bool((labels.label_BHW[place][:, inside] < 19).all())
+    read = pseudo.read()
+    assert read["image"].shape == (32, 48, 3) and ((read["label"] == 5) == inside).all()
+    assert np.array_equal(pseudo.read_label(), read["label"])
+    assert np.array_equal(bare["open"] == 1, inside) and (bare["label"] == 255).all()
+    online = made(tmp_path, bordered, stage=Stage("round-1"))[0].read_batch(0).parts["online"]
+    label = maps_of(online, bordered, weights_K=torch.ones(19), average=TinyNet())["label"]
+    outside = ~torch.from_numpy(inside) & ~online["true"]
+    assert bool((label[outside] == 255).all()) and bool(outside.any())
+    assert bool((label[:, inside] < 19).all())
 
 
 def test_a_stage_that_continues_has_the_net_the_average_and_the_optimizer_of_the_one_before(tmp_path: Path) -> None:

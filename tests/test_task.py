@@ -22,6 +22,7 @@ from selfsyn import devices, processes
 from selfsyn.config import RunConfig, Task, from_mapping
 from selfsyn.errors import FaultError, InputError
 from selfsyn.labels import IGNORE
+from selfsyn.layout import Layout
 from selfsyn.recipes import read
 from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
@@ -32,6 +33,7 @@ from selfsyn.task.losses import class_weights, pixel_weights, weighted_cross_ent
 from selfsyn.task.mixture import SYNTHETIC, Batch
 from selfsyn.task.schedule import Schedule, continued, learning_rate, schedule_of
 from selfsyn.task.scores import by_matrices
+from selfsyn.task.stages import located
 from selfsyn.task.train import TrainState, _refuse_non_finite, new_state, train_step
 
 NETS = {
@@ -87,6 +89,22 @@ def test_a_local_file_is_loaded_and_its_classifier_left_over(tmp_path: Path) -> 
     state["bn1.weight"] = torch.full_like(state["bn1.weight"], 3.0)
     task = local(tmp_path / "w.safetensors", {**state, "classifier.weight": torch.zeros(1000, 1280)})
     assert torch.equal(build(task, pretrained=True).backbone.state_dict()["bn1.weight"], state["bn1.weight"])
+
+
+def test_a_path_of_weights_starts_at_the_run_folder_or_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, home = tmp_path / "run", tmp_path / "home"
+    for folder in (run / "nets", home):
+        folder.mkdir(parents=True)
+        (folder / "w.pth").touch()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    layout = Layout(run)
+    assert located(Task(weights="nets/w.pth"), layout).weights == str(run / "nets/w.pth")
+    assert located(Task(weights="~/w.pth"), layout).weights == str(home / "w.pth")
+    assert located(Task(weights="scratch"), layout).weights == "scratch"
+    assert layout.resolve("~/photos") == home / "photos"
+    with pytest.raises(InputError, match=r"run/w\.pth: no such file \(task\.weights = 'w\.pth'\); give a"):
+        located(Task(weights="w.pth"), layout)
 
 
 def test_a_missing_key_is_an_error(tmp_path: Path) -> None:
@@ -290,8 +308,7 @@ def norm_of(optimizer: torch.optim.Optimizer) -> float:
 def a_batch() -> Batch:
     shape = (2, 64, 64)
     images, labels = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8), torch.randint(0, 19, shape, dtype=torch.uint8)
-    sure = torch.full(shape, 255, dtype=torch.uint8)
-    return Batch(images, labels, sure, torch.ones(shape, dtype=torch.bool), ["a", "b"], {SYNTHETIC: 2})
+    return Batch({SYNTHETIC: {"image": images, "label": labels, "true": torch.ones(shape, dtype=torch.bool)}}, ["a", "b"])
 
 
 def test_compiling_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
@@ -10,10 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from selfsyn.config import Adapter, Augment, Rounds, RunConfig, Source, Train
+from selfsyn.config import Adapter, Augment, Rival, Rounds, RunConfig, Source, Train
+from selfsyn.data.augment import Record
+from selfsyn.data.colours import Colours
 from selfsyn.data.mixing import Mix
+from selfsyn.data.sampling import RareClasses
+from selfsyn.labels import IGNORE
 from selfsyn.task import train
-from selfsyn.task.mixture import Mixture
+from selfsyn.task.makers import Bare, ExampleSource, Labelled, Masked, Online, Pseudo
+from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Mixture
+from selfsyn.task.objective import ExtraTerm
 from selfsyn.task.schedule import Schedule
 from selfsyn.task.scores import Scores, TaskNet
 from selfsyn.task.train import TrainState, fit
@@ -46,18 +53,20 @@ class Shown:
     def name(self) -> str:
         return f"{self.number}.png"
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
+    def read(self) -> Record:
         rng = np.random.default_rng(self.number)
         label = np.kron(rng.integers(0, 2, (4, 6)), np.ones((8, 8))).astype(np.uint8)
         image = np.repeat((60 + 120 * label + rng.integers(0, 20, label.shape))[..., None], 3, axis=2).astype(np.uint8)
-        return image, label if self.labelled else np.zeros_like(label)
+        if self.labelled:
+            return {"image": image, "label": label}
+        return {"image": image, "label": np.full_like(label, IGNORE), "open": np.ones_like(label)}
 
     def read_label(self) -> np.ndarray:
-        return self.read()[1]
+        return self.read()["label"]
 
 
 def tiny_config(
-    *, steps: int = SCHEDULE.steps, augment: Augment | None = None, precision: str = "fp32", **rounds: object
+    *, steps: int = SCHEDULE.steps, augment: Augment | None = None, precision: str = "fp32", rival: str = "", **rounds: object
 ) -> RunConfig:
     return RunConfig(
         "test",
@@ -68,31 +77,50 @@ def tiny_config(
         adapter=Adapter(crop=32),
         train=Train(steps=steps, batch=4, checkpoint_every=2, ema=0.9, augment=augment or Augment(), precision=precision),
         rounds=Rounds(steps=steps, **rounds),  # type: ignore[arg-type]
+        rival=Rival(rival, discriminator_channels=4),
     )
 
 
-def tiny_mixture(config: RunConfig, **changes: object) -> Mixture:
-    """Two labelled and two pseudo-labelled images a batch, and bare ones when the configuration looks at real images."""
-    plain = Mixture(
-        labelled=[Shown(number) for number in range(5)],
-        labelled_mix=Mix((5,)),
-        batch=config.train.batch,
-        size=config.size,
-        augment=config.train.augment,
-        seed=config.seed,
-        purpose="train test",
-        pseudo=[Shown(number) for number in range(10, 14)],
-        pseudo_mix=Mix((4,)),
-        real=2,
-    )
-    unlabelled = [Shown(number, labelled=False) for number in range(20, 23)]
-    rounds = config.rounds
-    plain = replace(plain, unlabelled=unlabelled, unlabelled_mix=Mix((3,)), bare=rounds.bare, online=rounds.online)
-    return replace(plain, **changes)  # type: ignore[arg-type]
+def tiny_mixture(
+    config: RunConfig,
+    *,
+    real: int = 2,
+    class_mix: float = 0.0,
+    colours: Sequence[Colours] = (),
+    recoloured: float = 0.0,
+    rare: RareClasses | None = None,
+    bare: bool | None = None,
+) -> Mixture:
+    """A batch of four, `real` of them pseudo-labelled, and what else the configuration asks for."""
+
+    def source(numbers: range, kind: str, *, labelled: bool = True, rare: RareClasses | None = None) -> ExampleSource:
+        examples = [Shown(number, labelled=labelled) for number in numbers]
+        mix, purpose = Mix((len(examples),)), f"train test {kind}"
+        return ExampleSource(examples, mix, config.seed, purpose, config.size, config.train.augment, rare)
+
+    labelled, pseudo = source(range(5), "synthetic", rare=rare), source(range(10, 14), "real")
+    above, rounds = Labelled(labelled, colours, recoloured), config.rounds
+    makers = {
+        SYNTHETIC: above,
+        PSEUDO: Pseudo(pseudo, above, class_mix),
+        MASKED: Masked(pseudo, rounds.mask, rounds.mask_block, (1, 2, 3)),
+        ONLINE: Online(source(range(20, 23), "online", labelled=False), above),
+        BARE: Bare(source(range(20, 23), "bare", labelled=False)),
+    }
+    rest = config.train.batch - real
+    wanted = {SYNTHETIC: rest, PSEUDO: real, MASKED: real * bool(rounds.mask), ONLINE: rest * rounds.online}
+    sizes = wanted | {BARE: rest * (config.looks_at_bare if bare is None else bare)}
+    return Mixture(makers, {part: size for part, size in sizes.items() if size}, labelled.examples, config.seed, "train test")
 
 
 def tiny_fit(
-    folder: Path, config: RunConfig, mixture: Mixture, *, dies_at: int | None = None, before: Path | None = None
+    folder: Path,
+    config: RunConfig,
+    mixture: Mixture,
+    *,
+    dies_at: int | None = None,
+    before: Path | None = None,
+    extra: Sequence[ExtraTerm] = (),
 ) -> TrainState | None:
     """Train from the folder's checkpoint, from that of `before` or the start; with `dies_at`, until that step, and None."""
     torch.manual_seed(1)
@@ -116,6 +144,7 @@ def tiny_fit(
                 device=torch.device("cpu"),
                 workers=1,
                 before=before,
+                extra=extra,
             )
         except KeyboardInterrupt:
             return None

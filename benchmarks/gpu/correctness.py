@@ -192,8 +192,8 @@ def _frames(given: Given) -> Batch:
         torch.from_numpy(np.stack(part))
         for part in zip(*(render("engine", seed=0, index=i, size=size) for i in range(8)), strict=True)
     )
-    sure, true = torch.full(labels.shape, 255, dtype=torch.uint8), torch.ones(labels.shape, dtype=torch.bool)
-    return Batch(images, labels, sure, true, ["rendered"] * 8, {SYNTHETIC: 8})
+    arrays = {"image": images, "label": labels, "true": torch.ones(labels.shape, dtype=torch.bool)}
+    return Batch({SYNTHETIC: arrays}, ["rendered"] * 8)
 
 
 def processes(given: Given, record: Record) -> None:

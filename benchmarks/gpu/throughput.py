@@ -82,7 +82,7 @@ def net(given: Given, record: Record, *, name: str, settings: tuple[str, ...], p
     mine = _measured(
         given, lambda: ours(copy.deepcopy(fresh), data, config, precision=precision, device=device), deterministic=True
     )
-    rates = [len(data.images) / seconds for seconds, _ in (mine, theirs)]
+    rates = [len(data.names) / seconds for seconds, _ in (mine, theirs)]
     record.add(
         what=what,
         precision=precision,

@@ -44,14 +44,8 @@ def main(folder: Path, *, kind: str, backend: str, rank: int, count: int) -> Non
     meeting = f"file://{folder.resolve()}/meeting"
     own = device if backend == "nccl" else None
     dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=count, device_id=own)
-    part = Batch(
-        data.images[rank::count],
-        data.labels[rank::count],
-        data.confidences[rank::count],
-        data.true[rank::count],
-        data.names[rank::count],
-        {SYNTHETIC: IMAGES // count},
-    )
+    arrays = {name: array[rank::count] for name, array in data.parts[SYNTHETIC].items()}
+    part = Batch({SYNTHETIC: arrays}, data.names[rank::count])
     with mock.patch.object(correctness, "new_state", state_of_several):
         together = distance(gradient_of(net, part, config, device=device, dtype=torch.float32), true)
     if rank == 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.cluster import manifests, pods
-from jobs.cluster.manifests import DAY, DEADLINES
 from jobs.cluster.plan import Plan
 from jobs.cluster.steps import Step, steps
 from jobs.cluster.text import Line, Object, Quantity, to_yaml
@@ -49,7 +48,7 @@ def _task(step: Step, plan: Plan) -> Object:
     task: Object = {"name": step.name, "template": step.name}
     if step.after:
         task["dependencies"] = list(step.after)
-    if step.phase.verb == "pseudo-label":
+    if step.phase.facts.indexed:
         task["arguments"] = {"parameters": [{"name": "shard", "value": "{{item}}"}]}
         task["withSequence"] = {"count": Quantity(str(plan.shards))}
     return task
@@ -58,9 +57,9 @@ def _task(step: Step, plan: Plan) -> Object:
 def _template(step: Step, plan: Plan) -> Object:
     pod = pods.pod(step, plan)
     container = {name: value for name, value in pod["containers"][0].items() if name not in ("name", "terminationMessagePolicy")}
-    template: Object = {"name": step.name, "activeDeadlineSeconds": DEADLINES.get(step.phase.verb, DAY), "retryStrategy": RETRY}
+    template: Object = {"name": step.name, "activeDeadlineSeconds": step.phase.facts.deadline, "retryStrategy": RETRY}
     template |= {name: pod[name] for name in ("tolerations", "initContainers") if name in pod}
-    if step.phase.verb == "pseudo-label":
+    if step.phase.facts.indexed:
         template["parallelism"] = plan.at_once
         template["inputs"] = {"parameters": [{"name": "shard"}]}
         container["args"] = Line([*container["args"], "--shard", "{{inputs.parameters.shard}}"])

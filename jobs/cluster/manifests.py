@@ -10,10 +10,8 @@ from jobs.cluster.plan import Plan
 from jobs.cluster.steps import Step, steps
 from jobs.cluster.text import Line, Object, Quantity, to_yaml
 from selfsyn.config import RunConfig, to_toml
+from selfsyn.verbs import DAY
 
-DAY = 86_400
-# How long a phase may take before it counts as hung. No limit on the work: a Job's clock starts when it is released.
-DEADLINES = {"train": 7 * DAY, "fit-adapter": 7 * DAY, "pseudo-label": 3 * DAY, "adapt": 2 * DAY}
 LONGEST = 30 * DAY  # a round, waiting for GPUs included
 KEPT = LONGEST  # finished Jobs: the coordinator would miss those that vanish before the round ends
 TRIES = 4  # after the first; the back-off (10, 20, 40, 80 s) outlives what a network volume may hide from another node
@@ -42,9 +40,9 @@ def job(step: Step, plan: Plan) -> Object:
     """The suspended Job of a step; labelling as an Indexed Job, an index for each shard."""
     spec: Object = {
         "suspend": True,
-        "activeDeadlineSeconds": DEADLINES.get(step.phase.verb, DAY),
+        "activeDeadlineSeconds": step.phase.facts.deadline,
         "ttlSecondsAfterFinished": KEPT,
-        **(_indexes(plan) if step.phase.verb == "pseudo-label" else {"backoffLimit": TRIES}),
+        **(_indexes(plan) if step.phase.facts.indexed else {"backoffLimit": TRIES}),
         "podReplacementPolicy": "Failed",  # anything else would let two attempts write at once
         "podFailurePolicy": failure_policy(),
         "template": {"metadata": pods.metadata(step, plan), "spec": pods.pod(step, plan)},
@@ -161,4 +159,4 @@ def _title(plan: Plan, graph: Sequence[Step]) -> str:
 
 def _heading(step: Step, number: int, total: int) -> str:
     after = f"after {', '.join(step.after)}" if step.after else "at once"
-    return f"# Phase {number} of {total}: {step.phase.name if step.phase.verb != 'pseudo-label' else step.name}, {after}."
+    return f"# Phase {number} of {total}: {step.phase.name if not step.phase.facts.indexed else step.name}, {after}."

@@ -6,33 +6,30 @@ from jobs.cluster.names import DEVICE, PHASE, ROUND, RUN
 from jobs.cluster.plan import DATA, Plan
 from jobs.cluster.steps import Step
 from jobs.cluster.text import Line, Object, Quantity
-from selfsyn.flow import NEEDS_TORCH
 
 NOBODY = 10001  # the images' user; any other number works as well
 CONFIGURATION = "/etc/selfsyn"
-# Seconds from SIGTERM to the kill: a step and a checkpoint.
-GRACE = {"train": 120, "fit-adapter": 120}
 NO_SIDECAR = {"sidecar.istio.io/inject": "false"}  # a service mesh's sidecar never ends, and neither would the pod
 
 
 def pod(step: Step, plan: Plan) -> Object:
     """The pod of a step: its container, what it may use, and no token of the cluster."""
-    image = "train" if step.phase.verb in NEEDS_TORCH else "teacher"
-    main = container("phase", plan.image(image), command(step, plan))
-    gpu = step.phase.computes and plan.device == "cuda"
-    main["resources"] = _resources(plan, computes=step.phase.computes, gpus=gpus_of(step, plan) if gpu else 0)
+    verb = step.phase.facts
+    main = container("phase", plan.image(verb.image), command(step, plan))
+    gpu = verb.device and plan.device == "cuda"
+    main["resources"] = _resources(plan, computes=verb.device, gpus=gpus_of(step, plan) if gpu else 0)
     main["volumeMounts"] = [*mounts("data", "tmp"), {"name": "shm", "mountPath": "/dev/shm"}]
     spec: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE.get(step.phase.verb, 60),
+        "terminationGracePeriodSeconds": verb.grace,
         "securityContext": pod_security(),
     }
     if gpu:
         spec["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     if step.first:
-        spec["initContainers"] = [_init(plan, image)]
+        spec["initContainers"] = [_init(plan, verb.image)]
     spec["containers"] = [main]
     spec["volumes"] = volumes(plan, configured=step.first)
     return spec
@@ -41,10 +38,9 @@ def pod(step: Step, plan: Plan) -> Object:
 def command(step: Step, plan: Plan) -> list[str]:
     """The arguments of a step's container. The device stands first, at a place that an overlay can name."""
     phase = step.phase
-    device = ["--device", plan.device] if phase.computes else []
-    arguments = list(phase.arguments)
-    if phase.verb == "pseudo-label":  # --shard comes from JOB_COMPLETION_INDEX
-        arguments = ["--round", str(plan.round_), "--shards", str(plan.shards)]
+    device = ["--device", plan.device] if phase.facts.device else []
+    # --shard comes from JOB_COMPLETION_INDEX
+    arguments = [*phase.options, "--shards", str(plan.shards)] if phase.facts.indexed else phase.options
     processes = ["--processes", str(plan.gpus)] if gpus_of(step, plan) > 1 else []
     return [phase.verb, *device, "--run", plan.folder, *arguments, *processes]
 
@@ -95,7 +91,7 @@ def _resources(plan: Plan, *, computes: bool, gpus: int) -> Object:
 
 def gpus_of(step: Step, plan: Plan) -> int:
     """How many GPUs a step that computes can use: a training all, others one."""
-    return plan.gpus if step.phase.verb == "train" else 1
+    return plan.gpus if step.phase.facts.processes else 1
 
 
 def amounts(cpu: str, memory: str) -> Object:
@@ -133,7 +129,7 @@ def shared_labels(plan: Plan) -> dict[str, str]:
 
 def labels(step: Step, plan: Plan) -> dict[str, str]:
     """The labels of a step's Job and pods, by which the coordinator and overlays find it."""
-    device = {DEVICE: plan.device} if step.phase.computes else {}
+    device = {DEVICE: plan.device} if step.phase.facts.device else {}
     return shared_labels(plan) | {"app.kubernetes.io/component": step.phase.verb, PHASE: step.name} | device
 
 

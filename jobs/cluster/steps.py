@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from selfsyn.config import RunConfig
 from selfsyn.errors import InputError
 from selfsyn.flow import Phase, phases
-from selfsyn.layout import round_stage
+from selfsyn.stage import round_stage
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def step_name(phase: Phase, *, round_: int) -> str:
     """
     if phase.verb == "report":
         return f"report-{round_}"
-    stage = phase.folder.split("/")[0].removeprefix("round-")
-    return phase.verb if "/" not in phase.folder else f"{phase.verb}-{stage}"
+    return f"{phase.verb}-{phase.stage.arguments[1]}" if phase.stage else phase.verb
 
 
 def ancestors(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
@@ -64,14 +63,12 @@ def ancestors(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def _belongs(phase: Phase, round_: int) -> bool:
-    return phase.verb == "report" or phase.folder.startswith(f"{round_stage(round_)}/")
+    return phase.verb == "report" or phase.stage == round_stage(round_)
 
 
 def _needs(step: Step, others: Sequence[Step]) -> tuple[str, ...]:
-    """The steps that fill what this one reads: a folder, or the shards of a store."""
-    return tuple(
-        other.name for other in others if any(f"{other.phase.folder}/".startswith(f"{need}/") for need in step.phase.needs)
-    )
+    """The steps that fill what this one reads."""
+    return tuple(other.name for other in others if other.phase.whole in step.phase.needs)
 
 
 def _nearest(name: str, needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from selfsyn import config as configuration
 from selfsyn.compare.results import BySeed, Line, change, gap_share, line_of, mean, spread
 from selfsyn.compare.rows import OURS
 from selfsyn.config import RunConfig
-from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.manifest import MANIFEST
 from selfsyn.report.facts import duration
 from selfsyn.report.scoreboard import ABSENT, Cell
 from selfsyn.report.verdict import percent, signed
+from selfsyn.stage import ORACLE, SOURCE_ONLY
 
 SUMMARY = ("mIoU", "pixel accuracy", "vs source-only", "gap closed", "seeds", "training")
 ABLATION = ("mIoU", "pixel accuracy", "vs ours", "seeds", "training")
@@ -44,7 +43,7 @@ class Board:
 def board(lines: Sequence[Line]) -> Board:
     """Rivals, bounds and ours, in the order of `lines`."""
     plain = [line for line in lines if not line.entry.row.ablates]
-    source, oracle = line_of(lines, SOURCE_ONLY), line_of(lines, ORACLE)
+    source, oracle = line_of(lines, SOURCE_ONLY.name), line_of(lines, ORACLE.name)
     rows = [_row(line, [*_scores(line), _against(line, source), _gap(line, source, oracle), *_rest(line)]) for line in plain]
     return Board(SUMMARY, _classes(plain), tuple(rows))
 
@@ -115,13 +114,8 @@ def _rest(line: Line) -> list[Cell]:
 
 
 def _row(line: Line, cells: list[Cell]) -> BoardRow:
-    links = tuple(
-        (
-            one.entry.seed,
-            str(PurePosixPath(one.entry.net, one.entry.row.name, one.entry.root.name, one.entry.stage, "evaluation", MANIFEST)),
-        )
-        for one in line.results
-    )
+    entries = [result.entry for result in line.results]
+    links = tuple((e.seed, f"{e.net}/{e.row.name}/{e.root.name}/{e.stage}/evaluation/{MANIFEST}") for e in entries)
     row = line.entry.row
     return BoardRow(row.title, row.words, links, tuple(cells), row.name == OURS)
 
@@ -147,7 +141,7 @@ def as_json(lines: dict[str, list[Line]]) -> dict[str, Any]:
 
 
 def _line_json(line: Line, lines: Sequence[Line]) -> dict[str, Any]:
-    source, oracle = line_of(lines, SOURCE_ONLY), line_of(lines, ORACLE)
+    source, oracle = line_of(lines, SOURCE_ONLY.name), line_of(lines, ORACLE.name)
     share = gap_share(line.mious, source=source.mious, oracle=oracle.mious) if source and oracle else (None, 0)
     seeds = {
         str(one.entry.seed): {

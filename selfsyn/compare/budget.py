@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfsyn.config import RunConfig
 from selfsyn.flow import Phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
+from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC
+from selfsyn.task.stages import sizes_of
 
 ADAPTER = ("adapter", "adapted")
 
@@ -38,43 +41,37 @@ def budget(config: RunConfig, *, rounds: int) -> int:
     return before + sum(config.rounds.steps_of(round_) for round_ in range(rounds + 1))
 
 
-def steps_of(config: RunConfig, stage: str) -> int:
+def steps_of(config: RunConfig, stage: Stage) -> int:
     """The updates of one stage."""
-    if stage in (SOURCE_ONLY, ORACLE):
-        return config.train.steps if stage == SOURCE_ONLY else config.train.oracle_steps
-    return config.rounds.steps_of(int(stage.removeprefix("round-")))
+    if stage.round is not None:
+        return config.rounds.steps_of(stage.round)
+    return config.train.steps if stage == SOURCE_ONLY else config.train.oracle_steps
 
 
-def cost(config: RunConfig, flow: Sequence[Phase], *, stage: str) -> Cost:
+def cost(config: RunConfig, flow: Sequence[Phase], *, stage: Stage) -> Cost:
     """What the phases `flow` of a row cost, up to the net of `stage`."""
     chain = needed(flow, goal=f"{stage}/task", beyond=ADAPTER)
-    own = [phase.folder.split("/")[0] for phase in chain if phase.verb == "train"]
-    all_ = [phase.folder.split("/")[0] for phase in flow if phase.verb == "train"]
+    own, all_ = ([phase.stage for phase in some if phase.verb == "train" and phase.stage] for some in (chain, flow))
     updates = sum(steps_of(config, one) for one in own)
-    pseudo = sum(steps_of(config, one) * _real_in_batch(config, one) for one in own)
-    labelled = steps_of(config, ORACLE) * config.train.batch if ORACLE in own else 0
-    synthetic = updates * config.train.batch - pseudo - labelled
-    pseudo *= 2 if config.rounds.mask else 1  # each with a masked copy
-    bare = sum(steps_of(config, one) * _bare_in_batch(config, one) for one in own)
-    return Cost(updates, synthetic, pseudo, bare, labelled, sum(steps_of(config, one) for one in all_ if one not in own))
+    images: Counter[str] = Counter()
+    for one in own:
+        for part, size in sizes_of(config, stage=one).items():
+            images["labelled" if one == ORACLE else part] += steps_of(config, one) * size
+    return Cost(
+        updates,
+        synthetic=images[SYNTHETIC],
+        pseudo=images[PSEUDO] + images[MASKED],
+        unlabelled=images[ONLINE] + images[BARE],
+        labelled=images["labelled"],
+        besides=sum(steps_of(config, one) for one in all_ if one not in own),
+    )
 
 
 def needed(flow: Sequence[Phase], *, goal: str, beyond: Sequence[str] = ()) -> tuple[Phase, ...]:
     """The phases of `flow` that fill `goal`, and everything that they need; what fills `beyond` is not followed."""
     wanted, kept = {goal}, []
     for phase in reversed(flow):
-        if any(phase.folder == folder or phase.folder.startswith(f"{folder}/") for folder in wanted):
+        if phase.whole in wanted:
             kept.append(phase)
             wanted |= set(phase.needs) - set(beyond)
     return tuple(reversed(kept))
-
-
-def _bare_in_batch(config: RunConfig, stage: str) -> int:
-    """Real images without labels that a batch has besides: as many as synthetic ones for each thing that they are for."""
-    if stage in (SOURCE_ONLY, ORACLE):
-        return 0
-    return (config.train.batch - _real_in_batch(config, stage)) * (config.rounds.bare + config.rounds.online)
-
-
-def _real_in_batch(config: RunConfig, stage: str) -> int:
-    return 0 if stage in (SOURCE_ONLY, ORACLE) else config.real_in_batch(int(stage.removeprefix("round-")))

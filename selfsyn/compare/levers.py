@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from selfsyn.config import Augment, RunConfig, Task
+from selfsyn.config.rounds import Start
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,10 @@ def _no_pseudo_labels(config: RunConfig) -> RunConfig:
     return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
 
 
-def _no_alignment(config: RunConfig) -> RunConfig:
-    # The size of the discriminators stays: where nothing asks for them it is the rivals' alone, and no lever of ours.
-    align = replace(config.rounds.align, main=0.0, auxiliary=0.0, features=0.0)
-    return replace(config, rounds=replace(config.rounds, align=align))
-
-
 def _warm(config: RunConfig) -> RunConfig:
     # A student is another net and cannot go on from the round before.
-    start = "warm" if config.student is None else ("warm",) * config.last_round + ("fresh",)
+    before: list[Start] = ["warm"] * config.last_round
+    start: Start | tuple[Start, ...] = "warm" if config.student is None else (*before, "fresh")
     return replace(config, rounds=replace(config.rounds, start=start))
 
 
@@ -68,13 +64,6 @@ LEVERS = (
         "the adapter",
         "the rounds learn from the synthetic images as they are",
         adapted=False,
-        refit=False,
-    ),
-    _rounds(
-        "re-fit",
-        "the re-fit of the adapter",
-        "the adapter is fitted once, with the source-only net as the frozen one",
-        refit=False,
     ),
     Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
@@ -86,8 +75,6 @@ LEVERS = (
     _rounds("robust", "the robust loss", "pseudo-labels are learned by cross-entropy", robust=""),
     _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask=0.0),
     _rounds("online", "labels as it goes", "the training's own average labels no real images", online=False),
-    _rounds("memory", "memory regularisation", "the heads need not agree on real images", memory=0.0),
-    Lever("alignment", "alignment", "no discriminator looks at answers on real images", _no_alignment),
     _rounds("warm-start", "the start from the round before", "every round begins from the pretrained backbone", start="fresh"),
     Lever(
         "plain-start", "continued or fresh starts", "every round goes on from the one before, with a schedule of its own", _warm

@@ -11,11 +11,11 @@ from selfsyn.compare.budget import Cost, budget
 from selfsyn.compare.results import Line, change, gap_share, line_of, mean
 from selfsyn.compare.rows import OURS
 from selfsyn.config import RunConfig
-from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.report.page import class_colours, environment, stylesheet
 from selfsyn.report.pictures import Gallery, prediction_gallery
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.verdict import percent, signed
+from selfsyn.stage import ORACLE, SOURCE_ONLY
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _part(config: RunConfig, net: str, lines: Sequence[Line]) -> Part:
 
 def headline(lines: Sequence[Line]) -> str:
     """One sentence: ours against source-only and the best rival, and the share of the gap."""
-    ours, source, oracle = (line_of(lines, name) for name in (OURS, SOURCE_ONLY, ORACLE))
+    ours, source, oracle = (line_of(lines, name) for name in (OURS, SOURCE_ONLY.name, ORACLE.name))
     if ours is None:
         return "Our own rounds are not finished yet."
     parts = [f"Ours {mean(ours.mious):.3f} mIoU"]
@@ -90,7 +90,7 @@ def headline(lines: Sequence[Line]) -> str:
 
 
 def _against_best_rival(ours: Line, lines: Sequence[Line]) -> list[str]:
-    bounds = (OURS, SOURCE_ONLY, ORACLE)
+    bounds = (OURS, SOURCE_ONLY.name, ORACLE.name)
     rivals = [line for line in lines if line.entry.row.name not in bounds and not line.entry.row.ablates]
     found = [(change(ours.mious, rival.mious), rival) for rival in rivals]
     paired = [(difference[0], rival.entry.row.title) for difference, rival in found if difference is not None]

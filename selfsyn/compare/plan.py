@@ -6,22 +6,26 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from selfsyn import config as configuration
 from selfsyn.compare.budget import Cost, cost, needed
-from selfsyn.compare.rows import OURS, ROWS, Row, ablations
+from selfsyn.compare.row import Row
+from selfsyn.compare.rows import OURS, ROWS, ablations
 from selfsyn.config import DataFolder, RunConfig, Task
+from selfsyn.config.task import WEIGHTS, Architecture
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.flow import Phase, phases, world_phase
 from selfsyn.layout import Layout
+from selfsyn.stage import Stage
 
 NETS = ("fcn", "deeplabv3plus", "segnet")
 FOLDER = "compare"
 WORLD = "world"
 
 D = TypeVar("D", bound=DataFolder)
+T = TypeVar("T", bound=Task)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Entry:
     seed: int
     root: Path
     config: RunConfig
-    stage: str
+    stage: Stage
     phases: tuple[Phase, ...]
 
     @property
@@ -127,10 +131,15 @@ def based(layout: Layout, config: RunConfig, *, net: str, seed: int, root: Path)
         places = [_moved(path, layout, root, rendered=rendered) for path in (folder.root, folder.files)]
         return replace(folder, root=places[0], files=places[1])
 
+    def moved_net(task: T) -> T:
+        file = task.weights not in WEIGHTS
+        return replace(task, weights=_moved(task.weights, layout, root, rendered=False)) if file else task
+
     return replace(
         config,
         seed=seed,
-        task=with_net(config.task, net),
+        task=with_net(moved_net(config.task), net),
+        student=moved_net(config.student) if config.student else None,
         synthetic=tuple(moved(source) for source in config.synthetic),
         real=tuple(moved(source) for source in config.real),
         held_out=moved(config.held_out) if config.held_out else None,
@@ -143,10 +152,10 @@ def with_net(task: Task, net: str) -> Task:
         return task
     if net == "segnet":
         weights = "download" if task.weights == "download" else "scratch"
-        return replace(task, architecture=net, backbone="vgg16_bn", weights=weights)
+        return replace(task, architecture="segnet", backbone="vgg16_bn", weights=weights)
     if task.architecture == "segnet":
         raise InputError(f"--net {net}: the run's net is segnet on {task.backbone}, which {net} cannot use; set another task")
-    return replace(task, architecture=net)
+    return replace(task, architecture=cast(Architecture, net))
 
 
 def lay_out(entry: Entry) -> None:
@@ -164,11 +173,14 @@ def lay_out(entry: Entry) -> None:
 
 
 def _changes(entry: Entry) -> list[str]:
-    return configuration.difference(configuration.load(entry.layout.configuration), entry.config)
+    try:
+        return configuration.difference(configuration.load(entry.layout.configuration), entry.config)
+    except InputError as error:  # an earlier version wrote it
+        return [str(error)]
 
 
 def _moved(path: str, layout: Layout, root: Path, *, rendered: bool) -> str:
     """A path of the run's configuration as it reads in `root`; frames that the run renders lie in each entry."""
-    if not path or Path(path).is_absolute() or (rendered and Path(path).parts[0] == WORLD):
+    if not path or Path(path).expanduser().is_absolute() or (rendered and Path(path).parts[0] == WORLD):
         return path
     return os.path.relpath(layout.root / path, root)

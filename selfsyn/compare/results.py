@@ -13,7 +13,6 @@ from selfsyn.manifest import read_manifest
 from selfsyn.report.verdict import gap_closed
 
 METRICS = "metrics.json"
-TRAINING = ("train", "fit-adapter", "adapt", "pseudo-label")  # what a row's time is made of
 
 BySeed = Mapping[int, float]
 
@@ -116,7 +115,7 @@ def line_of(lines: Sequence[Line], row: str) -> Line | None:
 
 
 def _seconds(entry: Entry) -> float:
-    manifests = (read_manifest(entry.root / phase.folder) for phase in entry.phases if phase.verb in TRAINING)
+    manifests = (read_manifest(entry.root / phase.folder) for phase in entry.phases if phase.facts.learns)
     return sum(float(manifest["wall_seconds"]) for manifest in manifests if manifest is not None)
 
 

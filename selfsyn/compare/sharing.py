@@ -11,26 +11,17 @@ from pathlib import Path
 
 from selfsyn import config as configuration
 from selfsyn.compare.plan import Entry
-from selfsyn.config import Rounds, RunConfig
+from selfsyn.config import Rival, Rounds, RunConfig
 from selfsyn.errors import FaultError
 from selfsyn.files import TEMPORARY, digest_lines
 from selfsyn.flow import Phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.manifest import read_manifest
 from selfsyn.phase import made_from
+from selfsyn.stage import ORACLE, SOURCE_ONLY
 from selfsyn.task.schedule import schedule_of
 
-# Of the sections that rows may change, those that a verb reads; every other section counts for every verb.
-CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "teacher.")
-READ = {
-    "world": (),
-    "train": ("task.", "train.", "rounds."),
-    "fit-adapter": ("adapter.", "task."),
-    "adapt": ("adapter.",),
-    "export-teacher": ("task.", "teacher."),
-    "pseudo-label": ("teacher.",),
-    "evaluate": ("teacher.", "rounds.portion"),  # the portion is what its calibration reports on
-}
+# The sections of run.toml in which rows differ: a verb reads those in its `settings` alone, and all others.
+CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "rival.", "teacher.")
 OF_STORED_LABELS = ("class_mix", "rare", "mask", "mask_block")  # what acts on them alone
 OF_PSEUDO_LABELS = ("robust", "rectify")  # what acts on them and on online ones
 
@@ -39,11 +30,11 @@ def fingerprints(entry: Entry) -> dict[str, str]:
     """{folder of a phase: a digest of everything that decides what it writes}: its verb, what it reads, and what it needs."""
     prints: dict[str, str] = {}
     for phase in entry.phases:
-        read = READ[phase.verb]
+        read = phase.facts.settings
         leaves = configuration.flat(_seen_by(entry.config, phase)).items()
         lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
-        if phase.verb == "train":
-            lines.append(str(schedule_of(entry.config, stage=phase.folder.split("/")[0])))
+        if phase.verb == "train" and phase.stage:
+            lines.append(str(schedule_of(entry.config, stage=phase.stage)))
         before = [prints[folder] for folder in prints if any(_fills(folder, need) for need in phase.needs)]
         prints[phase.folder] = digest_lines([phase.name, *lines, *before])
     return prints
@@ -70,23 +61,23 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
 
     A stage's own net stands for both: what a student reads is its own, what all others read has no student.
     """
-    stage = phase.folder.split("/")[0]
-    net = config.task_of(stage) if phase.verb in ("train", "export-teacher") else config.task
-    config = replace(config, task=net, student=None)
+    stage = phase.stage
+    if stage is None or phase.verb not in ("train", "export-teacher"):
+        return replace(config, student=None)
+    config = replace(config.of_stage(stage), student=None)
     if phase.verb == "export-teacher":  # what the views are, not how run.toml says it
         return replace(config, teacher=replace(config.teacher_of(stage), views="every"))
-    if phase.verb != "train":
-        return config
     steps = config.train.steps if stage == SOURCE_ONLY else 0
     train = replace(config.train, steps=steps, oracle_steps=config.train.oracle_steps if stage == ORACLE else 0)
-    rounds = Rounds() if stage in (SOURCE_ONLY, ORACLE) else _of_round(config.rounds, int(stage.removeprefix("round-")))
-    return replace(config, train=train, rounds=rounds)
+    if stage.round is None:
+        return replace(config, train=train, rounds=Rounds(), rival=Rival())
+    rival = config.rival if config.rival.method else Rival()
+    return replace(config, train=train, rounds=_of_round(config.rounds, stage.round), rival=rival)
 
 
 def _of_round(rounds: Rounds, round_: int) -> Rounds:
     rate, start = rounds.learning_rate_of(round_), (rounds.start_of(round_),)
-    # Which adapter's images it reads is among what it needs.
-    one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rate, start=start, refit=False)
+    one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rate, start=start)
     if round_ == 0:  # it has no pseudo-labels but online ones
         idle = OF_STORED_LABELS if rounds.online else OF_STORED_LABELS + OF_PSEUDO_LABELS
         plain = {name: getattr(Rounds(), name) for name in idle}

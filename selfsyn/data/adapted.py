@@ -8,12 +8,12 @@ import numpy as np
 
 from selfsyn.data.dataset import DataSet
 from selfsyn.labels import CLASS_COUNT, IGNORE
-from selfsyn.manifest import adapted_parts
+from selfsyn.manifest import finished_parts
 
 
 def _found(root: Path, part: str) -> dict[str, Path]:
     """The files of all shards, by name. NotReadyError when a shard is missing."""
-    folders = adapted_parts(root) if any(root.glob("shard-*-of-*")) else [root]
+    folders = finished_parts(root) if any(root.glob("shard-*-of-*")) else [root]
     found = {path.stem: path for folder in folders for path in (folder / part).glob("[!.]*.png")}
     return dict(sorted(found.items()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,46 +17,42 @@ from selfsyn.images import decode_image, encode_jpeg, resize_image, resize_label
 from selfsyn.labels import IGNORE
 
 Picture = NDArray[np.uint8]
+# An example by name: 'image' (H, W, 3) RGB; every other array is a map, of one value for each pixel: 'label' train ids.
+Record = dict[str, NDArray[Any]]
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the width and of the height
 TRIES = 10  # random crops in search of the wanted class (Hoyer et al. 2022)
 NOISE_VALUES = 2**20  # size of the noise table: drawing a value for each pixel would take five times as long
 
 
 def augmented(
-    image: Picture,
-    label: Picture,
+    record: Record,
     *,
     size: tuple[int, int],
     augment: Augment,
     rng: np.random.Generator,
     wanted: int | None = None,
     colours: Colours | None = None,
-) -> tuple[Picture, Picture]:
+) -> Record:
     """`placed`, with other `colours` if given, then `disturbed`."""
-    image, label = placed(image, label, size=size, augment=augment, rng=rng, wanted=wanted)
-    image = image if colours is None else with_colours(image, colours)
-    return disturbed(image, label, augment=augment, rng=rng)
+    made = placed(record, size=size, augment=augment, rng=rng, wanted=wanted)
+    image = made["image"] if colours is None else with_colours(made["image"], colours)
+    image, label = disturbed(image, made["label"], augment=augment, rng=rng)
+    return made | {"image": image, "label": label}
 
 
 def placed(
-    image: Picture,
-    label: Picture,
-    *,
-    size: tuple[int, int],
-    augment: Augment,
-    rng: np.random.Generator,
-    wanted: int | None = None,
-) -> tuple[Picture, Picture]:
-    """Random crop and flip: (H, W, 3) RGB and (H, W) train ids, each at its own resolution -> both at `size` (width, height).
+    record: Record, *, size: tuple[int, int], augment: Augment, rng: np.random.Generator, wanted: int | None = None
+) -> Record:
+    """Random crop and flip: arrays, each at its own resolution -> all at `size` (width, height) with the same geometry.
 
-    Crops before resizing, so that a zoomed crop keeps the file's detail. The label may be (H, W, C) with train ids first.
-    wanted: a class that the crop should show.
+    Crops before resizing, so that a zoomed crop keeps the file's detail.  wanted: a class that the crop should show.
     """
-    box = _box(label, most=augment.zoom, wanted=wanted, rng=rng)
-    image, label = resize_image(_cropped(image, box), size=size), resize_label(_cropped(label, box), size=size)
+    box = _box(record["label"], most=augment.zoom, wanted=wanted, rng=rng)
+    cropped = {name: _cropped(array, box) for name, array in record.items()}
+    made = {name: (resize_image if name == "image" else resize_label)(array, size=size) for name, array in cropped.items()}
     if augment.flip and rng.random() < 0.5:
-        image, label = cv2.flip(image, 1), cv2.flip(label, 1)
-    return image, label
+        return {name: cv2.flip(array, 1) for name, array in made.items()}
+    return made
 
 
 def disturbed(image: Picture, label: Picture, *, augment: Augment, rng: np.random.Generator) -> tuple[Picture, Picture]:
@@ -99,11 +96,10 @@ def _box(label: Picture, *, most: float, wanted: int | None, rng: np.random.Gene
     """A random box; with `wanted`, the first of TRIES boxes that shows the class, or the one that shows most of it."""
     if wanted is None:
         return _zoom(most=most, rng=rng)
-    ids = label if label.ndim == 2 else label[..., 0]
     best, most_shown = (0.0, 0.0, 1.0, 1.0), -1.0
     for _ in range(TRIES):
         box = _zoom(most=most, rng=rng)
-        shown = float((_cropped(ids, box) == wanted).mean())
+        shown = float((_cropped(label, box) == wanted).mean())
         if shown > most_shown:
             best, most_shown = box, shown
         if shown > LEAST_SHARE:

@@ -14,22 +14,22 @@ from selfsyn.data.frames import digest as listing_digest
 from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
 from selfsyn.files import digest_lines
-from selfsyn.flow import world_phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
+from selfsyn.flow import Phase, world_phase
+from selfsyn.layout import Layout
+from selfsyn.stage import SOURCE_ONLY
+from selfsyn.verbs import HELD_OUT, REAL, REAL_WITH_LABELS, SYNTHETIC
 
-# What a manifest calls the data sets among a phase's inputs.
-SYNTHETIC, REAL, REAL_WITH_LABELS, HELD_OUT = "synthetic", "real", "real with labels", "held_out"
 F = TypeVar("F", bound=Frame)
 
 
-def of_stage(config: RunConfig, *, stage: str) -> tuple[str, ...]:
-    """The data sets that a stage's training reads, by the names above."""
-    if stage == SOURCE_ONLY:
-        return (SYNTHETIC,)
-    if stage == ORACLE:
-        return (REAL_WITH_LABELS,)
-    rounds = config.rounds
-    looked_at = stage != round_stage(0) or rounds.looks_at_real or rounds.colours or rounds.statistics
+def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
+    """The data sets that a phase reads, by their names in a manifest."""
+    stage, rounds = phase.stage, config.rounds
+    if phase.verb != "train" or stage is None:
+        return phase.facts.reads
+    if stage.is_bound:
+        return (SYNTHETIC,) if stage == SOURCE_ONLY else (REAL_WITH_LABELS,)
+    looked_at = stage.round or config.looks_at_real or rounds.colours or rounds.statistics
     return (*[SYNTHETIC] * (not rounds.adapted), *[REAL] * bool(looked_at))
 
 
@@ -128,7 +128,7 @@ def _refuse_overlap(layout: Layout, config: RunConfig, frames: list[LabelledFram
 def check(layout: Layout, config: RunConfig) -> None:
     """InputError for a mistake in the user's data or weights, before training starts. A run's own world is not checked."""
     for net in config.nets:
-        net.weights_file()
+        net.weights_file(layout.root)
     if world_phase(config):
         return
     synthetic(layout, config)

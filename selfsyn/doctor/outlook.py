@@ -38,18 +38,16 @@ def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], pro
     synthetic, real = (sum(len(listing.images) or listing.to_come for listing in part) for part in parts)
     on_synthetic, on_real = (codec.measured(part, size=config.size) for part in parts)
     to_write = room.to_write(layout, config, synthetic=synthetic, real=real, codec=on_synthetic, speed=probe.speed)
-    findings = (*_weights(config), *machine.faults(probe), *room.lacking(layout, to_write))
+    findings = (*_weights(layout, config), *machine.faults(probe), *room.lacking(layout, to_write))
     topics = machine.described(probe) | {"free disk": room.described(layout, to_write)}
-    times = estimates(
-        probe, synthetic=synthetic, real=real, codecs=(on_synthetic, on_real), adapters=len(config.rounds.adapters(room.ROUNDS))
-    )
+    times = estimates(probe, synthetic=synthetic, real=real, codecs=(on_synthetic, on_real))
     return Outlook(topics, to_write, tuple(times), findings)
 
 
-def _weights(config: RunConfig) -> list[Finding]:
+def _weights(layout: Layout, config: RunConfig) -> list[Finding]:
     try:
         for net in config.nets:
-            net.weights_file()
+            net.weights_file(layout.root)
     except InputError as error:
         return [Finding("run.toml", str(error))]
     return []

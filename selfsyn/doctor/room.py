@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 
 from selfsyn.config import RunConfig
 from selfsyn.doctor.codec import Codec
@@ -12,8 +11,9 @@ from selfsyn.doctor.machine import amount
 from selfsyn.doctor.speed import Speed
 from selfsyn.errors import NotReadyError
 from selfsyn.flow import world_phase
-from selfsyn.layout import SOURCE_ONLY, Layout, round_stage
-from selfsyn.manifest import label_shards, read_manifest
+from selfsyn.layout import Layout
+from selfsyn.manifest import finished_parts, read_manifest
+from selfsyn.stage import SOURCE_ONLY, round_stage
 
 ROUNDS = 2  # the assumed last round
 TASK_BYTES = 24  # per parameter of a task net: weights, average and two moments in the checkpoint, weights again, and ONNX
@@ -33,12 +33,10 @@ def to_write(
     parts = {}
     if world_phase(config) and read_manifest(layout.world) is None:
         parts["world"] = sum(vars(config.world).values()) * 4 * pixels
-    adapters = config.rounds.adapters(ROUNDS)
-    to_adapt = sum(read_manifest(layout.adapted(k)) is None for k in adapters)
-    if to_adapt:
-        parts["adapted"] = round(to_adapt * synthetic * (image + label))
+    if read_manifest(layout.adapted) is None:
+        parts["adapted"] = round(synthetic * (image + label))
     parts["labels"] = round(sum(not _labelled(layout, k) for k in range(1, ROUNDS + 1)) * real * (label + pixels))
-    return parts | ({"models": _models(layout, speed, adapters=adapters)} if speed else {})
+    return parts | ({"models": _models(layout, speed)} if speed else {})
 
 
 def lacking(layout: Layout, parts: dict[str, int]) -> list[Finding]:
@@ -60,13 +58,13 @@ def described(layout: Layout, parts: dict[str, int]) -> str:
 
 def _labelled(layout: Layout, round_: int) -> bool:
     try:
-        return bool(label_shards(layout.labels(round_)))
+        return bool(finished_parts(layout.labels(round_)))
     except NotReadyError:
         return False
 
 
-def _models(layout: Layout, speed: Speed, *, adapters: Sequence[int]) -> int:
+def _models(layout: Layout, speed: Speed) -> int:
     stages = [SOURCE_ONLY, *(round_stage(k) for k in range(ROUNDS + 1))]
     unfinished = sum(read_manifest(layout.task(stage)) is None for stage in stages)
-    unfitted = sum(read_manifest(layout.adapter(k)) is None for k in adapters)
+    unfitted = read_manifest(layout.adapter) is None
     return unfinished * speed.task_parameters * TASK_BYTES + unfitted * speed.adapter_parameters * ADAPTER_BYTES

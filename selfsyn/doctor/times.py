@@ -22,15 +22,12 @@ class Estimate:
     says: str
 
 
-def estimates(
-    probe: Probe, *, synthetic: int, real: int, codecs: tuple[Codec | None, Codec | None], adapters: int = 1
-) -> list[Estimate]:
-    """The times of `adapt` for one of `adapters`, and of one round of `pseudo-label`.
+def estimates(probe: Probe, *, synthetic: int, real: int, codecs: tuple[Codec | None, Codec | None]) -> list[Estimate]:
+    """The times of `adapt`, and of one round of `pseudo-label`.
 
     codecs: measured on synthetic and on real frames.
     """
-    adapt = "adapt" if adapters == 1 else f"adapt, each of {adapters} times"
-    jobs = ((adapt, synthetic, codecs[0]), ("pseudo-label, each round", real, codecs[1]))
+    jobs = (("adapt", synthetic, codecs[0]), ("pseudo-label, each round", real, codecs[1]))
     if probe.speed is None:
         return [_without_net(job, images, codec, why=probe.no_speed) for job, images, codec in jobs]
     speed, cores = probe.speed, usable_cores()

@@ -24,20 +24,12 @@ def names() -> list[str]:
 def read(name: str) -> dict[str, Any]:
     """A recipe's values, or those of a TOML file (a path that ends in .toml). InputError names the known recipes."""
     if name.endswith(ENDING):
-        return _read_file(Path(name))
+        path = Path(name)
+        return {"recipe": path.stem, **configuration.read_toml(path, remedy="give a recipe's name or a TOML file")}
     if name not in names():
         raise InputError(f"recipe {name!r} is not known; expected one of {', '.join(names())}, or a file that ends in {ENDING}")
     text = (resources.files("selfsyn.recipes") / (name + ENDING)).read_text()
     return {"recipe": name, **tomllib.loads(text)}
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        return {"recipe": path.stem, **tomllib.loads(path.read_text())}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a recipe's name or a TOML file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML ({error})") from error
 
 
 def write_run(root: Path, *, recipe: str, settings: tuple[str, ...]) -> Path:

@@ -15,8 +15,8 @@ from selfsyn.report.charts import Bars, Chart, class_values, grouped_bars, panel
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, STYLE, round_colour, stage_colour, to_svg
-from selfsyn.report.verdict import stage_title
 from selfsyn.rounds import COMPARED, Change, change
+from selfsyn.stage import ORACLE
 
 
 def trust(run: Run) -> Iterator[Chart]:
@@ -25,7 +25,7 @@ def trust(run: Run) -> Iterator[Chart]:
     if scores:
         yield _reliability(scores, last_round=run.last_round)
         yield _class_errors(scores, last_round=run.last_round)
-        yield _coverage(scores[-1] if scores[-1].stage != "oracle" or len(scores) == 1 else scores[-2])
+        yield _coverage(scores[-1] if scores[-1].stage != ORACLE or len(scores) == 1 else scores[-2])
     changes = {round_: change(run.stores[round_ - 1], store) for round_, store in run.stores.items() if round_ - 1 in run.stores}
     if changes:
         yield _agreement(changes, last_round=run.last_round)
@@ -37,7 +37,7 @@ def _reliability(scores: list[Score], *, last_round: int) -> Chart:
         figure, grid = panel_grid(len(scores), columns=min(5, len(scores)), height=2.4)
         for axes, score in zip(grid, scores, strict=True):
             found = score.metrics["calibration"]
-            axes.set_title(f"{stage_title(score.stage)}: error {100 * found['ece']:.1f} %")
+            axes.set_title(f"{score.stage.title}: error {100 * found['ece']:.1f} %")
             _reliability_panel(axes, found["reliability"], colour=stage_colour(score.stage, last_round=last_round))
         svg = to_svg(figure, name="reliability")
     caption = (
@@ -63,7 +63,7 @@ def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str
 def stage_bars(scores: Sequence[Score], values: Sequence[Mapping[str, float | None]], *, last_round: int) -> list[Bars]:
     """The series of each stage, in its colour. values: of each, by class."""
     return [
-        Bars(stage_title(score.stage), stage_colour(score.stage, last_round=last_round), class_values(of_stage))
+        Bars(score.stage.title, stage_colour(score.stage, last_round=last_round), class_values(of_stage))
         for score, of_stage in zip(scores, values, strict=True)
     ]
 
@@ -86,7 +86,7 @@ def _coverage(score: Score) -> Chart:
     ]
     svg = grouped_bars(list(shares), series, name="class-coverage", unit="share of its pixels", absent=ABSENT)
     caption = (
-        f"{stage_title(score.stage).capitalize()}, held-out images. Share of each true class's pixels that get a label, and the"
+        f"{score.stage.title.capitalize()}, held-out images. Share of each true class's pixels that get a label, and the"
         f" right label, if the most confident {found['portion']:g} of each predicted class is kept."
     )
     return Chart("Coverage by class", svg, caption)
@@ -101,10 +101,12 @@ def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
     overall = ", ".join(f"{found.agreement:.1%} round {round_} with round {round_ - 1}" for round_, found in changes.items())
     confidences = ", ".join(f"{found.confidence[1]:.3f} in round {round_}" for round_, found in changes.items())
     drifts = ", ".join(f"{found.drift:.1%} in round {round_}" for round_, found in changes.items())
+    last, changed = max(changes), 1 - changes[max(changes)].agreement
     caption = (
         f"Share of the pixels of each class in one round's labels that have the same class in the next round's, in at most"
-        f" {COMPARED} real images, at any confidence. All pixels: {overall}. Agreement is not accuracy: both may be wrong."
-        f" Mean confidence: {confidences}. Drift of the class shares: {drifts}."
+        f" {COMPARED} real images, at any confidence. All pixels: {overall}."
+        f" Round {last} changed {changed:.1%} of the labels: another round would change about as many, or fewer. Agreement is not"
+        f" accuracy: both may be wrong. Mean confidence: {confidences}. Drift of the class shares: {drifts}."
     )
     return Chart("Agreement with the previous round's labels", svg, caption)
 

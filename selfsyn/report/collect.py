@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 from selfsyn.config import RunConfig
 from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
-from selfsyn.flow import Phase, adapt_phase, phases, pseudo_label_phase
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
-from selfsyn.manifest import ADAPTED, MANIFEST, adapted_parts, read_manifest
+from selfsyn.flow import Phase, phases
+from selfsyn.layout import Layout
+from selfsyn.manifest import MANIFEST, SHARDED, finished_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -36,7 +36,7 @@ class Step:
 class Score:
     """A stage's metrics.json (ARCHITECTURE, section 3) and the manifest of the evaluation that wrote it."""
 
-    stage: str
+    stage: Stage
     metrics: Mapping[str, Any]
     manifest: Mapping[str, Any]
 
@@ -68,32 +68,22 @@ class Run:
 
     def has(self, folder: Path) -> bool:
         """Whether the phase that fills `folder` is finished, in all its shards."""
-        if folder.name != ADAPTED:
+        if folder.name not in SHARDED:
             return (folder / MANIFEST).exists()
         try:
-            return bool(adapted_parts(folder))
+            return bool(finished_parts(folder))
         except NotReadyError:
             return False
 
     @property
-    def adapters(self) -> tuple[int, ...]:
-        """The rounds before which an adapter was fitted (Rounds.adapters), as far as that is finished."""
-        return tuple(k for k in self.config.rounds.adapters(self.last_round) if self.has(self.layout.adapter(k)))
-
-    @property
-    def adaptations(self) -> tuple[int, ...]:
-        """The same of the adapted images."""
-        return tuple(k for k in self.config.rounds.adapters(self.last_round) if self.has(self.layout.adapted(k)))
-
-    @property
-    def stages(self) -> tuple[str, ...]:
+    def stages(self) -> tuple[Stage, ...]:
         """The stages whose training is finished, in the order of the flow."""
         return tuple(stage for stage in _stages(self.last_round) if self.has(self.layout.task(stage)))
 
 
 def collect(layout: Layout, config: RunConfig) -> Run:
     """Look through the run folder. NotReadyError when no phase is finished yet."""
-    last_round = _last_round(layout.root)
+    last_round = layout.last_round(f"*/{MANIFEST}", f"labels/shard-*/{MANIFEST}") or 0
     steps = tuple(_steps(layout, config, last_round))
     if all(step.manifest is None for step in steps):
         raise NotReadyError(f"{layout.root}: no phase is finished, so there is nothing to report; run `selfsyn round` first")
@@ -127,36 +117,27 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _last_round(root: Path) -> int:
-    found = [*root.glob(f"round-*/*/{MANIFEST}"), *root.glob(f"round-*/labels/shard-*/{MANIFEST}")]
-    names = [path.relative_to(root).parts[0].removeprefix("round-") for path in found]
-    return max((int(name) for name in names if name.isdigit()), default=0)
-
-
-def _stages(last_round: int) -> tuple[str, ...]:
+def _stages(last_round: int) -> tuple[Stage, ...]:
     return (SOURCE_ONLY, *(round_stage(k) for k in range(last_round + 1)), ORACLE)
 
 
 def _steps(layout: Layout, config: RunConfig, last_round: int) -> Iterator[Step]:
-    with_bounds = (layout.root / ORACLE).exists()
-    for phase in phases(config, rounds=last_round, with_bounds=with_bounds):
-        round_ = int(phase.arguments[1]) if "--round" in phase.arguments else 0
-        if phase.verb == "pseudo-label":
-            yield from _shard_steps(layout.labels(round_), partial(pseudo_label_phase, config, round_=round_))
-        elif phase.verb == "adapt" and not (layout.adapted(round_) / MANIFEST).exists():
-            yield from _shard_steps(layout.adapted(round_), partial(adapt_phase, config, round_=round_))
-        elif phase.verb != "report":
+    with_bounds = (layout.root / ORACLE.name).exists()
+    for phase in phases(config, rounds=last_round, with_bounds=with_bounds)[:-1]:  # without the report
+        if phase.facts.sharded and read_manifest(layout.root / phase.whole) is None:
+            yield from _shard_steps(layout, phase)
+        else:
             yield Step(phase, read_manifest(layout.root / phase.folder))
 
 
-def _shard_steps(folder: Path, cut: Callable[..., Phase]) -> Iterator[Step]:
+def _shard_steps(layout: Layout, phase: Phase) -> Iterator[Step]:
     # The flow knows one shard; how many there are is decided when the job is started, so the folders say it.
-    finished = sorted(path.parent for path in folder.glob(f"shard-*-of-*/{MANIFEST}"))
-    for shard_folder in finished:
-        _, shard, _, shards = shard_folder.name.split("-")
-        yield Step(cut(shard=int(shard), shards=int(shards)), read_manifest(shard_folder))
+    finished = sorted((layout.root / phase.whole).glob(f"shard-*-of-*/{MANIFEST}"))
+    for manifest in finished:
+        _, shard, _, shards = manifest.parent.name.split("-")
+        yield Step(replace(phase, shard=(int(shard), int(shards))), read_manifest(manifest.parent))
     if not finished:
-        yield Step(cut(), None)
+        yield Step(phase, None)
 
 
 def _scores(layout: Layout, last_round: int) -> Iterator[Score]:

@@ -9,10 +9,10 @@ from typing import Any
 
 from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.flow import stage_before
-from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.manifest import MANIFEST
 from selfsyn.report.collect import Run
-from selfsyn.report.verdict import score_of, stage_title
+from selfsyn.report.verdict import score_of
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def honesty(run: Run) -> str:
 
 def budget(run: Run) -> str | None:
     """A warning when the last round has had more updates than the source-only net that it is compared with."""
-    counts, rounds = _train_counts(run), [score.stage for score in run.scores if score.stage not in (SOURCE_ONLY, ORACLE)]
+    counts, rounds = _train_counts(run), [score.stage for score in run.scores if not score.stage.is_bound]
     if not rounds or score_of(run.scores, SOURCE_ONLY) is None:
         return None
     last, source = _total(run, rounds[-1], counts), _total(run, SOURCE_ONLY, counts)
@@ -60,7 +60,7 @@ def budget(run: Run) -> str | None:
         else ""
     )
     return (
-        f"{stage_title(rounds[-1]).capitalize()} has had {last:,} updates, source-only {source:,}{unfinished}. More"
+        f"{rounds[-1].title.capitalize()} has had {last:,} updates, source-only {source:,}{unfinished}. More"
         " updates on the synthetic images alone would have gained an unknown part of the difference; selfsyn compare trains every"
         " method for the same number of updates."
     )
@@ -176,23 +176,23 @@ def _training(run: Run) -> str:
     return f"updates of {_several(map(str, sorted(batches)))} images: {each}" if counts else "no training finished yet"
 
 
-def _train_counts(run: Run) -> dict[str, Mapping[str, int]]:
+def _train_counts(run: Run) -> dict[Stage, Mapping[str, int]]:
     return {
-        step.phase.folder.split("/")[0]: manifest["counts"]
+        stage: manifest["counts"]
         for step in run.finished
-        if (manifest := step.manifest) is not None and step.phase.verb == "train"
+        if (manifest := step.manifest) is not None and step.phase.verb == "train" and (stage := step.phase.stage)
     }
 
 
-def _updates(run: Run, stage: str, counts: Mapping[str, Mapping[str, int]]) -> str:
+def _updates(run: Run, stage: Stage, counts: Mapping[Stage, Mapping[str, int]]) -> str:
     own, total = counts[stage]["steps"], _total(run, stage, counts)
     return f"{own:,}" if own == total else f"{own:,} more ({total:,} in all)"
 
 
-def _total(run: Run, stage: str, counts: Mapping[str, Mapping[str, int]]) -> int:
+def _total(run: Run, stage: Stage, counts: Mapping[Stage, Mapping[str, int]]) -> int:
     """The updates of a stage's net, including those of the stages that it continues."""
     total = 0
-    before: str | None = stage
+    before: Stage | None = stage
     while before is not None and before in counts:
         total += counts[before]["steps"]
         before = stage_before(run.config, stage=before)

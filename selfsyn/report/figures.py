@@ -13,24 +13,23 @@ from selfsyn.config import DataFolder
 from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.frames import dataset
 from selfsyn.labels import CLASSES
-from selfsyn.layout import ORACLE, SOURCE_ONLY
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.report.calibration import stage_bars, trust
 from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
 from selfsyn.report.collect import Curves, Run, read_curves
 from selfsyn.report.content import content_charts
 from selfsyn.report.domains import Domain, colours_of, labels_of
-from selfsyn.report.pictures import adapted_title
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, round_colour, stage_colour
-from selfsyn.report.verdict import fitted_again, score_of, stage_title
+from selfsyn.report.verdict import score_of
+from selfsyn.stage import ORACLE, SOURCE_ONLY
 
 SYNTHETIC_COLOURS = (COLOUR["source"], COLOUR["ink"], COLOUR["muted"])
 
 
 def charts(run: Run) -> list[Chart]:
     """The charts for which the run has data, in the order of the page."""
-    before = (_class_iou(run), _scores(run), _training(run), *(_adapter_losses(run, round_) for round_ in run.adapters))
+    before = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run))
     drawn = (*before, *content_charts(run), _coverage(run))
     return [*(chart for chart in drawn if chart is not None), *trust(run)]
 
@@ -45,13 +44,13 @@ def _class_iou(run: Run) -> Chart | None:
 
 
 def _scores(run: Run) -> Chart | None:
-    rounds = [score for score in run.scores if score.stage not in (SOURCE_ONLY, ORACLE)]
+    rounds = [score for score in run.scores if not score.stage.is_bound]
     if not rounds:
         return None
     keys = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
-    points = {title: [(stage_title(s.stage), float(s.metrics[key])) for s in rounds] for title, key in keys.items()}
+    points = {title: [(s.stage.title, float(s.metrics[key])) for s in rounds] for title, key in keys.items()}
     bounds = [
-        Bound(title, stage, float(score.metrics[key]), stage_colour(stage, last_round=run.last_round))
+        Bound(title, stage.name, float(score.metrics[key]), stage_colour(stage, last_round=run.last_round))
         for stage in (SOURCE_ONLY, ORACLE)
         for title, key in keys.items()
         if (score := score_of(run.scores, stage)) is not None
@@ -69,7 +68,7 @@ def _training(run: Run) -> Chart | None:
         Panel(
             key.replace("_", " "),
             tuple(
-                Curve(stage_title(stage), stage_colour(stage, last_round=run.last_round), *own[key])
+                Curve(stage.title, stage_colour(stage, last_round=run.last_round), *own[key])
                 for stage, own in curves.items()
                 if key in own
             ),
@@ -80,17 +79,17 @@ def _training(run: Run) -> Chart | None:
     return Chart("Training losses", svg, "A line for each stage. Points of long histories are means of neighbouring steps.")
 
 
-def _adapter_losses(run: Run, round_: int) -> Chart | None:
-    curves = read_curves(run.layout.adapter(round_) / "history.jsonl")
+def _adapter_losses(run: Run) -> Chart | None:
+    curves = read_curves(run.layout.adapter / "history.jsonl")
     panels = [Panel(name, tuple(lines)) for name, lines in _by_direction(curves).items()]
     if not panels:
         return None
-    svg = curve_row(panels, name=f"adapter{round_ or ''}", columns=3)
+    svg = curve_row(panels, name="adapter", columns=3)
     caption = (
         "Scales differ; target and source are the two directions of the translation. Adversarial losses need not fall: they"
         " balance two nets."
     )
-    return Chart(f"Adapter losses{fitted_again(round_)}", svg, caption)
+    return Chart("Adapter losses", svg, caption)
 
 
 def _by_direction(curves: Curves) -> dict[str, list[Curve]]:
@@ -114,10 +113,8 @@ def domains(run: Run) -> Iterator[Domain]:
     for source, colour in zip(run.config.synthetic, itertools.cycle(SYNTHETIC_COLOURS)):
         kind, images, labels = dataset(source.layout, ids=source.ids), *_files(run, source)
         yield Domain(f"synthetic {source.called}", colour, labels_of(labels, kind, size=size), colours_of(images, size=size))
-    for round_ in run.adaptations:
-        adapted = ADAPTED.find_images(run.layout.adapted(round_), "")
-        colour = round_colour(round_, last_round=run.last_round) if round_ else COLOUR["ramp-6"]
-        yield Domain(adapted_title(round_), colour, colours=colours_of(adapted, size=size))
+    if run.has(run.layout.adapted):
+        yield Domain("adapted", COLOUR["ramp-6"], colours=colours_of(ADAPTED.find_images(run.layout.adapted, ""), size=size))
     for source in run.config.real:
         yield Domain(f"real {source.called}", COLOUR["oracle"], colours=colours_of(_files(run, source)[0], size=size))
     for round_, store in run.stores.items():

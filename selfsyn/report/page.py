@@ -41,7 +41,7 @@ def render(run: Run) -> str:
             charts=_drawn(charts(run)),
             data=_drawn(domain_charts(list(domains(run)))),
             adapted=pictures.adapted_gallery(run),
-            sheets=pictures.sample_sheets(run),
+            sheet=pictures.sample_sheet(run),
             pseudo=pictures.pseudo_label_gallery(run),
             held_out=pictures.held_out_gallery(run),
             classes=class_colours(),

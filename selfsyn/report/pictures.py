@@ -23,7 +23,6 @@ from selfsyn.data.sample import evenly_spaced
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.layout import Layout
 from selfsyn.report.collect import Run
-from selfsyn.report.verdict import fitted_again, stage_title
 
 T = TypeVar("T")
 
@@ -57,11 +56,10 @@ Column = Callable[[str], Picture]
 
 def adapted_gallery(run: Run) -> Gallery | None:
     """Synthetic frames, their adapted versions and their labels; None while `adapt` is unfinished."""
-    if not run.adaptations:
+    if not run.has(run.layout.adapted):
         return None
-    images = {"synthetic": _images_of(run, run.config.synthetic)}
-    images |= {adapted_title(k): ADAPTED.find_images(run.layout.adapted(k), "") for k in run.adaptations}
-    labels = ADAPTED.find_labels(run.layout.adapted(run.adaptations[0]), "")
+    images = {"synthetic": _images_of(run, run.config.synthetic), "adapted": ADAPTED.find_images(run.layout.adapted, "")}
+    labels = ADAPTED.find_labels(run.layout.adapted, "")
     columns: dict[str, Column] = {
         title: lambda name, found=found: photo(found[name])  # type: ignore[misc]
         for title, found in images.items()
@@ -70,15 +68,10 @@ def adapted_gallery(run: Run) -> Gallery | None:
     return _gallery(_spread(set(labels).intersection(*images.values())), columns)
 
 
-def adapted_title(round_: int) -> str:
-    """'adapted', or 'adapted for round 1' by the adapter that was fitted again before it."""
-    return f"adapted for round {round_}" if round_ else "adapted"
-
-
-def sample_sheets(run: Run) -> list[tuple[str, Picture]]:
-    """(suffix that names a later adapter, its samples.png made smaller) of each adapter with samples."""
-    paths = {round_: run.layout.adapter(round_) / "samples.png" for round_ in run.config.rounds.adapters(run.last_round)}
-    return [(fitted_again(round_), photo(path, largest=SHEET)) for round_, path in paths.items() if path.exists()]
+def sample_sheet(run: Run) -> Picture | None:
+    """The adapter's samples.png made smaller, or None."""
+    path = run.layout.adapter / "samples.png"
+    return photo(path, largest=SHEET) if path.exists() else None
 
 
 def pseudo_label_gallery(run: Run) -> Gallery | None:
@@ -99,7 +92,7 @@ def held_out_gallery(run: Run) -> Gallery | None:
     """Held-out images with their ground truth and each stage's prediction; None without evaluated stages."""
     if run.config.held_out is None or not run.scores:
         return None
-    predictions = {stage_title(score.stage): run.layout.evaluation(score.stage) / "pictures" for score in run.scores}
+    predictions = {score.stage.title: run.layout.evaluation(score.stage) / "pictures" for score in run.scores}
     return prediction_gallery(run.layout, run.config.held_out, predictions=predictions)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfsyn.layout import SOURCE_ONLY
 from selfsyn.manifest import MANIFEST
 from selfsyn.report.collect import Score
-from selfsyn.report.verdict import gap_closed, percent, score_of, signed, stage_title
+from selfsyn.report.verdict import gap_closed, percent, score_of, signed
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 
 ABSENT = "absent"  # a class without ground truth: neither 0 nor 1
 
@@ -43,7 +43,7 @@ class Scoreboard:
 def scoreboard(scores: Sequence[Score]) -> Scoreboard:
     """The table of all evaluated stages. A column that compares exists only if its reference was evaluated."""
     source = score_of(scores, SOURCE_ONLY)
-    oracle = score_of(scores, "oracle")
+    oracle = score_of(scores, ORACLE)
     summary = ["mIoU", "pixel accuracy"]
     if source is not None:
         summary.append("vs source-only")
@@ -53,7 +53,7 @@ def scoreboard(scores: Sequence[Score]) -> Scoreboard:
     return Scoreboard(tuple(summary), tuple(scores[0].metrics["class_iou"]) if scores else (), rows)
 
 
-def manifest_link(stage: str) -> str:
+def manifest_link(stage: Stage) -> str:
     """From report/index.html to the manifest of the stage's evaluation."""
     return f"../{stage}/evaluation/{MANIFEST}"
 
@@ -65,7 +65,7 @@ def _row(score: Score, source: Score | None, oracle: Score | None) -> Row:
     if source is not None and oracle is not None:
         cells.append(_gap(score, source, oracle))
     cells += [_number(score, value, heat=True) for value in score.metrics["class_iou"].values()]
-    return Row(stage_title(score.stage), manifest_link(score.stage), tuple(cells))
+    return Row(score.stage.title, manifest_link(score.stage), tuple(cells))
 
 
 def _provenance(score: Score) -> str:

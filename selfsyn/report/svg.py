@@ -9,7 +9,7 @@ from typing import Any, Final
 import matplotlib
 from matplotlib.figure import Figure
 
-from selfsyn.layout import ORACLE, SOURCE_ONLY
+from selfsyn.stage import SOURCE_ONLY, Stage
 
 RAMP_STEPS = 12
 
@@ -57,11 +57,11 @@ STYLE: Final[dict[str, Any]] = {
 }
 
 
-def stage_colour(stage: str, *, last_round: int) -> str:
+def stage_colour(stage: Stage, *, last_round: int) -> str:
     """The stand-in colour of a stage: source-only is grey, rounds follow a ramp, the oracle has another colour."""
-    if stage in (SOURCE_ONLY, ORACLE):
+    if stage.round is None:
         return COLOUR["source" if stage == SOURCE_ONLY else "oracle"]
-    return round_colour(int(stage.removeprefix("round-")), last_round=last_round)
+    return round_colour(stage.round, last_round=last_round)
 
 
 def round_colour(round_: int, *, last_round: int) -> str:

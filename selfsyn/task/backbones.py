@@ -73,9 +73,7 @@ def _published_state(task: Task) -> Mapping[str, Tensor]:
         return _downloaded(task)
     if task.weights == "package":
         return _packaged(task)
-    path = task.weights_file()
-    assert path is not None
-    return read_state(path)
+    return read_state(Path(task.weights))
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:

@@ -7,42 +7,44 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.ahead import ahead
+from selfsyn.data.augment import Record
 from selfsyn.data.colours import Colours, colours_of_file, stacked, unstacked
 from selfsyn.data.frames import Frame, LabelledFrame
 from selfsyn.data.sampling import pixels_by_class
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.images import UnreadableError, read_image
-from selfsyn.pseudo_labels import LabelStore, select, without_border
+from selfsyn.labels import IGNORE
+from selfsyn.pseudo_labels import LabelStore, without_border
 
 Picture = NDArray[np.uint8]
 MOST_LOOKED_AT = 500  # of a data set's frames, where a sample says enough
 
 
 class Example(Protocol):
-    """Something to learn from: an image and its label."""
+    """Something to learn from: an image and maps of its pixels."""
 
     @property
     def name(self) -> str:
         """Where it came from, for messages."""
         ...
 
-    def read(self) -> tuple[Picture, Picture]:
-        """-> (H, W, 3) RGB and (H, W) train ids as they are on disk; the two may differ in size, not in what they show.
+    def read(self) -> Record:
+        """'image' (H, W, 3) RGB and 'label' (H, W) train ids as they are on disk, and what other maps there are.
 
-        A label that a teacher gave is (H, W, 2): train ids, and confidences 0..255.
+        Arrays may differ in size, not in what they show.
         """
         ...
 
     def read_label(self) -> Picture:
         """-> (H, W) train ids alone."""
-        ...
+        return np.asarray(self.read()["label"])
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,24 @@ NO_BORDER = Border()
 
 
 @dataclass(frozen=True)
-class LabelledExample:
-    """A frame with its own label."""
-
-    frame: LabelledFrame
+class _OfFrame(Example):
+    frame: Frame
 
     @property
     def name(self) -> str:
         """The image file."""
         return str(self.frame.image)
 
-    def read(self) -> tuple[Picture, Picture]:
+    def read(self) -> Record:
         """See Example."""
-        return read_image(self.frame.image), self.read_label()
+        return {"image": read_image(self.frame.image), "label": self.read_label()}
+
+
+@dataclass(frozen=True)
+class LabelledExample(_OfFrame):
+    """A frame with its own label."""
+
+    frame: LabelledFrame
 
     def read_label(self) -> Picture:
         """See Example."""
@@ -81,24 +88,12 @@ class LabelledExample:
 
 
 @dataclass(frozen=True)
-class PseudoLabelledExample:
+class PseudoLabelledExample(_OfFrame):
     """A real image with the teacher's label, of which the most confident `portion` of each class counts, and no border."""
 
-    frame: Frame
     store: LabelStore
     portion: float
     border: Border = NO_BORDER
-
-    @property
-    def name(self) -> str:
-        """The image file."""
-        return str(self.frame.image)
-
-    def read(self) -> tuple[Picture, Picture]:
-        """See Example."""
-        label, confidence = self.store.maps(self.frame.name)
-        chosen = select(label, confidence, thresholds=self.store.thresholds(portion=self.portion))
-        return read_image(self.frame.image), np.stack([self.border.hidden(chosen), confidence], axis=2)
 
     def read_label(self) -> Picture:
         """See Example."""
@@ -106,38 +101,16 @@ class PseudoLabelledExample:
 
 
 @dataclass(frozen=True)
-class BareExample:
-    """A real image alone. Its label is 0 where a teacher may say what it shows, IGNORE in the border."""
+class BareExample(_OfFrame):
+    """A real image alone: every pixel is IGNORE. 'open' (H, W) is 1 where a teacher may say what it shows, 0 in the border."""
 
-    frame: Frame
     border: Border = NO_BORDER
 
-    @property
-    def name(self) -> str:
-        """The image file."""
-        return str(self.frame.image)
-
-    def read(self) -> tuple[Picture, Picture]:
+    def read(self) -> Record:
         """See Example."""
         image = read_image(self.frame.image)
-        return image, self.border.hidden(np.zeros(image.shape[:2], dtype=np.uint8))
-
-    def read_label(self) -> Picture:
-        """See Example."""
-        return self.read()[1]
-
-
-class Item(NamedTuple):
-    """One image of a batch: (H, W, 3) RGB, (H, W) train ids and how sure of them the teacher was, 0..255; (H, W) bool where
-    they are no teacher's, and sure; its name. undisturbed: (H, W, 3) what the average net sees of it, which then labels it.
-    """
-
-    image: Picture
-    label: Picture
-    confidence: Picture
-    true: NDArray[np.bool_]
-    name: str
-    undisturbed: Picture | None = None
+        within = self.border.hidden(np.zeros(image.shape[:2], dtype=np.uint8)) != IGNORE
+        return {"image": image, "label": np.full(within.shape, IGNORE, dtype=np.uint8), "open": within.astype(np.uint8)}
 
 
 def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:

@@ -1,8 +1,9 @@
-"""Losses on labels that may be wrong, and on none at all. Rows are pixels: logits (P, 19), labels (P,), losses (P,)."""
+"""Losses on labels that may be wrong. Rows are pixels: logits (P, 19), labels (P,), losses (P,)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -33,31 +34,14 @@ def divergence(logits_PK: Tensor, other_PK: Tensor) -> Tensor:
     return (log_PK.exp() * (log_PK - other_log_PK)).sum(dim=1)
 
 
-def memory_loss(scores: Scores, *, auxiliary: float) -> Tensor:
-    """KL(both || main) + KL(both || auxiliary), mean over pixels: the heads shall agree on images without labels.
-
-    `both` are main + `auxiliary` * auxiliary scores (Zheng & Yang 2020, memory regularization). Gradients flow through all.
-    """
-    both_PK = rows(scores.main + auxiliary * scores.auxiliary)
-    return (divergence(both_PK, rows(scores.main)) + divergence(both_PK, rows(scores.auxiliary))).mean()
-
-
-def pseudo_label_loss(
-    scores: Scores,
-    label_BHW: Tensor,
-    *,
-    weight_BHW: Tensor,
-    true_BHW: Tensor,
-    auxiliary: float,
-    how: Rounds,
-) -> Tensor:
+def pseudo_label_loss(scores: Scores, maps: Mapping[str, Tensor], *, auxiliary: float, how: Rounds) -> Tensor:
     """The main head's loss plus `auxiliary` times the auxiliary head's, as `how` treats labels that a teacher gave.
 
-    weight_BHW: of each pixel.  true_BHW: where the label is none of the teacher's, and plain cross-entropy holds.
+    maps: (B, H, W) 'label', its 'weight', and 'true' where it is none of the teacher's, and plain cross-entropy holds.
     With nothing asked for it is losses.segmentation_loss.
     """
     main_PK, auxiliary_PK = rows(scores.main), rows(scores.auxiliary)
-    label_P, true_P, weight_P = label_BHW.flatten(), true_BHW.flatten(), weight_BHW.flatten()
+    label_P, true_P, weight_P = (maps[name].flatten() for name in ("label", "true", "weight"))
     losses = []
     for own_PK, other_PK in ((main_PK, auxiliary_PK), (auxiliary_PK, main_PK)):
         plain_P = F.cross_entropy(own_PK, label_P, ignore_index=IGNORE, reduction="none")

@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from selfsyn import processes
 from selfsyn.config import RunConfig
-from selfsyn.labels import IGNORE
 from selfsyn.task.losses import pixel_weights, segmentation_loss
 from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Batch
-from selfsyn.task.noisy import memory_loss, pseudo_label_loss
+from selfsyn.task.noisy import pseudo_label_loss
 from selfsyn.task.scores import Scores, TaskNet, normalised
 
 SURE = 0.968  # confidence from which the average counts as sure of a pixel (Tranheden et al. 2021)
 
 
-class Labels(NamedTuple):
-    """What the net should say of a batch, or of a part of it.
-
-    label_BHW: int64 train ids.  weight_BHW: how much each pixel's label counts.  true_BHW: where it is no pseudo-label.
-    """
-
-    label_BHW: Tensor
-    weight_BHW: Tensor
-    true_BHW: Tensor
-
-
 class Seen(NamedTuple):
-    """What the net says about one part of a batch, and what it should have said."""
+    """What the net says about one part of a batch, and what it should have said: see `maps_of`."""
 
     scores: Scores
-    labels: Labels
+    maps: Mapping[str, Tensor]
+
+
+class ExtraTerm(Protocol):
+    """Loss terms beside those on labels. It may learn too, as a discriminator does.
+
+    weights: of its terms, by the name of their history column.
+    """
+
+    weights: Mapping[str, float]
+
+    def losses(self, scores: Mapping[str, Scores]) -> dict[str, Tensor]:
+        """The terms, unweighted, by name, of the net's scores of each part of a batch; the net gets their gradient."""
+        ...
+
+    def update(self, scores: Mapping[str, Scores], *, progress: float) -> dict[str, float]:
+        """An update of its own, after the net's -> what the history tells of it.  progress: share of the training done, 0..1."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a checkpoint must hold."""
+        return {}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Put a checkpoint's state_dict back."""
+        return None
 
 
 def seen_by(
@@ -47,38 +60,35 @@ def seen_by(
 
     forward: the net's, see forward.Forward.  weights_K: of the classes.  average: the net that labels the online part.
     """
-    labels = labels_of(batch, config, weights_K=weights_K, average=average)
-    images = _normalised(batch.images, config, device=weights_K.device)
-    scores = forward(images, passes(batch.parts))
-    parts = zip(*(tensor.split(list(batch.parts.values())) for tensor in (*scores, *labels)), strict=True)
-    return {
-        name: Seen(Scores(main, auxiliary), Labels(*rest))
-        for name, (main, auxiliary, *rest) in zip(batch.parts, parts, strict=True)
-    }
+    maps = {part: maps_of(arrays, config, weights_K=weights_K, average=average) for part, arrays in batch.parts.items()}
+    images = _normalised(batch.whole("image"), config, device=weights_K.device)
+    main, auxiliary = (head.split(list(batch.sizes.values())) for head in forward(images, passes(batch.sizes)))
+    return {part: Seen(Scores(main[place], auxiliary[place]), maps[part]) for place, part in enumerate(batch.parts)}
 
 
-def passes(parts: Mapping[str, int]) -> list[int]:
+def passes(sizes: Mapping[str, int]) -> list[int]:
     """How many of a batch's images go through the net with one another, one pass after the next."""
-    bare = parts.get(BARE, 0)
-    return [count for count in (sum(parts.values()) - bare, bare) if count]
+    bare = sizes.get(BARE, 0)
+    return [count for count in (sum(sizes.values()) - bare, bare) if count]
 
 
-def labels_of(batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet) -> Labels:
-    """The batch's labels; where the online part has none, those that `average` gives it.
+def maps_of(arrays: Mapping[str, Tensor], config: RunConfig, *, weights_K: Tensor, average: TaskNet) -> dict[str, Tensor]:
+    """What the net should say of a part of a batch: its maps, (B, H, W) on the device of `weights_K`.
 
-    They weigh as much as the share of the part's pixels of which it is sure (Tranheden et al. 2021, eq. 3).
+    'label': int64 train ids.  'true': where they are no pseudo-labels.  'weight': how much each pixel's label counts.
+    Where the part has labels 'to_label', `average` gives them. They weigh as much as the share of the part's pixels of which
+    it is sure (Tranheden et al. 2021, eq. 3).
     """
     device = weights_K.device
-    label_BHW, true_BHW = batch.labels.to(device).long(), batch.true.to(device)
-    if batch.undisturbed is None:
-        return Labels(label_BHW, pixel_weights(label_BHW, true_BHW, weights_K=weights_K), true_BHW)
-    found_BHW, sure_BHW = answer_of(average, _normalised(batch.undisturbed, config, device=device), config)
-    place, share = batch.place_of(ONLINE), processes.mean((sure_BHW >= SURE).float().mean())
-    given_BHW = true_BHW[place] | (label_BHW[place] == IGNORE)
-    label_BHW[place] = torch.where(given_BHW, label_BHW[place], found_BHW)
-    weight_BHW = pixel_weights(label_BHW, true_BHW, weights_K=weights_K)
-    weight_BHW[place] = torch.where(true_BHW[place], weight_BHW[place], share)
-    return Labels(label_BHW, weight_BHW, true_BHW)
+    maps = {name: array.to(device) for name, array in arrays.items() if name not in ("image", "undisturbed")}
+    maps["label"] = maps["label"].long()
+    if "to_label" not in maps:
+        return maps | {"weight": pixel_weights(maps["label"], maps["true"], weights_K=weights_K)}
+    found_BHW, sure_BHW = answer_of(average, _normalised(arrays["undisturbed"], config, device=device), config)
+    share = processes.mean((sure_BHW >= SURE).float().mean())
+    maps["label"] = torch.where(maps["to_label"], found_BHW, maps["label"])
+    weight_BHW = pixel_weights(maps["label"], maps["true"], weights_K=weights_K)
+    return maps | {"weight": torch.where(maps["true"], weight_BHW, share)}
 
 
 @torch.no_grad()
@@ -94,29 +104,30 @@ def _normalised(images: Tensor, config: RunConfig, *, device: torch.device) -> T
 
 
 def losses_of(seen: Mapping[str, Seen], config: RunConfig) -> dict[str, Tensor]:
-    """The terms, unweighted, by the name of their history column: on each part that has labels, and on bare images."""
-    losses = {f"loss_{name}": _loss_of(name, part, config) for name, part in seen.items() if name != BARE}
-    if BARE in seen and config.rounds.memory:
-        losses["loss_memory"] = memory_loss(seen[BARE].scores, auxiliary=config.task.auxiliary_at_inference)
-    return losses
+    """The terms, unweighted, by the name of their history column: one on each part that has labels."""
+    return {f"loss_{name}": _loss_of(name, part, config) for name, part in seen.items() if name != BARE}
 
 
 def _loss_of(name: str, part: Seen, config: RunConfig) -> Tensor:
-    label, weight, true = part.labels
-    heads = config.train.auxiliary
+    maps, heads = part.maps, config.train.auxiliary
     if name == SYNTHETIC:
-        return segmentation_loss(part.scores, label, weight_BHW=weight, auxiliary=heads)
-    return pseudo_label_loss(part.scores, label, weight_BHW=weight, true_BHW=true, auxiliary=heads, how=config.rounds)
+        return segmentation_loss(part.scores, maps["label"], weight_BHW=maps["weight"], auxiliary=heads)
+    return pseudo_label_loss(part.scores, maps, auxiliary=heads, how=config.rounds)
 
 
-def total_of(losses: Mapping[str, Tensor], batch: Batch, config: RunConfig) -> Tensor:
-    """The weighted sum. Labelled parts weigh by their share of the batch, pseudo-labels by `train.pseudo_label` on top.
+def weights_of(batch: Batch, config: RunConfig) -> dict[str, float]:
+    """The weights of the terms of `losses_of`: a part's share of the labelled images, `train.pseudo_label` times it for
+    pseudo-labels.
 
     Masked copies weigh as much as what they are copies of (MIC: lambda 1).
     """
-    labelled = sum(batch.parts.get(part, 0) for part in (SYNTHETIC, PSEUDO, ONLINE))
-    shares = {part: batch.parts.get(PSEUDO if part == MASKED else part, 0) / labelled for part in (PSEUDO, MASKED, ONLINE)}
+    sizes = batch.sizes
+    labelled = sum(sizes.get(part, 0) for part in (SYNTHETIC, PSEUDO, ONLINE))
+    shares = {part: sizes.get(PSEUDO if part == MASKED else part, 0) / labelled for part in (PSEUDO, MASKED, ONLINE)}
     weights = {f"loss_{part}": share * config.train.pseudo_label for part, share in shares.items()}
-    weights |= {"loss_synthetic": batch.parts.get(SYNTHETIC, 0) / labelled, "loss_memory": config.rounds.memory}
-    weights |= {f"align_{name}": weight for name, weight in config.rounds.align.weights.items()}
+    return weights | {"loss_synthetic": sizes.get(SYNTHETIC, 0) / labelled}
+
+
+def total_of(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The weighted sum of the terms."""
     return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from selfsyn.config import RunConfig
 from selfsyn.errors import InputError
 from selfsyn.flow import stage_before
-from selfsyn.layout import ORACLE, SOURCE_ONLY, round_stage
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
 DECAY_POWER = 0.9  # of the poly schedule (Chen et al. 2018)
 
@@ -35,7 +35,7 @@ def learning_rate(step: int, *, schedule: Schedule) -> float:
     return schedule.learning_rate * warm * (1 - done) ** DECAY_POWER
 
 
-def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
+def schedule_of(config: RunConfig, *, stage: Stage) -> Schedule:
     """How long a stage trains, and how fast. InputError for a round that would continue a schedule that has ended."""
     train, rounds = config.train, config.rounds
     if stage == ORACLE:
@@ -43,7 +43,7 @@ def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
     together = _one_schedule(config, stage=stage)
     before = together[: together.index(stage)]
     first = together[0]
-    rate = train.learning_rate if first == SOURCE_ONLY else rounds.learning_rate_of(round_of(first))
+    rate = train.learning_rate if first.round is None else rounds.learning_rate_of(first.round)
     return Schedule(
         steps=_steps_of(config, stage),
         learning_rate=rate,
@@ -53,17 +53,17 @@ def schedule_of(config: RunConfig, *, stage: str) -> Schedule:
     )
 
 
-def continued(config: RunConfig, *, stage: str) -> str | None:
+def continued(config: RunConfig, *, stage: Stage) -> Stage | None:
     """The stage whose training this one continues, optimizer and all; None where it begins anew (rounds.start)."""
-    if stage in (SOURCE_ONLY, ORACLE) or config.rounds.start_of(round_of(stage)) != "continue":
+    if stage.round is None or config.rounds.start_of(stage.round) != "continue":
         return None
     return stage_before(config, stage=stage)
 
 
-def _one_schedule(config: RunConfig, *, stage: str) -> list[str]:
+def _one_schedule(config: RunConfig, *, stage: Stage) -> list[Stage]:
     """The stages, this one among them, that one learning-rate schedule runs through."""
     planned = [round_stage(round_) for round_ in range(len(config.rounds.real_share))]
-    groups: list[list[str]] = []
+    groups: list[list[Stage]] = []
     for one in (SOURCE_ONLY, *planned):
         if continued(config, stage=one) is None:
             groups.append([one])
@@ -78,10 +78,5 @@ def _one_schedule(config: RunConfig, *, stage: str) -> list[str]:
     return found
 
 
-def _steps_of(config: RunConfig, stage: str) -> int:
-    return config.train.steps if stage == SOURCE_ONLY else config.rounds.steps_of(round_of(stage))
-
-
-def round_of(stage: str) -> int:
-    """'round-2' -> 2."""
-    return int(stage.removeprefix("round-"))
+def _steps_of(config: RunConfig, stage: Stage) -> int:
+    return config.train.steps if stage.round is None else config.rounds.steps_of(stage.round)

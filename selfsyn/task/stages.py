@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from selfsyn.config import RunConfig
+from selfsyn.config import RunConfig, Task
 from selfsyn.data import sources
+from selfsyn.data.colours import Colours
 from selfsyn.data.frames import Frame, LabelledFrame, labelled
 from selfsyn.data.mixing import Mix, by_source, mix_of, prefix
 from selfsyn.data.sampling import rare_classes
+from selfsyn.errors import InputError
 from selfsyn.flow import stage_before
-from selfsyn.layout import ORACLE, SOURCE_ONLY, Layout, round_stage
+from selfsyn.layout import Layout
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import TaskNet, build, load_weights
-from selfsyn.task.examples import BareExample, Border, LabelledExample, PseudoLabelledExample, class_counts, colours_of_frames
-from selfsyn.task.mixture import Mask, Mixture
-from selfsyn.task.schedule import round_of
+from selfsyn.task.examples import (
+    BareExample,
+    Border,
+    Example,
+    LabelledExample,
+    PseudoLabelledExample,
+    class_counts,
+    colours_of_frames,
+)
+from selfsyn.task.makers import Bare, ExampleSource, Labelled, Maker, Masked, Online, Pseudo
+from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Mixture
 from selfsyn.task.train import WEIGHTS
 
 
-def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
+def first_net(layout: Layout, config: RunConfig, *, stage: Stage) -> TaskNet:
     """The net that a stage starts with: the stage before's (rounds.start), or the pretrained backbone and new layers from
     (seed, stage).
 
@@ -33,117 +44,126 @@ def first_net(layout: Layout, config: RunConfig, *, stage: str) -> TaskNet:
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {SOURCE_ONLY if stage == round_stage(0) else stage}"))
     before = stage_before(config, stage=stage)
-    net = build(config.task_of(stage), pretrained=before is None)
+    net = build(located(config.task_of(stage), layout), pretrained=before is None)
     if before is not None:
         load_weights(net, layout.task(before) / WEIGHTS)
     return net
 
 
-def check_student(config: RunConfig) -> None:
+def located(task: Task, layout: Layout) -> Task:
+    """The task with the absolute path of its weights file, if it names one. InputError when there is no such file."""
+    file = task.weights_file(layout.root)
+    return task if file is None else replace(task, weights=str(file))
+
+
+def check_student(layout: Layout, config: RunConfig) -> None:
     """InputError when the student's net or weights cannot be had: said by the first training, not by the last."""
     if config.student is not None:
-        build(config.student, pretrained=True)
+        build(located(config.student, layout), pretrained=True)
 
 
-def mixture_of(layout: Layout, config: RunConfig, *, stage: str) -> tuple[Mixture, dict[str, str]]:
-    """The training mixture of a stage, and the digests of the data sets that it reads.
+@dataclass(frozen=True)
+class Sources:
+    """What a stage draws from: frames with their own labels, real images with pseudo-labels, real images without labels."""
+
+    labelled: ExampleSource
+    pseudo: ExampleSource | None = None
+    unlabelled: ExampleSource | None = None
+
+
+def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
+    """How many images of each part a batch of the stage has."""
+    if stage.round is None:
+        return {SYNTHETIC: config.train.batch}
+    real = config.real_in_batch(stage.round)
+    sizes = {SYNTHETIC: config.train.batch - real, PSEUDO: real, MASKED: real * bool(config.rounds.mask)}
+    sizes |= {ONLINE: sizes[SYNTHETIC] * config.rounds.online, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
+    return {part: size for part, size in sizes.items() if size}
+
+
+def sources_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Sources, dict[str, str]]:
+    """What a stage draws from, and the digests of the data sets that it reads.
 
     source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
     round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
-    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones; with `rounds.refit` a round reads
-    those that were last adapted before it.
+    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
-        return _mixture(config, stage, frames, mix=mix_of(frames, config.synthetic)), {"synthetic": digest}
+        return Sources(_labelled(config, stage, frames, mix_of(frames, config.synthetic))), {"synthetic": digest}
     if stage == ORACLE:
         frames, digest = sources.oracle(layout, config)
-        return _mixture(config, stage, frames, mix=mix_of(frames, config.real)), {"real with labels": digest}
-    round_ = round_of(stage)
-    frames, mix, digests = _rounds_synthetic(layout, config, round_)
-    plain = _mixture(config, stage, frames, mix=mix)
-    if round_ == 0:
-        if not (config.rounds.looks_at_real or config.rounds.colours):
-            return plain, digests
-        bare_frames, digest = sources.real(layout, config)
-        return _with_unlabelled(plain, config, bare_frames), {**digests, "real": digest}
-    store = LabelStore(layout.labels(round_))
+        return Sources(_labelled(config, stage, frames, mix_of(frames, config.real))), {"real with labels": digest}
+    frames, mix, digests = _rounds_synthetic(layout, config)
+    labelled_frames = _labelled(config, stage, frames, mix)
+    if not stage.round:
+        if not (config.looks_at_real or config.rounds.colours):
+            return Sources(labelled_frames), digests
+        real_frames, digest = sources.real(layout, config)
+        return Sources(labelled_frames, None, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
+    store = LabelStore(layout.labels(stage.round))
     real_frames, digest = _labelled_frames(layout, config, store)
-    real = config.real_in_batch(round_)
-    portion = config.rounds.portion_of(round_)
-    pseudo = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in real_frames]
-    mixture = replace(plain, pseudo=pseudo, pseudo_mix=mix_of(real_frames, config.real), real=real, mask=_mask(config, stage))
-    return _with_unlabelled(mixture, config, real_frames), {**digests, "real": digest}
+    pseudo = _pseudo(config, stage, real_frames, store)
+    return Sources(labelled_frames, pseudo, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
 
 
-def _rounds_synthetic(layout: Layout, config: RunConfig, round_: int) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
+def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Mixture:
+    """How the batches of a stage are made of what it draws from.
+
+    Counts of classes and colours of images, for which many files are read, are kept in the stage's `folder`.
+    """
+    train, rounds = config.train, config.rounds
+    source = _with_rare(drawn.labelled, temperature=train.rare, file=folder / "class_counts.npy", workers=workers)
+    above = Labelled(source, _colours_of_real(layout, config, stage=stage, folder=folder, workers=workers), rounds.colours)
+    makers: dict[str, Maker] = {SYNTHETIC: above}
+    if drawn.pseudo is not None:
+        file = folder / "pseudo_class_counts.npy"
+        pseudo = _with_rare(drawn.pseudo, temperature=rounds.rare, file=file, workers=workers)
+        red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # what the net sees as zeros
+        makers |= {PSEUDO: Pseudo(pseudo, above, rounds.class_mix)}
+        makers |= {MASKED: Masked(pseudo, rounds.mask, rounds.mask_block, (red, green, blue))}
+    if drawn.unlabelled is not None:
+        named = {part: replace(drawn.unlabelled, purpose=f"train {stage} {part}") for part in (ONLINE, BARE)}
+        makers |= {ONLINE: Online(named[ONLINE], above), BARE: Bare(named[BARE])}
+    return Mixture(makers, sizes_of(config, stage=stage), source.examples, config.seed, f"train {stage}")
+
+
+def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
     """The synthetic frames that a round learns from, how they are mixed, and the digests of the data sets read."""
     if config.rounds.adapted:
-        folder = layout.adapted(config.rounds.adapter_of(round_))
-        adapted = by_source(labelled(folder, layout="adapted"), config.synthetic)
+        adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
         return adapted, mix_of(adapted, config.synthetic), {}
     frames, digest = sources.synthetic(layout, config)
     return frames, mix_of(frames, config.synthetic), {"synthetic": digest}
 
 
-def statistics_images(layout: Layout, config: RunConfig, *, stage: str) -> tuple[list[Frame], dict[str, str]]:
+def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[list[Frame], dict[str, str]]:
     """The real images on which the stage's net re-estimates its batch-norm statistics, and their digest; none for a bound."""
-    if not config.rounds.statistics or stage in (SOURCE_ONLY, ORACLE):
+    if not config.rounds.statistics or stage.is_bound:
         return [], {}
     frames, digest = sources.real(layout, config)
     return frames, {"real": digest}
 
 
-def with_rare_classes(mixture: Mixture, config: RunConfig, *, folder: Path, workers: int) -> Mixture:
-    """The mixture, its labelled frames and its pseudo-labelled ones drawn by rare classes as far as run.toml asks for it.
-
-    All their labels are counted once, and the counts kept in the stage's `folder`.
-    """
-    if config.train.rare:
-        counts = class_counts(mixture.labelled, file=folder / "class_counts.npy", workers=workers)
-        often = mixture.labelled_mix.frequencies()
-        mixture = replace(mixture, labelled_rare=rare_classes(counts, temperature=config.train.rare, frequencies=often))
-    if config.rounds.rare and mixture.pseudo:
-        counts = class_counts(mixture.pseudo, file=folder / "pseudo_class_counts.npy", workers=workers)
-        often = mixture.pseudo_mix.frequencies()
-        mixture = replace(mixture, pseudo_rare=rare_classes(counts, temperature=config.rounds.rare, frequencies=often))
-    return mixture
+def _with_rare(source: ExampleSource, *, temperature: float, file: Path, workers: int) -> ExampleSource:
+    """The source drawn by rare classes, whose labels are counted once; as it is where the temperature is 0."""
+    if not (temperature and source.examples):
+        return source
+    counts = class_counts(source.examples, file=file, workers=workers)
+    return replace(source, rare=rare_classes(counts, temperature=temperature, frequencies=source.mix.frequencies()))
 
 
-def with_colours_of_real(
-    mixture: Mixture, layout: Layout, config: RunConfig, *, stage: str, folder: Path, workers: int
-) -> Mixture:
-    """The mixture of a round, its labelled frames in colours of the real images as far as run.toml asks for it.
-
-    Those are looked at once, and what was found kept in the stage's `folder`.
-    """
-    if not config.rounds.colours or stage in (SOURCE_ONLY, ORACLE):
-        return mixture
-    frames, _ = sources.listed_real(layout, config)  # mixture_of has said which are truncated
-    found = colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
-    return replace(mixture, colours=found, recoloured=config.rounds.colours)
-
-
-def _mask(config: RunConfig, stage: str) -> Mask | None:
-    red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # what the net sees as zeros
-    return Mask(config.rounds.mask, config.rounds.mask_block, (red, green, blue)) if config.rounds.mask else None
+def _colours_of_real(layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Sequence[Colours]:
+    """The colours of real images that the labelled frames of a round may take, where run.toml asks for them."""
+    if not config.rounds.colours or stage.is_bound:
+        return ()
+    frames, _ = sources.listed_real(layout, config)  # sources_of has said which are truncated
+    return colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
 
 
 def _border(frame: Frame, config: RunConfig) -> Border:
     source = next(source for source in config.real if frame.name.startswith(prefix(source, config.real)))
     return Border(source.border, config.size)
-
-
-def _with_unlabelled(mixture: Mixture, config: RunConfig, frames: Sequence[Frame]) -> Mixture:
-    if not config.rounds.looks_at_real or mixture.real == mixture.batch:  # nothing to align with, nothing to lay over them
-        return mixture
-    return replace(
-        mixture,
-        unlabelled=[BareExample(frame, _border(frame, config)) for frame in frames],
-        unlabelled_mix=mix_of(frames, config.real),
-        bare=config.rounds.bare,
-        online=config.rounds.online,
-    )
 
 
 def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:
@@ -155,14 +175,23 @@ def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tu
     return left, digest
 
 
-def _mixture(config: RunConfig, stage: str, frames: Sequence[LabelledFrame], *, mix: Mix) -> Mixture:
-    return Mixture(
-        labelled=[LabelledExample(frame) for frame in frames],
-        labelled_mix=mix,
-        batch=config.train.batch,
-        size=config.size,
-        augment=config.train.augment,
-        seed=config.seed,
-        purpose=f"train {stage}",
-        class_mix=config.rounds.class_mix,
-    )
+def _source(config: RunConfig, stage: Stage, examples: Sequence[Example], mix: Mix, *, kind: str) -> ExampleSource:
+    return ExampleSource(examples, mix, config.seed, f"train {stage} {kind}", config.size, config.train.augment)
+
+
+def _labelled(config: RunConfig, stage: Stage, frames: Sequence[LabelledFrame], mix: Mix) -> ExampleSource:
+    return _source(config, stage, [LabelledExample(frame) for frame in frames], mix, kind="synthetic")
+
+
+def _pseudo(config: RunConfig, stage: Stage, frames: Sequence[Frame], store: LabelStore) -> ExampleSource:
+    assert stage.round is not None
+    if config.real_in_batch(stage.round) and not frames:
+        raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
+    portion = config.rounds.portion_of(stage.round)
+    examples = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in frames]
+    return _source(config, stage, examples, mix_of(frames, config.real), kind="real")
+
+
+def _unlabelled(config: RunConfig, stage: Stage, frames: Sequence[Frame]) -> ExampleSource:
+    examples = [BareExample(frame, _border(frame, config)) for frame in frames]
+    return _source(config, stage, examples, mix_of(frames, config.real), kind="bare")

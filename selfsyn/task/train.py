@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -24,13 +24,12 @@ from selfsyn.labels import colourise
 from selfsyn.progress import say, track
 from selfsyn.randomness import torch_seed
 from selfsyn.stopping import EXIT_CODE, Stopping
-from selfsyn.task.alignment import Alignment
 from selfsyn.task.examples import label_counts
 from selfsyn.task.forward import Forward
 from selfsyn.task.log import Log
 from selfsyn.task.losses import class_weights
-from selfsyn.task.mixture import BARE, SYNTHETIC, Batch, Mixture, batches
-from selfsyn.task.objective import losses_of, passes, seen_by, total_of
+from selfsyn.task.mixture import PSEUDO, Batch, Mixture, batches
+from selfsyn.task.objective import ExtraTerm, losses_of, passes, seen_by, total_of, weights_of
 from selfsyn.task.schedule import Schedule, learning_rate
 from selfsyn.task.scores import Scores, TaskNet
 
@@ -52,12 +51,20 @@ class TrainState:
     schedule: Schedule
     weights_K: Tensor
     precision: str  # 'fp32' or 'bf16'; resumed in another one 'fp32, from step 400 bf16'
-    alignment: Alignment | None = None
+    extra: Sequence[ExtraTerm] = ()
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Tensor, device: torch.device) -> TrainState:
+def new_state(
+    net: TaskNet,
+    *,
+    config: Train,
+    schedule: Schedule,
+    weights_K: Tensor,
+    device: torch.device,
+    extra: Sequence[ExtraTerm] = (),
+) -> TrainState:
     """A state at step 0. The backbone learns at the schedule's rate, other layers `head_factor` times faster."""
     # Depthwise convolutions run twice as fast with channels last, on CPUs and GPUs alike.
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -74,7 +81,7 @@ def new_state(net: TaskNet, *, config: Train, schedule: Schedule, weights_K: Ten
     half = devices.half(config.precision, device=device)
     forward = Forward(_compiled(net, device=device) if config.compile else net, device=device, half=half)
     precision = "bf16" if half else "fp32"
-    return TrainState(net, processes.together(forward), average, optimizer, schedule, weights_K.to(device), precision)
+    return TrainState(net, processes.together(forward), average, optimizer, schedule, weights_K.to(device), precision, extra)
 
 
 def _compiled(net: TaskNet, *, device: torch.device) -> Callable[[Tensor], Scores]:
@@ -89,10 +96,12 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     seen = seen_by(state.forward, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
-    losses = losses_of(seen, config)
-    if state.alignment is not None:
-        losses |= state.alignment.fooling(seen[BARE].scores)
-    total = total_of(losses, batch, config)
+    scores = {part: one.scores for part, one in seen.items()}
+    losses, weights = losses_of(seen, config), weights_of(batch, config)
+    for term in state.extra:
+        losses |= term.losses(scores)
+        weights |= term.weights
+    total = total_of(losses, weights)
     terms = _numbers({**losses, "loss": total})
     _refuse_non_finite(terms, step=state.step, names=batch.names)
     state.optimizer.zero_grad(set_to_none=True)
@@ -102,9 +111,8 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     state.optimizer.step()
     processes.average_buffers(state.net)
     state.average.update_parameters(state.net)
-    if state.alignment is not None:
-        progress = state.step / state.schedule.steps
-        terms |= state.alignment.learn(seen[SYNTHETIC].scores, seen[BARE].scores, progress=progress)
+    for term in state.extra:
+        terms |= term.update(scores, progress=state.step / state.schedule.steps)
     state.step += 1
     return {**terms, "learning_rate": rate}
 
@@ -133,86 +141,79 @@ def fit(
     device: torch.device,
     workers: int,
     before: Path | None = None,
+    extra: Sequence[ExtraTerm] = (),
 ) -> TrainState:
     """Train `net` in `folder` from its checkpoint, or from the start, to the last step; writes weights, history, a sample.
 
-    before: the folder of the training that this one continues, with its net, average and optimizer in place of `net`.
-    Several processes share each batch and end with the same net; the first one writes. SIGTERM, at any of them, writes a
-    checkpoint and exits 143.
+    before: the folder of the training that this one continues, whose net, average and optimizer replace `net`.
+    Several processes share each batch and end with the same net; the first one writes. SIGTERM writes a checkpoint: exit 143.
     """
-    stopping = Stopping()
-    state = _resumed(net, mixture, schedule=schedule, config=config, folder=folder, device=device, before=before)
-    processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
-    log = Log(folder, batch=mixture.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
-    if state.step == 0 and processes.rank() == 0:
+    stopping, rank, ranks = Stopping(), processes.rank(), processes.count()
+    refuse_unshared(mixture.sizes, config, ranks=ranks, device=device)
+    weights_K = class_weights(label_counts(mixture.labelled), power=config.train.class_weight_power)
+    state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device, extra=extra)
+    _resume(state, config=config, folder=folder, before=before)
+    log = Log(folder, batch=config.train.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
+    if state.step == 0 and rank == 0:
         write_atomic(folder / SAMPLE, _sample(mixture))
-    part = part_of(mixture, config, processes.rank(), of=processes.count(), device=device)
-    own = [processes.rank()] if processes.count() > 1 else []  # for dropout: each process draws its own
     state.net.train()
-    steps = batches(part, first=state.step, last=schedule.steps, workers=workers)
-    if processes.rank() == 0:
+    steps = batches(mixture.shared(rank, ranks=ranks), first=state.step, last=schedule.steps, workers=workers)
+    if rank == 0:
         steps = track(steps, total=schedule.steps, label=f"train {folder.parent.name}", first=state.step, note=log.speed)
     for batch in steps:
+        own = [rank] if ranks > 1 else []  # for dropout: each process draws its own
         torch.manual_seed(torch_seed(config.seed, mixture.purpose, state.step, *own))
-        terms = train_step(state, batch, config)
-        last = state.step == schedule.steps
-        if state.step % HISTORY_EVERY == 0 or last:
-            state.history.append({"step": state.step, **{name: round(value, 6) for name, value in terms.items()}})
-            log.add(state.history[-1])
+        _note(train_step(state, batch, config), state, log=log)
         stop = processes.any_of(stopping.requested)
-        if state.step % config.train.checkpoint_every == 0 or last or stop:
+        if state.step % config.train.checkpoint_every == 0 or state.step == schedule.steps or stop:
             _save(state, config=config, folder=folder)
             log.save()
-            if stop:
-                raise SystemExit(EXIT_CODE)
+        if stop:
+            raise SystemExit(EXIT_CODE)
     if not schedule.steps:
         _save(state, config=config, folder=folder)
-    if processes.rank() == 0:
+    if rank == 0:
         write_weights(state, folder=folder)
     return state
 
 
-def part_of(mixture: Mixture, config: RunConfig, rank: int, *, of: int, device: torch.device) -> Mixture:
-    """What process `rank` of so many learns from on such a device. InputError when the batch cannot be shared by so many."""
-    part = mixture.part(rank, of=of)
-    least = min(passes({name: size // of for name, size in part.parts.items()}))
-    # DeepLabV3+ pools each image to one pixel; SyncBatchNorm, which would see those of all processes, needs a GPU.
-    if of > 1 and device.type == "cpu" and config.task.architecture == "deeplabv3plus" and least < 2:
+def _note(terms: Mapping[str, float], state: TrainState, *, log: Log) -> None:
+    if state.step % HISTORY_EVERY == 0 or state.step == state.schedule.steps:
+        state.history.append({"step": state.step, **{name: round(value, 6) for name, value in terms.items()}})
+        log.add(state.history[-1])
+
+
+def refuse_unshared(sizes: Mapping[str, int], config: RunConfig, *, ranks: int, device: torch.device) -> None:
+    """InputError when a batch with such parts cannot be shared by so many processes on such a device."""
+    real = sizes.get(PSEUDO, 0)
+    if any(size % ranks for size in sizes.values()):
         raise InputError(
-            f"train.batch is {mixture.batch}, {mixture.real} of them real, shared by {of} processes on a CPU: one image of a kind"
+            f"a batch of {config.train.batch} images, {real} of them real, cannot be shared by {ranks} processes;"
+            " start fewer, or set train.batch and rounds.real_share so that both numbers are multiples of it"
+        )
+    least = min(passes({part: size // ranks for part, size in sizes.items()}))
+    # DeepLabV3+ pools each image to one pixel; SyncBatchNorm, which would see those of all processes, needs a GPU.
+    if ranks > 1 and device.type == "cpu" and config.task.architecture == "deeplabv3plus" and least < 2:
+        raise InputError(
+            f"train.batch is {config.train.batch}, {real} of them real, shared by {ranks} processes on a CPU: one image of a kind"
             " would go through the net by itself; expected at least 2 for deeplabv3plus: start fewer, or set train.batch higher"
         )
-    return part
 
 
-def _resumed(
-    net: TaskNet,
-    mixture: Mixture,
-    *,
-    schedule: Schedule,
-    config: RunConfig,
-    folder: Path,
-    device: torch.device,
-    before: Path | None,
-) -> TrainState:
-    counts = label_counts(mixture.labelled)
-    weights_K = class_weights(counts, power=config.train.class_weight_power)
-    state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device)
-    if mixture.bare and config.rounds.align.wanted:
-        torch.manual_seed(torch_seed(config.seed, f"{mixture.purpose} discriminators"))
-        state.alignment = Alignment(config.rounds.align, device=device)
+def _resume(state: TrainState, *, config: RunConfig, folder: Path, before: Path | None) -> None:
+    """Put back the checkpoint of `folder`; where there is none, that of the training `before`."""
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
     if saved is None and before is not None:
         _restore(state, _finished(before))
     if saved is not None:
         _restore(state, saved)
-        if state.alignment is not None:
-            state.alignment.load_state_dict(saved["alignment"])
+        for term, values in zip(state.extra, saved["extra"], strict=True):
+            term.load_state_dict(values)
         state.step, state.history = saved["step"], saved["history"]
         if processes.rank() == 0:
-            say(f"{folder}: goes on at step {state.step} of {schedule.steps}")
+            say(f"{folder}: goes on at step {state.step} of {state.schedule.steps}")
         state.precision = _precisions(saved.get("precision", state.precision), state, folder=folder)
-    return state
+    processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
 
 
 def _precisions(before: str, state: TrainState, *, folder: Path) -> str:
@@ -227,7 +228,7 @@ def _precisions(before: str, state: TrainState, *, folder: Path) -> str:
 
 
 def _restore(state: TrainState, saved: Mapping[str, Any]) -> None:
-    """Put back what learns; the step and the discriminators are the stage's own."""
+    """Put back what learns; the step and the extra terms are the stage's own."""
     state.net.load_state_dict(saved["net"])
     state.average.load_state_dict(saved["average"])
     state.optimizer.load_state_dict(saved["optimizer"])
@@ -251,8 +252,7 @@ def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
 
 def _write_state(state: TrainState, *, config: RunConfig, folder: Path) -> None:
     parts: dict[str, Any] = {name: getattr(state, name).state_dict() for name in ("net", "average", "optimizer")}
-    if state.alignment is not None:
-        parts["alignment"] = state.alignment.state_dict()
+    parts["extra"] = [term.state_dict() for term in state.extra]
     numbers = {"step": state.step, "precision": state.precision, "history": state.history}
     checkpoint.save(folder / CHECKPOINT, {**parts, **numbers}, configuration=to_toml(config))
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
@@ -267,6 +267,6 @@ def write_weights(state: TrainState, *, folder: Path) -> None:
 def _sample(mixture: Mixture) -> bytes:
     """PNG of the first batch as the net sees it: images above, labels below."""
     batch = mixture.read_batch(0)
-    images = np.concatenate(list(batch.images.numpy()), axis=1)
-    labels = np.concatenate([colourise(label) for label in batch.labels.numpy()], axis=1)
+    images = np.concatenate(list(batch.whole("image").numpy()), axis=1)
+    labels = np.concatenate([colourise(label) for label in batch.whole("label").numpy()], axis=1)
     return encode_png(np.concatenate([images, labels]))

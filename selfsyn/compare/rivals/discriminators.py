@@ -12,11 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsyn import processes
-from selfsyn.config import Align
+from selfsyn.task.mixture import BARE, SYNTHETIC
+from selfsyn.task.objective import ExtraTerm
 from selfsyn.task.scores import Scores
 
 SLOPE = 0.2  # of the leaky ReLU
-BETAS = (0.9, 0.99)  # Adam's (Tsai et al. 2018)
+LEARNING_RATE = 1e-4  # Adam's, as its betas (Tsai et al. 2018)
+BETAS = (0.9, 0.99)
 DECAY_POWER = 0.9
 WINDOW = 100  # updates whose accuracy the gate looks at (Hoffman et al. 2018)
 STRIDE = 8  # at which scores are looked at pixel by pixel: about what a net's own scores have before they are enlarged
@@ -68,42 +70,56 @@ class Critics(nn.ModuleDict):
         return {name: self[name](seen) for name, seen in views.items()}
 
 
-class Alignment:
+class Discriminators(ExtraTerm):
     """The discriminators of one training, their optimizer, and how often each was right lately."""
 
-    def __init__(self, config: Align, *, device: torch.device) -> None:
-        """Discriminators that know nothing yet, for the terms that count. Their weights follow torch's seed."""
-        self.config = config
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        *,
+        channels: int,
+        device: torch.device,
+        gate: float = 0.0,
+        learning_rate: float = LEARNING_RATE,
+    ) -> None:
+        """Discriminators that know nothing yet. Their weights follow torch's seed.
+
+        weights: of the terms on the class probabilities of the 'main' and 'auxiliary' head, and on 'features', the main head's
+        scores pixel by pixel.  channels: of the first layer.
+        gate: a term counts only while its discriminator was right more often than that in its last 100 updates; 0 is always.
+        """
+        self.weights = {f"align_{name}": weight for name, weight in weights.items()}
+        self.gate, self.learning_rate = gate, learning_rate
         build = {"main": patch_critic, "auxiliary": patch_critic, "features": pixel_critic}
-        self.critics = Critics({name: build[name](channels=config.channels) for name in config.wanted}).to(device)
+        self.critics = Critics({name: build[name](channels=channels) for name in weights}).to(device)
         self.learners = processes.together(self.critics)
         # Off but for their own update: the net's loss runs through them and leaves them nothing.
         self.critics.requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.critics.parameters(), lr=config.learning_rate, betas=BETAS)
-        self.accuracies: dict[str, list[float]] = {name: [] for name in config.wanted}
+        self.optimizer = torch.optim.Adam(self.critics.parameters(), lr=learning_rate, betas=BETAS)
+        self.accuracies: dict[str, list[float]] = {name: [] for name in weights}
 
     def pushes(self, name: str) -> bool:
         """Whether the term counts now: its discriminator was right in more than `gate` of its last 100 updates."""
         lately = self.accuracies[name]
-        return self.config.gate == 0 or (len(lately) > 0 and sum(lately) / len(lately) > self.config.gate)
+        return self.gate == 0 or (len(lately) > 0 and sum(lately) / len(lately) > self.gate)
 
-    def fooling(self, real: Scores) -> dict[str, Tensor]:
-        """The task net's terms, unweighted: real images shall be taken for adapted ones. None for a gate that is closed.
+    def losses(self, scores: Mapping[str, Scores]) -> dict[str, Tensor]:
+        """The task net's terms: real images shall be taken for adapted ones. None for a gate that is closed.
 
-        real: scores of real images. Gradients reach them, and not the discriminators.
+        Gradients reach the scores of the bare real images, and not the discriminators.
         """
-        verdicts = self.critics({name: view(real, name) for name in self.critics if self.pushes(name)})
+        verdicts = self.critics({name: view(scores[BARE], name) for name in self.critics if self.pushes(name)})
         return {f"align_{name}": judgement(verdict, ADAPTED) for name, verdict in verdicts.items()}
 
-    def learn(self, adapted: Scores, real: Scores, *, progress: float) -> dict[str, float]:
+    def update(self, scores: Mapping[str, Scores], *, progress: float) -> dict[str, float]:
         """One update of the discriminators -> their losses and accuracies. The scores get no gradient.
 
-        progress: share of the training that is done, 0..1; the rate decays to zero with it.
+        The rate decays to zero with `progress`.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * (1 - progress) ** DECAY_POWER
+            group["lr"] = self.learning_rate * (1 - progress) ** DECAY_POWER
         self.critics.requires_grad_(True)
-        losses, accuracies = self._told_apart(adapted, real)
+        losses, accuracies = self._told_apart(scores[SYNTHETIC], scores[BARE])
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()

@@ -1,0 +1,29 @@
+"""AdaptSegNet (Tsai et al. 2018): the answers of both heads on real images aligned with those on synthetic ones."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from selfsyn.compare.rivals.discriminators import Discriminators
+from selfsyn.compare.row import Row, first_round, one_round
+from selfsyn.config import Rounds, RunConfig
+from selfsyn.task.objective import ExtraTerm
+
+WEIGHTS = {"main": 0.001, "auxiliary": 0.0002}
+
+
+def terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
+    """A discriminator for each head."""
+    return [Discriminators(WEIGHTS, channels=config.rival.discriminator_channels, device=device)]
+
+
+ROW = Row(
+    "adaptsegnet",
+    "AdaptSegNet",
+    "synthetic images as they are, and the answers of both heads on real images aligned with theirs (Tsai et al. 2018)",
+    partial(one_round, plan=Rounds(adapted=False), method="adaptsegnet"),
+    first_round,
+    terms,
+)

@@ -1,0 +1,34 @@
+"""Seg-Uncertainty (Zheng & Yang 2021): MRNet, and a second stage on its pseudo-labels with the rectified loss."""
+
+from __future__ import annotations
+
+from selfsyn.compare.budget import budget
+from selfsyn.compare.rivals import mrnet
+from selfsyn.compare.row import Row, with_rounds
+from selfsyn.config import Rounds, RunConfig
+from selfsyn.stage import round_stage
+
+
+def _settings(config: RunConfig, rounds: int) -> RunConfig:
+    # Half of the budget for each stage, as in the paper; every pseudo-label counts, and none of the synthetic images.
+    whole = budget(config, rounds=rounds)
+    plan = Rounds(
+        steps=(whole - whole // 2, whole // 2),
+        learning_rate=(config.train.learning_rate, config.rounds.learning_rate_of(1)),
+        start=("fresh", "warm"),
+        adapted=False,
+        real_share=(0.0, 1.0),
+        portion=(1.0,),
+        rectify=True,
+    )
+    return with_rounds(config, plan, method=ROW.name)
+
+
+ROW = Row(
+    "seg-uncertainty",
+    "Seg-Uncertainty, both stages",
+    "half of the budget as stage 1, half on its pseudo-labels alone, with the rectified loss (Zheng & Yang 2021)",
+    _settings,
+    lambda last: round_stage(1),
+    mrnet.terms,
+)

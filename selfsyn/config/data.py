@@ -1,0 +1,87 @@
+"""[synthetic], [real], [held_out] and [world]: where images and labels come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from selfsyn.config.bounds import NonNegative, Whole, require
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """One data set on disk. Relative paths start at the run folder.
+
+    layout: a key of selfsyn.data.frames.LAYOUTS.
+    root: the folder of the data set.
+    split: the part of the data set, for layouts that have parts.
+    files: a text file with the names of the frames to use, one per line; empty uses the whole split.
+    ids: overrides of the layout's id table, from an id on disk to a class: { "20" = "road", "7" = "ignore" }.
+    """
+
+    layout: str
+    root: str
+    split: str = "train"
+    files: str = ""
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.ids:
+            from selfsyn.labels import TRAIN_ID_OF_LABEL_ID, overlaid  # here: `selfsyn --help` does without numpy
+
+            overlaid(TRAIN_ID_OF_LABEL_ID, self.ids)
+
+
+@dataclass(frozen=True)
+class Source(DataFolder):
+    """A synthetic or a real data set.
+
+    name: tells several data sets of a role apart; the layout where it is empty.
+    share: probability of drawing a frame of this data set, relative to the shares of the others. With 0 for all of them,
+    every frame is equally likely.
+    border: of a real data set, in pixels at the working size: top, right, bottom, left. Pseudo-labels there never count.
+    It hides the hood of the camera's car and the edges of undistorted images (Hoyer et al. 2022 use [15, 0, 120, 0] for
+    Cityscapes at 1024 x 512).
+    """
+
+    name: str = ""
+    share: NonNegative = 0.0
+    border: tuple[Whole, Whole, Whole, Whole] = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        plain = "/" not in self.called and "__" not in self.called
+        require(plain, f"the source name {self.called!r} becomes part of file names; expected no / and no __ in it")
+
+    @property
+    def called(self) -> str:
+        """The name of the data set."""
+        return self.name or self.layout
+
+
+@dataclass(frozen=True)
+class HeldOut(DataFolder):
+    """The labelled real images that only `evaluate` reads, and the protocol that scores them."""
+
+    split: str = "val"
+    protocol: str = "cityscapes-19"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from selfsyn.labels import protocol
+
+        protocol(self.protocol)
+
+
+@dataclass(frozen=True)
+class World:
+    """How many frames of the built-in street world the run renders.
+
+    engine, town: labelled synthetic frames of a city, and of a low old town.
+    camera: unlabelled frames that stand in for real images.
+    held_out: labelled frames of the same look, for `evaluate`.
+    """
+
+    engine: Whole = 0
+    town: Whole = 0
+    camera: Whole = 0
+    held_out: Whole = 0

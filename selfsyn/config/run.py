@@ -1,0 +1,147 @@
+"""The configuration of a run: its sections together, and what must hold between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from msgspec import Meta
+
+from selfsyn.config.adapter import Adapter
+from selfsyn.config.bounds import Whole, require
+from selfsyn.config.data import HeldOut, Source, World
+from selfsyn.config.rival import Rival
+from selfsyn.config.rounds import Rounds
+from selfsyn.config.task import Student, Task
+from selfsyn.config.teacher import Teacher
+from selfsyn.config.train import Train
+from selfsyn.stage import Stage
+
+Sources = Annotated[tuple[Source, ...], Meta(min_length=1)]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's result.
+
+    recipe: the name of the recipe that the run began with.
+    seed: of every random draw.
+    size: (width, height) in pixels at which nets see images, multiples of 4.
+    synthetic, real: one data set ([synthetic] in run.toml) or several ([[synthetic]], one after another).
+    """
+
+    recipe: str
+    seed: Whole
+    size: tuple[int, int]
+    synthetic: Sources
+    real: Sources
+    held_out: HeldOut | None = None
+    world: World = field(default_factory=World)
+    adapter: Adapter = field(default_factory=Adapter)
+    task: Task = field(default_factory=Task)
+    student: Student | None = None
+    train: Train = field(default_factory=Train)
+    rounds: Rounds = field(default_factory=Rounds)
+    teacher: Teacher = field(default_factory=Teacher)
+    rival: Rival = field(default_factory=Rival)
+
+    def __post_init__(self) -> None:
+        fits = all(side >= 32 and side % 4 == 0 for side in self.size)
+        require(fits, f"size is {self.size}; expected multiples of 4, at least 32")
+        for role in ("synthetic", "real"):
+            _check_sources(getattr(self, role), role=role)
+        for source in self.real:
+            _check_border(source, size=self.size)
+        bordered = [source.called for source in self.synthetic if any(source.border)]
+        require(not bordered, f"synthetic {', '.join(bordered)} has a border; only real sources do: remove it")
+        fits = self.adapter.crop <= min(self.size) or self.adapter.full_resolution
+        require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
+        if self.student is not None:
+            _check_student(self.rounds, first=self.last_round)
+        _check_batches(self)
+
+    def real_in_batch(self, round_: int) -> int:
+        """How many of a batch's labelled images are pseudo-labelled real ones in round `round_`."""
+        return round(self.train.batch * self.rounds.real_share_of(round_)) if round_ else 0
+
+    @property
+    def looks_at_bare(self) -> bool:
+        """Whether a loss term needs real images without labels."""
+        return bool(self.rival.method)
+
+    @property
+    def looks_at_real(self) -> bool:
+        """Whether a batch also has real images that no stored label belongs to."""
+        return self.looks_at_bare or self.rounds.online
+
+    @property
+    def last_round(self) -> int:
+        """The last round that rounds.real_share names. From this round on the net is `student`, if there is one."""
+        return len(self.rounds.real_share) - 1
+
+    @property
+    def nets(self) -> tuple[Task, ...]:
+        """The net, and the student's where the run has one."""
+        return (self.task,) if self.student is None else (self.task, self.student)
+
+    def task_of(self, stage: Stage) -> Task:
+        """The net of a stage: `task`, or `student` from `last_round` on. Use this, never `task`, to build a stage's net."""
+        taught = stage.round is not None and stage.round >= self.last_round
+        return self.student if self.student is not None and taught else self.task
+
+    def teacher_of(self, stage: Stage) -> Teacher:
+        """How the teacher of a stage looks at an image: `teacher`, without test-time augmentation where teacher.views says so."""
+        labels = stage.round is not None and stage.round < self.last_round
+        return self.teacher if labels or self.teacher.views == "every" else replace(self.teacher, flip=False, scales=(1.0,))
+
+    def of_stage(self, stage: Stage) -> RunConfig:
+        """This configuration with the stage's net as `task`."""
+        return self if self.task_of(stage) is self.task else replace(self, task=self.task_of(stage))
+
+    def net_of(self, stage: Stage) -> dict[str, str]:
+        """{'net': the stage's net in words}, for its manifests, where a run has more than one net; otherwise {}."""
+        return {} if self.student is None else {"net": self.task_of(stage).exact}
+
+    @property
+    def adapted_size(self) -> tuple[int, int] | None:
+        """(width, height) of adapted images; None: each has the size of its synthetic frame."""
+        return None if self.adapter.full_resolution else self.size
+
+
+def _check_student(rounds: Rounds, *, first: int) -> None:
+    require(first > 0, "[student] is set, but rounds.real_share names no round with a teacher; name more shares, or remove it")
+    start, starts = rounds.start_of(first), [*(rounds.start_of(round_) for round_ in range(first)), "fresh"]
+    require(
+        start == "fresh",
+        f"rounds.start of round {first} is {start!r}, but that round trains [student], which cannot go on from another net;"
+        f" set rounds.start to {starts}",
+    )
+
+
+def _check_batches(config: RunConfig) -> None:
+    """DeepLabV3+ pools each image to one pixel: of one image alone, batch norm has nothing to normalise there."""
+    if all(net.architecture != "deeplabv3plus" for net in config.nets):
+        return
+    batch, shares = config.train.batch, config.rounds.real_share
+    require(batch > 1, f"train.batch is {batch}; expected at least 2 for deeplabv3plus")
+    alone = [str(round_) for round_ in range(len(shares)) if config.looks_at_bare and batch - config.real_in_batch(round_) == 1]
+    require(
+        not alone,
+        f"train.batch is {batch} and rounds.real_share {shares}: 1 bare real image (rival.method) a batch would"
+        f" go through the net by itself in round {', '.join(alone)}; expected 0 or at least 2 for deeplabv3plus:"
+        " set train.batch higher",
+    )
+
+
+def _check_border(source: Source, *, size: tuple[int, int]) -> None:
+    (width, height), (top, right, bottom, left) = size, source.border
+    fits = left + right < width and top + bottom < height
+    require(fits, f"the border of {source.called} is {source.border}; expected less than the size {size}")
+
+
+def _check_sources(sources: tuple[Source, ...], *, role: str) -> None:
+    names = [source.called for source in sources]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    require(not twice, f"two {role} sources are called {', '.join(twice)}; give each a name of its own")
+    shares = [source.share for source in sources]
+    require(all(shares) or not any(shares), f"the shares of the {role} sources are {shares}; expected all, or none")

@@ -1,0 +1,75 @@
+"""[task] and [student]: the segmentation nets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from selfsyn.config.bounds import Count, NonNegative, Positive, Share
+from selfsyn.errors import InputError
+
+Architecture = Literal["deeplabv3plus", "fcn", "segnet"]
+WEIGHTS = ("download", "package", "scratch")  # anything else is a file
+
+
+@dataclass(frozen=True)
+class Task:
+    """The segmentation net.
+
+    architecture: the kind of net.
+    backbone: its ImageNet encoder, by timm's name.
+    weights: where the encoder's weights come from. 'download' fetches the published ImageNet weights, 'package' uses the copy
+    that an installed package carries, 'scratch' starts from random weights. Anything else is a .safetensors or .pth file;
+    a relative path starts at the run folder.
+    decoder_channels: width of the decoder.
+    output_stride: of the encoder of deeplabv3plus; 32 is faster and coarser than 16.
+    mean, std: of RGB in 0..1, as the encoder was trained.
+    auxiliary_at_inference: factor of the auxiliary head's logits in the teacher's sum of both heads.
+    """
+
+    architecture: Architecture = "deeplabv3plus"
+    backbone: str = "resnet50"
+    weights: str = "download"
+    decoder_channels: Count = 256
+    output_stride: Literal[8, 16, 32] = 16
+    mean: tuple[Share, Share, Share] = (0.485, 0.456, 0.406)
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    auxiliary_at_inference: NonNegative = 0.5
+
+    section: ClassVar[str] = "task"  # of run.toml, for messages
+
+    @property
+    def words(self) -> str:
+        """The net in words, for a page."""
+        return f"{self.architecture} on {self.backbone} (weights: {self.weights})"
+
+    @property
+    def exact(self) -> str:
+        """`words`, and what else tells two nets of one architecture apart."""
+        if self.architecture != "deeplabv3plus":
+            return self.words
+        return f"{self.words}, {self.decoder_channels} decoder channels, output stride {self.output_stride}"
+
+    def weights_file(self, root: Path) -> Path | None:
+        """The file that `weights` names, seen from the run folder `root`; None for a word. InputError when it is missing."""
+        if self.weights in WEIGHTS:
+            return None
+        path = root / Path(self.weights).expanduser()
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file ({self.section}.weights = {self.weights!r});"
+                " give a .safetensors or .pth file, 'package', 'download' or 'scratch'"
+            )
+        return path
+
+
+@dataclass(frozen=True)
+class Student(Task):
+    """The net of the last round, and of any round beyond it; the nets of [task] teach it (as in CLDA and DUDA).
+
+    Values that run.toml does not set are those of [task]. The student cannot start from another net's weights, so its
+    first round starts 'fresh'.
+    """
+
+    section: ClassVar[str] = "student"

@@ -1,0 +1,83 @@
+"""The commands of `selfsyn`, and the facts about each: whoever runs, cuts or compares phases reads them here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# What a manifest calls the data sets among a phase's inputs.
+SYNTHETIC, REAL, REAL_WITH_LABELS, HELD_OUT = "synthetic", "real", "real with labels", "held_out"
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command; one that writes nothing is no phase.
+
+    reads: data sets, beside the folders that its phase needs; those of `train` depend on the stage (data.sources.of_phase).
+    writes: its folder in the run folder, or in the stage's.
+    settings: the sections of run.toml that decide what it writes, of those in which the rows of a comparison differ.
+    needs_torch: the command runs in the image that has torch.
+    device, workers, processes, sharded: it has --device and wants a GPU; --workers; --processes and uses several GPUs;
+    --shard and --shards.
+    indexed: its phase is cut into shards in every run, and is an Indexed Job on a cluster.
+    learns: its seconds count as time of training in a comparison.
+    grace: seconds from SIGTERM to the kill: a step and a checkpoint.
+    deadline: seconds after which the phase counts as hung. They do not limit the work: a Job's clock starts at its release.
+    """
+
+    name: str
+    reads: tuple[str, ...] = ()
+    writes: str = ""
+    settings: tuple[str, ...] = ()
+    needs_torch: bool = False
+    device: bool = False
+    workers: bool = False
+    processes: bool = False
+    sharded: bool = False
+    indexed: bool = False
+    learns: bool = False
+    grace: int = 60
+    deadline: int = DAY
+
+    @property
+    def image(self) -> str:
+        """The container image that runs it: 'train', or 'teacher', which has no torch."""
+        return "train" if self.needs_torch else "teacher"
+
+
+# In the order of the flow.
+_ALL = (
+    Verb("init"),
+    Verb("doctor"),
+    Verb("world", writes="world", workers=True),
+    Verb(
+        "train", writes="task", settings=("task.", "train.", "rounds.", "rival."), needs_torch=True,
+        device=True, workers=True, processes=True, learns=True, grace=120, deadline=7 * DAY,
+    ),
+    Verb(
+        "fit-adapter", reads=(SYNTHETIC, REAL), writes="adapter", settings=("adapter.", "task."), needs_torch=True,
+        device=True, learns=True, grace=120, deadline=7 * DAY,
+    ),
+    Verb(
+        "adapt", reads=(SYNTHETIC,), writes="adapted", settings=("adapter.",), needs_torch=True,
+        device=True, workers=True, sharded=True, learns=True, deadline=2 * DAY,
+    ),
+    Verb("export-teacher", reads=(REAL,), writes="teacher", settings=("task.", "teacher."), needs_torch=True),
+    Verb(
+        "pseudo-label", reads=(REAL,), writes="labels", settings=("teacher.",),
+        device=True, workers=True, sharded=True, indexed=True, learns=True, deadline=3 * DAY,
+    ),
+    Verb("labels"),
+    # The portion is what its calibration reports on.
+    Verb("evaluate", reads=(HELD_OUT,), writes="evaluation", settings=("teacher.", "rounds.portion"), device=True, workers=True),
+    Verb("probe-gap", reads=(SYNTHETIC,), writes="probe-gap", device=True, workers=True),
+    Verb("report", writes="report"),
+    Verb("publish"),
+    Verb("serve"),
+    Verb("round", needs_torch=True),
+    Verb("compare", needs_torch=True),
+    Verb("demo", needs_torch=True),
+    Verb("k8s"),
+    Verb("coordinate"),
+)  # fmt: skip
+VERBS = {verb.name: verb for verb in _ALL}
