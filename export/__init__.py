@@ -1,1 +1,1 @@
-"""The teacher as a product: a contract, the export that makes it, the check that it is the net, the runtime that uses it."""
+"""The teacher as a product: its contract, the export, the parity check against torch, the runtime and the service."""

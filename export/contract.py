@@ -1,6 +1,6 @@
-"""What a teacher is, to whoever runs it: the names and meaning of its inputs, outputs and metadata. Never imports torch.
+"""The contract of a teacher: names and meaning of its inputs, outputs and metadata. Never imports torch.
 
-image       uint8 (batch, height, width, 3)   RGB, any height and width; the net was trained at metadata.size
+image       uint8 (batch, height, width, 3)   RGB of any height and width; the net was trained at metadata.size
 label       uint8 (batch, height, width)      train id of the most probable class, always below the number of classes
 confidence  uint8 (batch, height, width)      that class's softmax probability, times 255, rounded; 0 marks scores
                                               that were not finite (a real maximum over K classes is at least 255 / K)
@@ -24,7 +24,7 @@ from selfsyn.labels import CLASS_COUNT
 VERSION: Final = 1
 MODEL_NAME: Final = "segmenter"
 MODEL_FILE: Final = f"{MODEL_NAME}/1/model.onnx"  # below a stage's teacher folder, which is a Triton model repository
-HALF_FILE: Final = f"{MODEL_NAME}/1/model.fp16.onnx"  # in the version that it is another form of; Triton passes it by
+HALF_FILE: Final = f"{MODEL_NAME}/1/model.fp16.onnx"  # beside the fp32 file of its version; Triton ignores it
 FP32: Final = "fp32"
 FP16: Final = "fp16"
 FILES: Final = {FP32: MODEL_FILE, FP16: HALF_FILE}
@@ -33,19 +33,19 @@ IMAGE: Final = "image"
 LABEL: Final = "label"
 CONFIDENCE: Final = "confidence"
 OPSET: Final = 18  # the newest whose Resize every ONNX Runtime since 1.18 runs on CUDA
-LOWEST_CONFIDENCE: Final = 255 // CLASS_COUNT  # of finite scores, over the classes of selfsyn.labels
+LOWEST_CONFIDENCE: Final = 255 // CLASS_COUNT  # of finite scores: a softmax maximum is at least 1 / K
 PREFIX: Final = "selfsyn."
 GOLDEN: Final = f"{PREFIX}golden."
-OPTIONAL: Final = ("precision",)  # what early files do not say
+OPTIONAL: Final = ("precision",)  # missing in early files
 
 
 @dataclass(frozen=True)
 class Metadata:
     """What a model file says about itself.
 
-    classes: names, by train id.  mean, std: of RGB in 0..1; the graph applies them.  size: (width, height) it was trained at.
-    checkpoint: digest of the weights.  stage: 'round-0', ...  program: our version.  contract: version of this file.
-    precision: 'fp32' or 'fp16', of the arithmetic inside.
+    classes: names by train id.  mean, std: of RGB in 0..1; the graph applies them.  size: (width, height) of training.
+    checkpoint: digest of the weights.  stage: 'round-0', ...  program: selfsyn's version.  contract: VERSION.
+    precision: of the arithmetic, 'fp32' or 'fp16'.
     """
 
     classes: tuple[str, ...]
@@ -62,9 +62,9 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Golden:
-    """A picture and the net's own answer to it, which travel in the model file: whoever loads it can try it.
+    """A picture with torch's answer to it, kept in the model file: a runtime that loads the file can check itself.
 
-    image: (H, W, 3) uint8 RGB.  label, confidence: (H, W) uint8, as torch computed them.
+    image: (H, W, 3) uint8 RGB.  label, confidence: (H, W) uint8.
     """
 
     image: NDArray[np.uint8]
@@ -80,35 +80,37 @@ def to_properties(metadata: Metadata, *, golden: Golden | None = None) -> dict[s
 
 
 def golden_of(properties: Mapping[str, str], *, name: str) -> Golden | None:
-    """The golden picture of a model file and its answer, or None. InputError, naming the model, when it is spoilt."""
+    """The golden picture of a model file and its answer, or None. InputError, naming the model, when it is damaged."""
     try:
         data = {item.name: base64.b64decode(properties[GOLDEN + item.name], validate=True) for item in fields(Golden)}
     except KeyError:
         return None
     except ValueError as error:
-        raise InputError(f"{name}: its golden picture is spoilt ({error}); export it again") from error
+        raise InputError(f"{name}: its golden picture is damaged ({error}); export it again") from error
     maps = {key: decode_ids(png, name=f"{name} golden {key}") for key, png in data.items() if key != "image"}
     return Golden(image=decode_image(data["image"], name=f"{name} golden image"), **maps)
 
 
 def from_properties(properties: Mapping[str, str], *, name: str) -> Metadata:
-    """The inverse of to_properties; keys of others are left alone. InputError, naming the model, when it is not a teacher."""
+    """The inverse of to_properties; other keys are ignored. InputError, naming the model, when it is not a teacher."""
     try:
         written = [item.name for item in fields(Metadata) if item.name not in OPTIONAL or PREFIX + item.name in properties]
         values = {key: _plain(json.loads(properties[PREFIX + key])) for key in written}
         found = int(values["contract"])
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"{name}: no teacher of ours ({reason}); expected a file that `selfsyn export-teacher` wrote") from error
+        raise InputError(
+            f"{name}: not a selfsyn teacher ({reason}); expected a file that `selfsyn export-teacher` wrote"
+        ) from error
     if found != VERSION:
         raise InputError(f"{name}: contract version {found}; expected {VERSION}; export it again with this version of selfsyn")
     return Metadata(**values)
 
 
 def triton_configuration() -> str:
-    """The text of config.pbtxt: the model repository's entry, for Triton's ONNX Runtime backend.
+    """The text of config.pbtxt, for Triton's ONNX Runtime backend.
 
-    max_batch_size is 0 because the batch is one of the model's own dimensions.
+    max_batch_size is 0: the batch is one of the model's own dimensions.
     """
     blocks = [
         f'name: "{MODEL_NAME}"\nbackend: "onnxruntime"\nmax_batch_size: 0',

@@ -1,4 +1,4 @@
-"""What is done to an exported graph: its scores brought to light, and its convolutions made half precise."""
+"""Edits of an exported graph: scores as the output (for the parity check), and convolutions in float16."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 def scored(model: bytes) -> bytes:
-    """The same model up to its scores, which are its one output: SCORES (B, 19, H, W) float32, what its post-processing gets."""
+    """The model without its post-processing; its only output is SCORES, (B, 19, H, W) float32."""
     proto = onnx.load_from_string(model)
     planes = next(node for node in proto.graph.node if node.op_type == "Split" and len(node.output) == CLASS_COUNT)
     scores = onnx.helper.make_node("Identity", [planes.input[0]], [SCORES], name=SCORES)
@@ -34,8 +34,8 @@ def scored(model: bytes) -> bytes:
 def halved(model: bytes) -> bytes:
     """The same model with float16 weights and float16 arithmetic from its first convolutions to its last.
 
-    What is before (0..255 to normalised colours) and behind (enlarged scores, their maximum, the confidence) stays
-    float32: it costs little, and that is where eleven bits would be seen. Its metadata says 'fp16'.
+    The normalisation before them and the post-processing behind them (enlarged scores, maximum, confidence) stay float32:
+    they cost little, and there eleven bits would change labels. The metadata says 'fp16'.
     """
     proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
     graph = proto.graph
@@ -56,7 +56,7 @@ def halved(model: bytes) -> bytes:
 
 class _Half:
     """The conversion of one graph, node after node. onnxruntime's own converter gave graphs that onnx refuses: casts used
-    before they are made, and two of one name."""
+    before they are made, and two casts with one name."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.inside = _between_convolutions(graph)
@@ -68,7 +68,7 @@ class _Half:
         self.casts: set[str] = set()
 
     def converted(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """The casts that the node is the first to need, and the node."""
+        """The node, after the casts that no earlier node needed."""
         inside = node.name in self.inside
         for position, name in enumerate(node.input):
             # A Resize takes its scales as float32 whatever it resizes.
@@ -88,7 +88,7 @@ class _Half:
 
 
 def _halve(attribute: onnx.AttributeProto) -> None:
-    """A value that makes float32 makes float16."""
+    """Turn a float32 constant or cast target into float16, in place."""
     if attribute.name == "to" and attribute.i == FLOAT:
         attribute.i = FLOAT16
     elif attribute.t.data_type == FLOAT:
@@ -96,7 +96,7 @@ def _halve(attribute: onnx.AttributeProto) -> None:
 
 
 def _between_convolutions(graph: onnx.GraphProto) -> set[str]:
-    """Names of the convolutions, and of the nodes that have one before and one behind them."""
+    """Names of the convolutions and of all nodes on a path between two of them."""
     takers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
@@ -107,13 +107,13 @@ def _between_convolutions(graph: onnx.GraphProto) -> set[str]:
 
 
 def _before(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> set[str]:
-    """Names of the nodes and of all that they need."""
+    """Names of the nodes and of everything that they depend on."""
     makers = {name: node for node in graph.node for name in node.output}
     return _reached(nodes, lambda node: (makers[name] for name in node.input if name in makers))
 
 
 def _reached(start: Iterable[onnx.NodeProto], neighbours: Callable[[onnx.NodeProto], Iterable[onnx.NodeProto]]) -> set[str]:
-    """Names of the start nodes and of all that can be walked to."""
+    """Names of the start nodes and of all nodes reachable from them."""
     reached: set[str] = set()
     todo = list(start)
     while todo:

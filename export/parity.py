@@ -1,8 +1,8 @@
-"""The teacher that is exported is the net that was trained: torch against onnxruntime, on real images.
+"""Parity of the exported teacher with the trained net: onnxruntime against torch, on real images.
 
-Where the two disagree about a pixel's class, it must be a tie: if no score of a pixel differs by more than d between them,
-then the class that onnxruntime chose lies at most 2 d below torch's best. That is checked with each pixel's own d, and the
-differences themselves are limited, so a disagreement is explained by rounding or there is no model.
+Where they choose different classes for a pixel, rounding must explain it: if a pixel's scores differ by at most d, then the class
+that onnxruntime chose scores at most 2 d below torch's best. The check uses each pixel's own d and limits d itself; a model with
+an unexplained difference is not written.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from export import contract, graph
-from export.pipeline import evenly_spaced
 from export.teacher import Teacher
 from export.to_onnx import Segmenter, label_and_confidence
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.errors import FaultError
 from selfsyn.images import UnreadableError, read_image, resize_image
 from selfsyn.progress import say
@@ -34,10 +34,10 @@ Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model may differ by.
+    """The largest differences that a model may have.
 
-    score_error: of a score, as a share of the largest.  beyond_share: of pixels, where a score differs by more.
-    mismatch_share: of pixels, where the class differs.
+    score_error: of a score, as a share of the largest.  beyond_share: of pixels with a larger score error.
+    mismatch_share: of pixels with another class.
     """
 
     score_error: float
@@ -47,23 +47,23 @@ class Limits:
 
 # Measured (benchmarks/parity.py): score errors of 3e-6 in float32 and 3e-3 in float16, mismatches of 0 and 2e-3.
 LIMITS: Final = {contract.FP32: Limits(1e-4, 0.0, 1e-4), contract.FP16: Limits(2e-2, 0.0, 5e-3)}
-# A net that unpools by index jumps where two values of a pooling window tie: there torch in float32 is as far from torch in
-# float64 as onnxruntime is. Its neighbours see the jump: 8 % of a picture's scores were off by up to 6e-3, in float16 2e-2,
-# and up to 9e-5 of the classes, in float16 1e-3.
+# A net that unpools by index is discontinuous where two values of a pooling window tie: there torch in float32 differs from torch
+# in float64 as much as onnxruntime does. Measured: 8 % of a picture's scores were off by up to 6e-3 (float16: 2e-2), and up to
+# 9e-5 of the classes differed (float16: 1e-3).
 JUMPING: Final = ("segnet",)
 LIMITS_OF_JUMPING: Final = {contract.FP32: Limits(2e-2, 5e-3, 5e-4), contract.FP16: Limits(5e-2, 5e-3, 5e-3)}
 
 
 def limits_of(segmenter: Segmenter, *, precision: str) -> Limits:
-    """The limits for a net's export in that precision."""
+    """The limits for an export of this net in `precision`."""
     return (LIMITS_OF_JUMPING if segmenter.task.architecture in JUMPING else LIMITS)[precision]
 
 
 def examples(paths: Sequence[Path], *, size: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Real images for `compare`: two in a batch at the working size, and one each at two odd sizes.
+    """Real images for `compare`: a batch of two at the working size, and one image each at two odd sizes.
 
-    -> arrays (B, H, W, 3) uint8. Fewer than four images are taken in turn; one that cannot be read is replaced by the next
-    that can. UnreadableError when none can.
+    -> arrays (B, H, W, 3) uint8. Fewer than four images are repeated; an unreadable image is replaced by the next readable
+    one. UnreadableError when there is none.
     """
     width, height = size
     chosen = itertools.islice(itertools.cycle(evenly_spaced(range(len(paths)), count=IMAGES)), IMAGES)
@@ -75,19 +75,19 @@ def examples(paths: Sequence[Path], *, size: tuple[int, int]) -> list[NDArray[np
 
 
 def _readable(paths: Sequence[Path], *, first: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: the first image that can be read, from position `first` on and round."""
+    """(H, W, 3) uint8: the first readable image from position `first` on; the search wraps around."""
     for path in (*paths[first:], *paths[:first]):
         try:
             return read_image(path)
         except UnreadableError as error:
-            say(f"{error}; the comparison takes the next")
+            say(f"{error}; the parity check uses the next image")
             last = error
     raise last
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The net's answer to a batch, as torch computes it.
+    """Torch's answer to a batch.
 
     images_BHWC: uint8.  scores_BKHW: float logits.  label, confidence: (B, H, W) uint8.
     """
@@ -99,7 +99,7 @@ class Answer:
 
 
 def answers(segmenter: Segmenter, images: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-    """The net's answers to (B, H, W, 3) uint8 images, for `compare` with each of its files."""
+    """Torch's answers to (B, H, W, 3) uint8 images; `compare` uses them for each exported file."""
     return [_answer(segmenter.eval(), images_BHWC) for images_BHWC in images]
 
 
@@ -111,17 +111,16 @@ def _answer(segmenter: Segmenter, images_BHWC: NDArray[np.uint8]) -> Answer:
 
 
 def scorer(model: bytes, *, device: str = "cpu") -> Scorer:
-    """(B, H, W, 3) uint8 images -> the model's own (B, 19, H, W) float32 scores, before its post-processing."""
+    """A function: (B, H, W, 3) uint8 images -> the model's (B, 19, H, W) float32 scores before post-processing."""
     session = Teacher(graph.scored(model), device=device).session
     return lambda images_BHWC: session.run([graph.SCORES], {contract.IMAGE: images_BHWC})[0]
 
 
 def compare(net: Sequence[Answer], teacher: Teacher, *, scores: Scorer, limits: Limits) -> dict[str, Any]:
-    """The net's answers and the teacher's -> what parity.json holds: limits, versions, one case for each shape.
+    """The answers of net and teacher -> the content of parity.json: limits, versions, a case for each image shape.
 
-    scores: of the teacher's model. A case counts, of the pixels: mismatches, another class; beyond_share, a score that differs
-    by more than rounding explains; unexplained, another class without a tie within that pixel's own score difference, or a
-    confidence further away than that difference makes it.
+    scores: of the teacher's model. A case counts pixels: mismatches have another class; beyond_share have a score error above
+    the limit; unexplained have a class or a confidence that the pixel's own score difference does not explain.
     """
     return {
         "limits": asdict(limits),
@@ -134,7 +133,7 @@ def compare(net: Sequence[Answer], teacher: Teacher, *, scores: Scorer, limits: 
 
 
 def fault_of(parity: dict[str, Any]) -> str | None:
-    """Which case of compare's result is beyond the limits, in words; None when none is."""
+    """The first case beyond the limits, in words; None when all are within them."""
     for case in parity["cases"]:
         for key, limit in (*((key, parity["limits"][key]) for key in ("mismatch_share", "beyond_share")), ("unexplained", 0)):
             if not case[key] <= limit:
@@ -143,7 +142,7 @@ def fault_of(parity: dict[str, Any]) -> str | None:
 
 
 def refuse_difference(parity: dict[str, Any], *, name: str) -> None:
-    """FaultError, naming the teacher, when a case of compare's result is beyond the limits."""
+    """FaultError, naming the teacher, when a case is beyond the limits."""
     fault = fault_of(parity)
     if fault is not None:
         raise FaultError(f"{name}: {fault}; no model was written; try other versions of torch and onnxruntime")
@@ -175,7 +174,7 @@ def _case(net: Answer, teacher: Teacher, scores: Scorer, *, limits: Limits) -> d
 
 
 def _margin(scores_BKHW: Tensor, labels_BHW: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # How far torch's score of the class that onnxruntime chose lies below torch's best: 0 where they agree.
+    # Torch's best score minus torch's score of the class that onnxruntime chose: 0 where they agree.
     chosen = scores_BKHW.gather(1, torch.from_numpy(labels_BHW.astype(np.int64))[:, None]).squeeze(1)
     margin: NDArray[np.float32] = (scores_BKHW.amax(1) - chosen).numpy()
     return margin

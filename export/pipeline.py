@@ -1,9 +1,9 @@
 """Decode, infer and encode, overlapped, in bounded memory. Never imports torch.
 
-On a CPU each image is one piece of work: as many are under way as there are cores, and no core waits for another inside a
-convolution. On a GPU the session runs in the caller's thread, with codecs in a pool before and behind it, and every run has
-the same number of images (the last is filled up), so that the same kernels see each of them. Either way the result of an
-image is its own: it depends neither on its neighbours nor on the number of workers.
+On a CPU a worker handles one image from file to file, one worker for each core, so no core waits for another inside a
+convolution. On a GPU the session runs in the caller's thread, with codecs in a pool before and behind it, and every batch has
+the same size (the last one is padded), so that the same kernels see each image. Either way an image's result depends neither on
+its neighbours nor on the number of workers.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ F = TypeVar("F", bound=Frame)
 A = TypeVar("A")
 B = TypeVar("B")
 
-LANES = 8  # images in the net at once on a CPU, at most: each has its own activations
-PASSING = 64  # items that need no net and may gather behind images that wait for their batch to fill
+LANES = 8  # images in the net at once on a CPU, at most: each needs memory for its activations
+PASSING = 64  # items that skip the net and may wait behind an unfilled batch, in order
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Picture(Generic[F]):
 class Answer(Generic[F]):
     """A frame with the teacher's class and confidence maps, each (height, width) uint8 at the teacher's size.
 
-    files: their two PNG files, where an earlier attempt has written them.
+    files: the bytes of their two PNG files if an earlier attempt wrote them.
     """
 
     frame: F
@@ -61,7 +61,7 @@ class Answer(Generic[F]):
 
 @dataclass(frozen=True)
 class Row:
-    """One labelled image as the index lists it; paths are relative to the shard's folder, digests are of files."""
+    """The index row of a labelled image; paths are relative to the shard's folder, digests are of files."""
 
     name: str
     image: str
@@ -74,7 +74,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image without labels as the index lists it. skipped: why it cannot be read."""
+    """The index row of an unreadable image. skipped: why it cannot be read."""
 
     name: str
     image: str
@@ -83,7 +83,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Written:
-    """What write_index counted. outputs: the shard's files with their digests."""
+    """What write_index counted. outputs: digests of the shard's files, by name."""
 
     images: int
     skipped: int
@@ -91,10 +91,10 @@ class Written:
 
 
 class Codecs:
-    """A pool that maps work over items in order, a few items ahead of whoever takes the results; with 0 workers, no pool."""
+    """A thread pool that maps a function over items in order, a few items ahead of its consumer; 0 workers: no threads."""
 
     def __init__(self, *, workers: int | None = None) -> None:
-        """workers: threads; default: one more than the cores, since at any moment one of them waits for the disk."""
+        """workers: threads; default: one more than the cores, because one of them usually waits for the disk."""
         self.workers = usable_cores() + 1 if workers is None else workers
         self.pool = ThreadPoolExecutor(self.workers) if self.workers else None
 
@@ -102,7 +102,7 @@ class Codecs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # What is begun is finished, so no file that could be whole is lost; what waits is dropped.
+        # Finish running work, so that no file is lost half-way; drop waiting work.
         if self.pool is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
 
@@ -115,12 +115,12 @@ class Codecs:
 
 
 def lanes(*, workers: int | None) -> int:
-    """How many images are in the net at once on a CPU with so many workers (default: the cores)."""
+    """Number of images in the net at once on a CPU. workers: default: the cores."""
     return max(1, min(usable_cores() if workers is None else workers, LANES))
 
 
 def answers(frames: Iterable[F], *, teacher: Teacher, codecs: Codecs) -> Iterator[Answer[F]]:
-    """The teacher's answer to each frame, in order. InputError, naming the file, for an image that cannot be read."""
+    """The teacher's answer to each frame, in order. InputError, naming the file, for an unreadable image."""
     yield from _answered(frames, _decoded, _never_skipped, teacher=teacher, codecs=codecs)
 
 
@@ -129,25 +129,19 @@ def label_frames(
 ) -> Iterator[tuple[Row | Skipped, NDArray[np.int64]]]:
     """Write labels/NAME.png and confidence/NAME.png below `folder` for each frame; -> index row and (19, 256) histogram.
 
-    In the order of the frames. The files are the state: a frame whose two files exist is not shown to the teacher again,
-    its row is made from them. roots: the data sets' folders, from which the index names images. An image that cannot be
-    read gets a row that says why, no files and an empty histogram.
+    In the order of the frames. A frame whose two files exist is not labelled again; its row is made from the files. An
+    unreadable image gets no files, a row that says why, and an empty histogram.
+    roots: folders of the data sets; image paths in the index are relative to them.
     """
     read = partial(_recalled_or_decoded, folder=folder, roots=roots)
     write = partial(_written, folder=folder, roots=roots)
     yield from _answered(frames, read, write, teacher=teacher, codecs=codecs)
 
 
-def evenly_spaced(items: Sequence[A], *, count: int) -> list[A]:
-    """The first, the last and others between them: at most `count` different items, in order."""
-    positions = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
-    return [items[position] for position in positions]
-
-
 def write_index(folder: Path, *, labelled: Iterable[tuple[Row | Skipped, NDArray[np.int64]]], spoiled: int) -> Written:
-    """Take what label_frames yields and write index.jsonl, as it comes, and histogram.npz of (19, 256) counts.
+    """Write the results of label_frames: index.jsonl row by row, then histogram.npz of (19, 256) counts.
 
-    spoiled: how many images may be unreadable. InputError, naming the image, for one more.
+    spoiled: the number of images that may be unreadable. InputError, naming the image, beyond it.
     """
     counts, images, skipped, digest = no_counts(), 0, 0, hashlib.sha256()
     with stream_atomic(folder / INDEX) as stream:
@@ -168,7 +162,7 @@ def write_index(folder: Path, *, labelled: Iterable[tuple[Row | Skipped, NDArray
 def _refuse_too_many(row: Skipped, *, skipped: int, spoiled: int) -> None:
     if skipped > spoiled:
         raise InputError(
-            f"{row.image}: {row.skipped}; that makes {skipped} unreadable images, and teacher.unreadable allows {spoiled};"
+            f"{row.image}: {row.skipped}; {skipped} images cannot be read, teacher.unreadable allows {spoiled};"
             " replace or remove the files and label again with --force"
         )
 
@@ -181,7 +175,7 @@ def _answered(
     teacher: Teacher,
     codecs: Codecs,
 ) -> Iterator[B]:
-    """write() of what the teacher says to each Picture that read(frame, size) gives; what else it gives goes past the net."""
+    """Yield write(result) for each frame, in order. A Picture from read(frame, size) goes through the teacher first."""
 
     def reading(frame: F) -> Picture[F] | Answer[F] | Skipped:
         return read(frame, teacher.size)
@@ -197,7 +191,7 @@ def _answered(
 
 
 def _batched(items: Iterable[Picture[F] | Answer[F] | Skipped], *, teacher: Teacher) -> Iterator[Answer[F] | Skipped]:
-    """Pictures in full batches, everything in its order."""
+    """Let the teacher label the pictures in full batches; all items keep their order."""
     waiting: list[Picture[F] | Answer[F] | Skipped] = []
     pictures = 0
     for item in items:
@@ -248,7 +242,7 @@ def _recalled(frame: Frame, *, folder: Path, size: tuple[int, int]) -> Answer[Fr
     paths = maps_of(folder, frame.name)
     label, confidence = (read_ids(path) for path in paths)
     if not label.shape == confidence.shape == size[::-1] or label.max() >= CLASS_COUNT:
-        raise InputError(f"{paths[0]}: not an answer of this teacher; delete it and run the same command again")
+        raise InputError(f"{paths[0]}: not a label map of this teacher; delete it and run the same command again")
     return Answer(frame, label, confidence, (paths[0].read_bytes(), paths[1].read_bytes()))
 
 

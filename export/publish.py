@@ -1,7 +1,7 @@
-"""A finished teacher -> the next version in a served model repository, whole or not at all. Never imports torch.
+"""Publish a finished teacher as the next version of a model repository, atomically. Never imports torch.
 
-The version is prepared under a name that nobody serves and then renamed. A rename to a name that is taken fails, so of two
-publishers at once one takes the next number and the other the one after it.
+The version is written under a temporary name and then renamed. Renaming to an existing name fails, so two publishers at the same
+time get two version numbers.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Final
 
 from export import contract
 from export.repository import model_file, model_folder, versions
-from selfsyn.errors import FaultError, InputError, NotReadyError
+from selfsyn.errors import FaultError, InputError
 from selfsyn.files import TEMPORARY, digest_bytes, digest_file, write_atomic
-from selfsyn.phase import read_manifest
+from selfsyn.manifest import finished_manifest
 
-# Older drafts belong to publishers that were killed: none takes a day.
+# Older drafts were left by killed publishers.
 ABANDONED_SECONDS: Final = 24 * 3600
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a teacher is in a repository. new: whether this call put it there.  newest: the highest version there."""
+    """A teacher in a repository. new: whether this call added it.  newest: the highest version of the repository."""
 
     version: int
     digest: str
@@ -36,9 +36,9 @@ class Published:
 
 
 def publish(teacher: Path, *, repository: Path) -> Published:
-    """Add the finished teacher in a stage's teacher folder to `repository`, which is made when it is not there.
+    """Add the finished teacher in a stage's teacher folder to `repository`, which is created if needed.
 
-    A model that some version already holds is not added again. An existing config.pbtxt is its owner's, and stays.
+    A model that the repository already holds is not added again. An existing config.pbtxt is kept.
     NotReadyError without the teacher's manifest, InputError when its files changed, FaultError when nothing can be written.
     """
     files = finished_files(teacher)
@@ -56,10 +56,8 @@ def publish(teacher: Path, *, repository: Path) -> Published:
 
 
 def finished_files(teacher: Path) -> dict[str, bytes]:
-    """The files of a finished teacher's version folder, by their path below `teacher`, checked against its manifest."""
-    manifest = read_manifest(teacher)
-    if manifest is None:
-        raise NotReadyError(f"{teacher}: no finished teacher; run `selfsyn export-teacher` first")
+    """{path below `teacher`: bytes} of the version folder's files, checked against the manifest."""
+    manifest = finished_manifest(teacher, verb="export-teacher")
     folder = (teacher / contract.MODEL_FILE).parent
     try:
         paths = [path for path in sorted(folder.iterdir()) if not path.name.startswith(TEMPORARY)]

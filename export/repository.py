@@ -1,4 +1,4 @@
-"""A model repository, as Triton lays it out: segmenter/config.pbtxt and segmenter/N/model.onnx, one folder a version."""
+"""A model repository in Triton's layout: segmenter/config.pbtxt and segmenter/N/model.onnx for version N."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 from export import contract
 
 MODEL: Final = "model.onnx"
-VERSION: Final = re.compile("[1-9][0-9]*")  # what Triton takes for a version; other names are ignored
+VERSION: Final = re.compile("[1-9][0-9]*")  # Triton's version folders; other names are ignored
 
 
 def model_folder(repository: Path) -> Path:
-    """Where the versions of the one model lie."""
+    """The folder of the model's versions."""
     return repository / contract.MODEL_NAME
 
 
@@ -23,7 +23,7 @@ def model_file(repository: Path, *, version: int) -> Path:
 
 
 def versions(repository: Path) -> list[int]:
-    """The versions that are there, ascending; none where the folder is missing. Whether they load is not looked at."""
+    """The version numbers in the repository, ascending; none if the folder is missing. Nothing is loaded."""
     try:
         names = [path.name for path in model_folder(repository).iterdir()]
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A teacher at work: one onnxruntime session whose device is checked, not hoped for. Never imports torch."""
+"""The teacher at run time: an onnxruntime session on a device that was checked. Never imports torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from export import contract, tensorrt
 from export.contract import Golden, Metadata
 from selfsyn.cores import usable_cores
-from selfsyn.errors import FaultError, InputError, NotReadyError
+from selfsyn.errors import FaultError, InputError
 from selfsyn.files import digest_bytes
-from selfsyn.phase import read_manifest
+from selfsyn.manifest import finished_manifest
 from selfsyn.progress import say
 
 CPU: Final = "CPUExecutionProvider"
@@ -26,22 +26,22 @@ CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = tensorrt.PROVIDER
 PROVIDERS: Final = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 REMEDY: Final = "install `onnxruntime-gpu[cuda,cudnn]` on a machine with a recent NVIDIA driver, or use --device cpu"
-# What ONNX Runtime may leave to the CPU on a GPU: arithmetic on sizes, never on pictures.
+# On a GPU, ONNX Runtime may leave arithmetic on sizes to the CPU, but none of these operators.
 HEAVY: Final = ("Conv", "Resize", "MaxPool", "Exp", "ScatterElements")
-# Images in one run. A CPU gains nothing from more; a GPU does, and always gets this many (see export.pipeline).
+# Images in a batch. A CPU gains nothing from more; a GPU always gets exactly this many (see export.pipeline).
 BATCH: Final = {CPU: 1, CUDA: 4, TENSORRT: 4}
-# Of the golden picture: rounding moves classes where two tie and confidences by little, nonsense moves most of it.
+# Tolerated share of the golden picture's pixels, and levels of confidence: rounding changes few pixels, a fault most of them.
 GOLDEN_SHARE: Final = 0.03
 GOLDEN_LEVELS: Final = 16
-SHOWN: Final = 3  # names in a refusal
+SHOWN: Final = 3  # names in an error
 
 
 class Teacher:
     """An ONNX file that keeps the contract, loaded on one device.
 
-    metadata: what the file says about itself.  digest: sha256 of the file.  provider: where it runs.  size: (width, height)
-    at which to show it images.  batch: how many of them to show at once.  golden: a picture with its answer, or None.
-    fixed: whether it takes `batch` images of `size` and nothing else, as TensorRT's engine does.
+    metadata: what the file says about itself.  digest: sha256 of the file.  provider: ONNX Runtime's name of the device.
+    size: (width, height) of its input images.  batch: images in a run.  golden: a picture with its answer, or None.
+    fixed: whether it takes only batches of exactly `batch` images of `size`, like a TensorRT engine.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Teacher:
         batch: int | None = None,
         name: str = "model",
     ) -> None:
-        """model: the file, or its bytes.  device: 'cpu', 'cuda', 'tensorrt' or 'auto', which is never TensorRT.
+        """model: the file or its bytes.  device: 'cpu', 'cuda', 'tensorrt' or 'auto' (CUDA or CPU).
 
-        threads: for one image; default: usable_cores().  batch: of a GPU's runs; default: BATCH.  name: what errors call bytes.
-        InputError when the file is no teacher of ours, or a GPU is asked for and cannot be had: there is no silent fallback.
+        threads: of a run on the CPU; default: usable_cores().  batch: on a GPU; default: BATCH.  name: of bytes, for errors.
+        InputError when the file is not a selfsyn teacher, or the requested GPU cannot be used: there is no silent fallback.
         """
         data, name = (model, name) if isinstance(model, bytes) else (_read(model), str(model))
         device, threads = usable_device(device), threads or usable_cores()
@@ -81,7 +81,7 @@ class Teacher:
     def predict(self, images_BHWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """(B, H, W, 3) uint8 RGB -> labels and confidences, each (B, H, W) uint8; see export.contract.
 
-        FaultError when scores were not finite, or a label is no class.
+        FaultError for scores that are not finite, and for a label that is not a class.
         """
         if images_BHWC.ndim != 4 or images_BHWC.shape[3] != 3 or images_BHWC.dtype != np.uint8:
             raise ValueError(f"images {images_BHWC.dtype} {images_BHWC.shape}; expected uint8 (batch, height, width, 3)")
@@ -89,13 +89,15 @@ class Teacher:
         if confidences.min() < contract.LOWEST_CONFIDENCE:
             raise FaultError(f"teacher {self.digest}: scores that are not finite; export it again from sound weights")
         if labels.max() >= len(self.metadata.classes):
-            raise FaultError(f"teacher {self.digest}: label {labels.max()} is no class; {self.provider} computed nonsense")
+            raise FaultError(
+                f"teacher {self.digest}: label {labels.max()} is not a class; {self.provider} computed a wrong result"
+            )
         return labels, confidences
 
     def check(self) -> None:
-        """Answer the golden picture that the file carries; FaultError when the answer is another one than the net's.
+        """Run the golden picture of the file; FaultError when the answer differs from torch's.
 
-        A file without one says nothing. The first run of a session on a GPU is slow; this one is it.
+        Does nothing for a file without a golden picture. On a GPU this also serves as the slow first run of the session.
         """
         if self.golden is None:
             return
@@ -104,20 +106,18 @@ class Teacher:
         wrong = float(((labels[0] != self.golden.label) | (levels > GOLDEN_LEVELS)).mean())
         if wrong > GOLDEN_SHARE:
             raise FaultError(
-                f"teacher {self.digest}: {wrong:.1%} of its golden picture is answered otherwise than by the net,"
-                f" {GOLDEN_SHARE:.0%} allowed; {self.provider} computes something else here; try another machine,"
+                f"teacher {self.digest}: {wrong:.1%} of its golden picture differs from torch's answer, expected at most"
+                f" {GOLDEN_SHARE:.0%}; {self.provider} computes wrong results on this machine; try another machine,"
                 " another onnxruntime, or --device cpu"
             )
 
 
 def load(folder: Path, *, device: str = "auto", threads: int | None = None, precision: str = contract.FP32) -> Teacher:
-    """The finished teacher in a stage's teacher folder, its golden picture answered rightly. precision: which of its files.
+    """The finished teacher in a stage's teacher folder, checked on its golden picture. precision: which of its files.
 
-    NotReadyError without its manifest, InputError when there is no such file or it changed, FaultError for a wrong answer.
+    NotReadyError without a manifest, InputError when the file is missing or changed, FaultError for a wrong answer.
     """
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise NotReadyError(f"{folder}: no finished teacher; run `selfsyn export-teacher` first")
+    manifest = finished_manifest(folder, verb="export-teacher")
     name = contract.FILES[precision]
     expected = manifest["outputs"].get(name)
     if expected is None:
@@ -131,7 +131,7 @@ def load(folder: Path, *, device: str = "auto", threads: int | None = None, prec
 
 
 def usable_device(device: str) -> str:
-    """'auto' -> 'cuda' where CUDA truly loads, else 'cpu' with the reason said. InputError for a GPU that cannot be had."""
+    """'auto' -> 'cuda' if CUDA loads, else 'cpu', with a line that says why. InputError when a requested GPU cannot be used."""
     if device == "cpu":
         return "cpu"
     reason, remedy = why_no_cuda(), REMEDY
@@ -146,15 +146,15 @@ def usable_device(device: str) -> str:
 
 
 def why_no_cuda() -> str | None:
-    """What keeps ONNX Runtime from CUDA on this machine, or None.
+    """Why ONNX Runtime cannot use CUDA on this machine, or None.
 
-    Its own list of providers says CUDA wherever the package was built for it, and a session falls back without a word;
-    so the provider's library is loaded here, with all that it needs, and the driver is asked for a device.
+    ONNX Runtime lists CUDA whenever the package was built with it, and a session falls back silently. So this loads the
+    provider's library and everything that it needs, and asks the driver for a device.
     """
     if CUDA not in ort.get_available_providers():
         return f"onnxruntime {ort.__version__} is built without CUDA"
     with contextlib.redirect_stdout(io.StringIO()):
-        ort.preload_dlls()  # finds the nvidia packages beside it; prints what it misses, as we do below
+        ort.preload_dlls()  # finds the nvidia packages of pip; prints what is missing, which is reported below
     libraries = Path(ort.__file__).parent / "capi"
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -181,18 +181,18 @@ def _read(path: Path) -> bytes:
 def _session(
     data: bytes, providers: list[Any], *, name: str, threads: int, dimensions: Mapping[str, int] | None = None
 ) -> ort.InferenceSession:
-    """providers: the one that is asked for first.  dimensions: of the input, by name, to be no other."""
+    """providers: the requested one first.  dimensions: fixed sizes of the input, by name."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # its warnings are checked for below, and said in one line
-    # Threads that spin while they wait take the cores from the codecs beside them.
+    options.log_severity_level = 4  # what it would warn of is checked below and reported in one line
+    # Threads that spin while they wait take the cores from the codecs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for dimension, size in (dimensions or {}).items():
         options.add_free_dimension_override_by_name(dimension, size)
     try:
-        # Without enable_fallback=False a CUDA fault in the middle of a job would turn it into a CPU job.
+        # Otherwise a CUDA fault in the middle of a job would move the job to the CPU.
         return ort.InferenceSession(data, options, providers=providers, enable_fallback=False)
     except Exception as error:  # onnxruntime's errors share no class of their own
         reason = str(error).splitlines()[0]
@@ -203,7 +203,7 @@ def _session(
 def _providers(provider: str) -> list[Any]:
     if provider == CPU:
         return [CPU]
-    # TF32 off: labels must be the CPU's. One shape only, so the search for the fastest convolution is short.
+    # TF32 is off so that labels equal the CPU's. There is one shape, so a heuristic search for convolutions is enough.
     cuda = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
     return [(CUDA, cuda), CPU]
 
@@ -221,7 +221,7 @@ def _engine(data: bytes, plain: Teacher, *, name: str, batch: int, threads: int)
 
 
 def _grown_golden(plain: Teacher, *, name: str) -> Golden:
-    """The golden picture grown to the working size, with the CPU's answer, which is checked against the net's first."""
+    """The golden picture extended to the working size, with the CPU's answer; the CPU is checked against torch first."""
     if plain.golden is None:
         raise InputError(f"{name}: has no golden picture to try TensorRT on; export it again, or use --device cuda")
     plain.check()
@@ -234,7 +234,7 @@ def _refuse_unsupported(session: ort.InferenceSession, *, name: str) -> None:
     kinds = {node.op_type for assigned in session.get_provider_graph_assignment_info() for node in assigned.get_nodes()}
     found = sorted(kinds & set(tensorrt.MISSING))
     if found:
-        raise InputError(f"{name}: {', '.join(found)} (SegNet's unpooling) is not for TensorRT; use --device cuda")
+        raise InputError(f"{name}: {', '.join(found)} (SegNet's unpooling) does not run on TensorRT; use --device cuda")
 
 
 def _refuse_other_shape(session: ort.InferenceSession, *, shape: tuple[int, int, int], name: str) -> None:

@@ -1,4 +1,4 @@
-"""TensorRT below onnxruntime, where it is asked for: whether it loads, and the engine that it keeps. Never imports torch."""
+"""TensorRT as an onnxruntime provider: whether it loads, and the cache of engines. Never imports torch."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from selfsyn.errors import InputError
 from selfsyn.progress import say
 
 PROVIDER: Final = "TensorrtExecutionProvider"
-LIBRARY: Final = "libnvinfer.so.10"  # what the provider of the locked onnxruntime is linked to
-PACKAGE: Final = "tensorrt_libs"  # where pip puts it
+LIBRARY: Final = "libnvinfer.so.10"  # the version that the locked onnxruntime links to
+PACKAGE: Final = "tensorrt_libs"  # pip's package of it
 REMEDY: Final = "run `pip install 'tensorrt-cu13>=10,<11'`, or use --device cuda"
-# Pooling with indices, and the scatter behind it, which SegNet is made of, do not become one engine.
+# SegNet's pooling with indices and its scatter do not compile into one engine.
 MISSING: Final = ("ScatterElements",)
-MAJOR, MINOR = 75, 76  # the driver's numbers of the two halves of the compute capability
+MAJOR, MINOR = 75, 76  # the driver's attributes for the compute capability
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What an engine is built for. Another value of any of them is another engine: onnxruntime does not tell all of them apart.
+    """Everything that an engine depends on, as its cache key: onnxruntime itself does not check all of it.
 
     model: digest of the file.  shape: (batch, height, width).  precision: contract.FP32 or FP16.  gpu: see gpu_of.
-    onnxruntime, tensorrt: versions.  tf32: NVIDIA_TF32_OVERRIDE, with which NVIDIA's libraries are kept from TF32.
+    onnxruntime, tensorrt: versions.  tf32: NVIDIA_TF32_OVERRIDE.
     """
 
     model: str
@@ -50,14 +50,14 @@ class Engine:
 
 
 def engine_here(*, model: str, shape: tuple[int, int, int], precision: str) -> Engine:
-    """The engine for this machine's first GPU, with the libraries that it has. Only where why_no_tensorrt says None."""
+    """The engine for this machine's first GPU and libraries. Only for machines where why_no_tensorrt is None."""
     version = str(ctypes.CDLL(LIBRARY).getInferLibVersion())
     gpu, tf32 = gpu_of(ctypes.CDLL("libcuda.so.1")), os.environ.get("NVIDIA_TF32_OVERRIDE", "")
     return Engine(model, shape, precision, gpu=gpu, onnxruntime=ort.__version__, tensorrt=version, tf32=tf32)
 
 
 def gpu_of(driver: Any) -> str:
-    """-> 'NVIDIA H200, 9.0', the name and the compute capability of the first GPU; what the driver does not say is '' or 0."""
+    """-> 'NVIDIA H200, 9.0', name and compute capability of the first GPU; '' or 0 if the driver does not tell."""
     device, major, minor, name = ctypes.c_int(0), ctypes.c_int(0), ctypes.c_int(0), ctypes.create_string_buffer(256)
     driver.cuInit(0)
     driver.cuDeviceGet(ctypes.byref(device), 0)
@@ -68,7 +68,7 @@ def gpu_of(driver: Any) -> str:
 
 
 def cache_folder(engine: Engine) -> Path:
-    """Where the engine is kept: a folder of its own below $XDG_CACHE_HOME, or ~/.cache. InputError without either."""
+    """The engine's own folder below $XDG_CACHE_HOME or ~/.cache. InputError without either."""
     key = hashlib.sha256(json.dumps(asdict(engine), sort_keys=True).encode()).hexdigest()
     return _cache() / "selfsyn" / "tensorrt" / key[:32]
 
@@ -81,10 +81,10 @@ def _cache() -> Path:
 
 
 def options(*, precision: str, folder: Path) -> dict[str, str]:
-    """The provider's options. folder: of the engine alone.
+    """The provider's options. folder: the engine's own.
 
     No optimisation profile: the session's dimensions are fixed, and a profile would have to name every input of every
-    part that the graph is cut into. An fp16 file alone is computed in fp16.
+    subgraph. Only an fp16 file is computed in fp16.
     """
     return {
         "trt_engine_cache_enable": "True",
@@ -96,15 +96,15 @@ def options(*, precision: str, folder: Path) -> dict[str, str]:
 
 
 def dimensions(shape: tuple[int, int, int]) -> dict[str, int]:
-    """The names of the exported input's dimensions, and the sizes that a session with (batch, height, width) fixes them to."""
+    """(batch, height, width) -> the sizes that a session fixes, by the exported input's dimension names."""
     return dict(zip(("batch", "height", "width"), shape, strict=True))
 
 
 @contextlib.contextmanager
 def kept(engine: Engine) -> Iterator[Path]:
-    """The folder to find the engine in; where there is none yet, one to build it in, kept when the block ends without an error.
+    """The engine's cache folder, or a temporary one to build it in that becomes the cache when the block ends without error.
 
-    Two processes that build the same engine do not meet: each has its own folder, and the first to end keeps it.
+    Two processes may build the same engine: each has its own temporary folder, and the first to finish keeps its engine.
     InputError when the folder cannot be made.
     """
     folder = cache_folder(engine)
@@ -113,11 +113,11 @@ def kept(engine: Engine) -> Iterator[Path]:
         return
     batch, height, width = engine.shape
     temporary = _temporary(folder)
-    say(f"TensorRT builds an engine for {batch} images of {width}x{height}, which takes minutes the first time; kept in {folder}")
+    say(f"TensorRT builds an engine for {batch} images of {width}x{height} (minutes, once); it is kept in {folder}")
     try:
         yield temporary
         if any(temporary.glob("*.engine")):
-            with contextlib.suppress(OSError):  # another process was first: its engine is as good
+            with contextlib.suppress(OSError):  # another process was first, with an equal engine
                 temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -135,7 +135,7 @@ def _temporary(folder: Path) -> Path:
 
 
 def why_no_tensorrt() -> str | None:
-    """What keeps ONNX Runtime from TensorRT on a machine where CUDA loads, or None. See export.teacher.why_no_cuda."""
+    """Why ONNX Runtime cannot use TensorRT on a machine where CUDA loads, or None. See export.teacher.why_no_cuda."""
     if PROVIDER not in ort.get_available_providers():
         return f"onnxruntime {ort.__version__} is built without TensorRT"
     preload()
@@ -148,18 +148,18 @@ def why_no_tensorrt() -> str | None:
 
 
 def preload() -> None:
-    """Load the libraries of pip's package, if it is there: the loader does not look where they lie; once loaded it finds them."""
+    """Load the libraries of pip's package, if installed: their folder is not on the loader's path."""
     spec = importlib.util.find_spec(PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for library in sorted(Path(folder).glob("lib*.so*")):
-            with contextlib.suppress(OSError):  # what is missing is said by who needs it
+            with contextlib.suppress(OSError):  # whoever needs a missing library reports it
                 ctypes.CDLL(str(library))
 
 
 def grown(image_HWC: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(h, w, 3) -> (height, width, 3) of `size` (width, height): mirrored at its edges until it is large enough, then cut.
+    """(h, w, 3) -> (height, width, 3), `size` is (width, height): extended by mirroring at its edges, then cropped.
 
-    An engine takes one shape, the golden picture has another; enlarged it would show nothing that a net has seen.
+    An engine takes one shape, and the golden picture has another. Scaled up, it would show objects of unknown sizes.
     """
     width, height = size
     missing = [(0, max(0, wanted - found)) for wanted, found in zip((height, width), image_HWC.shape[:2], strict=True)]

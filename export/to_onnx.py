@@ -1,4 +1,4 @@
-"""Task net -> one self-contained ONNX file that keeps the contract. The same weights give the same bytes."""
+"""Export of a task net as one self-contained ONNX file (export.contract). The same weights give the same bytes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from export.contract import Golden, Metadata
 from export.traced import exported
 from selfsyn.config import Task
 from selfsyn.config import Teacher as TeacherConfig
+from selfsyn.images import read_image
 from selfsyn.progress import say
 from selfsyn.task.scores import TaskNet, normalised
-from selfsyn.world import render
 
 SLOW_SECONDS = 90.0
-GOLDEN_SIZE = (128, 96)
+GOLDEN_IMAGE = Path(__file__).with_name("golden.png")  # rendered by selfsyn.world, so anybody may have it
 PLAIN = TeacherConfig()  # neither mirrored nor at other scales
 
 
 class Segmenter(nn.Module):
-    """The net between the contract's input and outputs: uint8 in, label and confidence out."""
+    """A net with the contract's input and outputs: uint8 images in, label and confidence out."""
 
     def __init__(self, net: TaskNet, *, task: Task, teacher: TeacherConfig = PLAIN) -> None:
-        """net: what selfsyn.task.build makes for `task`; its weights are used as they are.  teacher: its flip and scales."""
+        """net: built for `task` by selfsyn.task.build.  teacher: flip and scales of its views."""
         super().__init__()
         self.net = net
         self.task = task
@@ -46,7 +46,7 @@ class Segmenter(nn.Module):
         return sum(others, first) / len(self.views) if others else first
 
     def _view(self, image_BCHW: Tensor, *, scale: float, mirrored: bool) -> Tensor:
-        """Scores of the image at another scale or mirrored, put back where the image has its pixels."""
+        """Scores of the scaled or mirrored image, mapped back to the image's pixels."""
         seen = resized(image_BCHW, size=_scaled(image_BCHW, scale)) if scale != 1 else image_BCHW
         scores_BKHW = self.net.fused(seen.flip(3) if mirrored else seen, auxiliary=self.task.auxiliary_at_inference)
         scores_BKHW = scores_BKHW.flip(3) if mirrored else scores_BKHW
@@ -63,7 +63,7 @@ def resized(planes_BCHW: Tensor, *, size: tuple[int, int] | torch.Size) -> Tenso
 
 
 def _scaled(image_BCHW: Tensor, scale: float) -> tuple[int, int]:
-    # In whole numbers: the exporter keeps no float arithmetic on sizes that are not yet known.
+    # In integers: the exporter cannot express float arithmetic on dynamic sizes.
     share = Fraction(str(scale))
     height, width = image_BCHW.shape[-2:]
     return height * share.numerator // share.denominator, width * share.numerator // share.denominator
@@ -72,8 +72,8 @@ def _scaled(image_BCHW: Tensor, scale: float) -> tuple[int, int]:
 def label_and_confidence(scores_BKHW: Tensor) -> tuple[Tensor, Tensor]:
     """Logits -> arg-max label and softmax maximum times 255, each (B, H, W) uint8; confidence 0 where not finite.
 
-    One plane after another: on a CPU this runs six times faster than ONNX's Softmax, ReduceMax and ArgMax over 19 planes.
-    Of equal scores the lowest class wins. The label is one of the constants, so it is always a class.
+    The loop over planes is six times faster on a CPU than ONNX's Softmax, ReduceMax and ArgMax over 19 planes.
+    Of equal scores the lowest class wins. Every label is one of the constants, so it is always a class.
     """
     planes = torch.split(scores_BKHW, 1, dim=1)
     best, label = planes[0], torch.zeros_like(planes[0], dtype=torch.uint8)
@@ -83,7 +83,7 @@ def label_and_confidence(scores_BKHW: Tensor) -> tuple[Tensor, Tensor]:
     total = torch.exp(planes[0] - best)
     for plane in planes[1:]:
         total = total + torch.exp(plane - best)
-    # A comparison with NaN is false, so NaN becomes 0; a cast of NaN to an integer would be anything.
+    # A comparison with NaN is false, so NaN becomes 0; casting NaN to an integer is undefined.
     confidence = torch.where(total >= 1, 255 / total, torch.zeros_like(total)).round().to(torch.uint8)
     return label.squeeze(1), confidence.squeeze(1)
 
@@ -91,8 +91,8 @@ def label_and_confidence(scores_BKHW: Tensor) -> tuple[Tensor, Tensor]:
 def to_onnx(segmenter: Segmenter, *, metadata: Metadata, graphs: Path | None = None) -> bytes:
     """-> the bytes of the ONNX file, weights inside, with dynamic batch, height and width.
 
-    graphs: a folder where graphs without weights are kept, so that the second net of a kind is not traced (export.traced).
-    Says how long it took: backbones whose padding depends on the size (timm's tf_*) take minutes.
+    graphs: a folder that caches graphs without weights, so that each kind of net is traced once (export.traced).
+    Logs the time: backbones whose padding depends on the size (timm's tf_*) take minutes.
     """
     began = time.monotonic()
     model = exported(segmenter.eval(), size=metadata.size, folder=graphs)
@@ -104,15 +104,15 @@ def to_onnx(segmenter: Segmenter, *, metadata: Metadata, graphs: Path | None = N
 
 
 def golden(segmenter: Segmenter) -> Golden:
-    """A street that we render, so that whoever gets the file may have it, and the net's answer to it."""
-    image, _ = render("camera", seed=0, index=1, size=GOLDEN_SIZE)
+    """GOLDEN_IMAGE and the net's answer to it."""
+    image = read_image(GOLDEN_IMAGE)
     with torch.inference_mode():
         label, confidence = (answer[0].numpy() for answer in segmenter.eval()(torch.tensor(image)[None]))
     return Golden(image, label, confidence)
 
 
 def _anonymous(model: onnx.ModelProto, *, properties: dict[str, str]) -> bytes:
-    # The exporter notes stack traces and source paths at every node: they leak local paths and change the bytes.
+    # The exporter stores stack traces and source paths in every node: they leak local paths and change the bytes.
     for node in _nodes(model.graph):
         node.doc_string = ""
         del node.metadata_props[:]

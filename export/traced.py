@@ -1,8 +1,7 @@
-"""The graph of a net without its weights: traced once, kept in the run folder, given weights at every export.
+"""A cache of traced graphs without weights: a kind of net is traced once, and filled with weights at every export.
 
-Tracing follows the code and computes on tensors without data (torch.export), so nets that differ in their weights alone have one
-graph. Whatever the exporter does with values - fold batch norms, merge equal initializers - is done after the weights are in, at
-every export, by the exporter itself.
+torch.export traces with tensors that hold no data, so nets that differ only in weights share a graph. Optimisations that depend
+on values, such as folding batch norms and merging equal initializers, are left to the exporter, after the weights are filled in.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ from selfsyn.progress import say
 if TYPE_CHECKING:
     from export.to_onnx import Segmenter
 
-EXAMPLE_BATCH: Final = 2  # the exporter takes a size of 0 or 1 for a constant
-LITERAL: Final = "lifted_tensor_"  # how torch.export calls a tensor that the code writes out, such as the mean colour
+EXAMPLE_BATCH: Final = 2  # the exporter would treat a size of 0 or 1 as constant
+LITERAL: Final = "lifted_tensor_"  # torch.export's name for a tensor that the code creates, such as the mean colour
 LIBRARIES: Final = ("torch", "torchvision", "timm", "onnx", "onnx-ir", "onnxscript", "ml_dtypes", "numpy")
 SUFFIX: Final = ".graph"
 
@@ -43,8 +42,8 @@ SUFFIX: Final = ".graph"
 def exported(segmenter: Segmenter, *, size: tuple[int, int], folder: Path | None = None) -> onnx.ModelProto:
     """The optimised ONNX model of the segmenter, weights inside; batch, height and width are dynamic.
 
-    size: (width, height) of the example that is traced.  folder: where graphs without weights are kept. A file there that is
-    damaged, or made for something else, is replaced.
+    size: (width, height) of the traced example.  folder: of the cache. A file there that is damaged, or belongs to another
+    net, is replaced.
     """
     tensors = dict([*segmenter.named_parameters(remove_duplicate=False), *segmenter.named_buffers(remove_duplicate=False)])
     key = key_of(segmenter, tensors, size=size)
@@ -55,17 +54,17 @@ def exported(segmenter: Segmenter, *, size: tuple[int, int], folder: Path | None
             program = _traced(segmenter, size=size)
         strange = _unexplained(program, tensors)
         if strange:
-            say(f"the graph is not kept for later exports: its tensor {strange[0]!r} is no weight of the net")
+            say(f"the graph is not cached for later exports: its tensor {strange[0]!r} is not a weight of the net")
             return _optimised(program)
         graph = _without_weights(program, tensors)
-        del program  # as many objects as the rest of the process: each collection would walk through them
+        del program  # it has as many objects as the rest of the process, and slows garbage collection
         if path:
             _keep(path, graph, key=key)
     return _optimised(torch.onnx.ONNXProgram(filled(graph, tensors), None))
 
 
 def key_of(segmenter: Segmenter, tensors: Mapping[str, Tensor], *, size: tuple[int, int]) -> bytes:
-    """Everything that the graph depends on, as one line of JSON: not the weights, but their names, shapes and types."""
+    """Everything that the graph depends on, as a line of JSON: names, shapes and types of the weights, but no values."""
     made_for = {
         "task": asdict(segmenter.task),
         "views": segmenter.views,
@@ -80,7 +79,7 @@ def key_of(segmenter: Segmenter, tensors: Mapping[str, Tensor], *, size: tuple[i
 
 
 def filled(graph: bytes, tensors: Mapping[str, Tensor]) -> onnx_ir.Model:
-    """A graph of `_without_weights` with the values of `tensors`, by name: as the exporter has it before it optimises."""
+    """A graph of `_without_weights` filled with the values of `tensors`, by name; not yet optimised."""
     proto = onnx.load_from_string(graph)
     numbers = {item.key: int(item.value) for item in proto.metadata_props}
     del proto.metadata_props[:]
@@ -117,7 +116,7 @@ def _optimised(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
 
 
 def _unexplained(program: torch.onnx.ONNXProgram, tensors: Mapping[str, Tensor]) -> list[str]:
-    """The initializers that are neither one of the tensors, by name and by memory, nor written out in the code."""
+    """The initializers that are neither one of `tensors`, by name and memory, nor a literal of the code."""
 
     def explained(name: str, value: onnx_ir.Value) -> bool:
         found, wanted = getattr(value.const_value, "raw", None), tensors.get(name)
@@ -140,33 +139,28 @@ def _without_weights(program: torch.onnx.ONNXProgram, tensors: Mapping[str, Tens
     return proto.SerializeToString(deterministic=True)
 
 
-# A graph numbers the nodes and values that it has to name, and a file does not keep how far it has counted. The optimiser
-# goes on counting, and names are in the bytes.
+# onnx_ir numbers nodes and values without a name, and a file does not keep the counters. The optimiser continues them, and
+# names are part of the bytes: so the counters are stored and restored.
 
 
 def _next_numbers(graph: onnx_ir.Graph) -> tuple[int, int]:
-    """The numbers that the next node and the next value without a name would get."""
-    node = _come_and_gone(graph, onnx_ir.Node("", "Identity", inputs=[]))
+    """The numbers of the next unnamed node and the next unnamed value."""
+    node = _numbered(graph, onnx_ir.Node("", "Identity", inputs=[]))
     return _number(node.name), _number(node.outputs[0].name)
 
 
 def _count_on(graph: onnx_ir.Graph, *, nodes: int, values: int) -> None:
-    """Let the graph count until those are the next numbers."""
-    while _number(_come_and_gone(graph, _unnamed_node()).name) < nodes - 1:
-        pass
-    while _number(_come_and_gone(graph, _unnamed_value()).outputs[0].name) < values - 1:
-        pass
+    """Advance the graph's counters until these are the next numbers."""
+    node = value = -1
+    while node < nodes - 1:
+        named_value = [onnx_ir.Value(name="of a removed node")]
+        node = _number(_numbered(graph, onnx_ir.Node("", "Identity", inputs=[], outputs=named_value)).name)
+    while value < values - 1:
+        value = _number(_numbered(graph, onnx_ir.Node("", "Identity", inputs=[], name="a removed node")).outputs[0].name)
 
 
-def _unnamed_node() -> onnx_ir.Node:
-    return onnx_ir.Node("", "Identity", inputs=[], outputs=[onnx_ir.Value(name="of a node that is gone")])
-
-
-def _unnamed_value() -> onnx_ir.Node:
-    return onnx_ir.Node("", "Identity", inputs=[], name="of a node that is gone")
-
-
-def _come_and_gone(graph: onnx_ir.Graph, node: onnx_ir.Node) -> onnx_ir.Node:
+def _numbered(graph: onnx_ir.Graph, node: onnx_ir.Node) -> onnx_ir.Node:
+    """The node with the names that the graph gives it; the graph is as before, except for its counters."""
     graph.append(node)
     graph.remove(node)
     return node
@@ -177,24 +171,24 @@ def _number(name: str | None) -> int:
 
 
 def _kept(path: Path, *, key: bytes) -> bytes | None:
-    """The graph in that file if it is whole and made for `key`; None, with a line if there is another file, otherwise."""
+    """The graph in that file if it is intact and made for `key`, otherwise None; a bad file is reported."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        say(f"{path}: cannot be read ({error.strerror}); the net is traced anew")
+        say(f"{path}: cannot be read ({error.strerror}); the net is traced again")
         return None
     graph = data[data.find(b"\n") + 1 :]
     if data != _file(graph, key=key):
-        say(f"{path}: damaged, or the graph of another net; the net is traced anew")
+        say(f"{path}: damaged, or the graph of another net; the net is traced again")
         return None
     return graph
 
 
 def _keep(path: Path, graph: bytes, *, key: bytes) -> None:
     write_atomic(path, _file(graph, key=key))
-    # What killed exports left. One that is still at work finds that the file is there, and goes on.
+    # Temporary files of killed exports; an export that is still running copes with their loss.
     for leftover in path.parent.glob(f"{TEMPORARY}*-{path.name}"):
         leftover.unlink(missing_ok=True)
 
@@ -204,7 +198,7 @@ def _file(graph: bytes, *, key: bytes) -> bytes:
 
 
 def _sources() -> str:
-    """A digest of our code, all of it that a graph may follow."""
+    """A digest of the source of selfsyn and export: tracing may follow any of it."""
     folders = [Path(file).parent for file in (selfsyn.__file__, export.__file__) if file]
     paths = [(path.relative_to(folder.parent), path) for folder in folders for path in sorted(folder.rglob("*.py"))]
     return digest_lines(f"{name}\t{digest_file(path)}" for name, path in paths)
@@ -212,7 +206,7 @@ def _sources() -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    # Progress marks on stdout, and warnings about packages that we do not need.
+    # Silence progress marks on stdout and warnings about optional packages.
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

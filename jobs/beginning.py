@@ -13,7 +13,8 @@ import click
 from selfsyn.config import RunConfig
 from selfsyn.flow import Phase
 from selfsyn.layout import Layout
-from selfsyn.phase import Started, begin, is_done, open_run, read_manifest, require
+from selfsyn.manifest import read_manifest
+from selfsyn.phase import Started, begin, is_done, open_run, require
 from selfsyn.progress import say
 from selfsyn.stage import Stage
 

@@ -118,7 +118,8 @@ def _counts(
 
     import numpy as np
 
-    from export.pipeline import Codecs, answers, evenly_spaced
+    from export.pipeline import Codecs, answers
+    from selfsyn.data.sample import evenly_spaced
     from selfsyn.labels import CLASS_COUNT
     from selfsyn.progress import track
     from selfsyn.pseudo_labels import LEVELS

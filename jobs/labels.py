@@ -74,7 +74,7 @@ def _name_of(image: str, store: LabelStore) -> str:
 
 
 def _origin(layout: Layout, store: LabelStore, name: str, *, round_: int) -> list[str]:
-    from selfsyn.phase import read_manifest
+    from selfsyn.manifest import read_manifest
     from selfsyn.stage import round_stage
 
     shard, row = store.row(name)

@@ -83,7 +83,7 @@ def _pairs(frames: list[LabelledFrame], *, adapted: Path) -> dict[str, list[Labe
 
 
 def _chosen(frames: list[LabelledFrame]) -> list[LabelledFrame]:
-    from export.pipeline import evenly_spaced
+    from selfsyn.data.sample import evenly_spaced
 
     return evenly_spaced(frames, count=FRAMES)
 

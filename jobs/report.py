@@ -17,7 +17,8 @@ def command(root: Path, *, force: bool) -> None:
     """Write report/index.html: numbers, curves, pictures, and how they were made. Made anew when a phase was added."""
     from selfsyn.files import digest_bytes, write_atomic
     from selfsyn.flow import report_phase
-    from selfsyn.phase import finish, open_run, read_manifest
+    from selfsyn.manifest import read_manifest
+    from selfsyn.phase import finish, open_run
     from selfsyn.progress import say
     from selfsyn.report.collect import collect, manifest_digests
 

@@ -1,4 +1,4 @@
-"""Is a teacher as often right as it is sure? Joint counts -> reliability, expected calibration error, coverage. numpy only."""
+"""Calibration of a teacher: joint counts -> reliability, expected calibration error, coverage. numpy only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BIN_OF: Final = np.maximum(-(-np.arange(LEVELS) * BINS // (LEVELS - 1)) - 1, 0)
 
 
 def joint_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """True and predicted train ids and confidences 0..255 of one shape -> (19, 19, 256) pixel counts; IGNORE does not count."""
+    """True and predicted train ids and confidences 0..255 of one shape -> (19, 19, 256) pixel counts, without IGNORE."""
     known = label < CLASS_COUNT
     index = (label[known].astype(np.int64) * CLASS_COUNT + prediction[known]) * LEVELS + confidence[known]
     return np.bincount(index, minlength=CLASS_COUNT**2 * LEVELS).reshape(CLASS_COUNT, CLASS_COUNT, LEVELS)
@@ -25,11 +25,11 @@ def joint_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], confid
 def calibration(counts: NDArray[np.int64], *, protocol: Protocol, portion: float) -> dict[str, Any]:
     """(19, 19, 256) joint counts, rows true -> what metrics.json holds as "calibration".
 
-    A prediction is right when the protocol merges it and the truth into one class. reliability: of each bin of confidence,
-    its pixels, their mean confidence and the share that is right, null for an empty bin. ece, class_ece: see
-    `calibration_error`, of all pixels and of those predicted as each class, null for one that is never predicted.
-    portion, class_coverage: of the true pixels of each class, the shares that are `labelled` and labelled `rightly` when the
-    most confident portion of each predicted class counts; null without ground truth.
+    A prediction is right if the protocol merges it and the truth into one class. reliability: for each bin of confidence, its
+    pixels, mean confidence and accuracy, null for an empty bin. ece, class_ece: `calibration_error` of all pixels, and of
+    those predicted as each class, null if never predicted. portion, class_coverage: the shares of each class's true pixels
+    that are `labelled`, and labelled `rightly`, if the most confident portion of each predicted class is kept; null without
+    ground truth.
     """
     considered = counts.copy()
     considered[np.isin(protocol.merge, [protocol.names.index(name) for name in protocol.ignored])] = 0
@@ -49,7 +49,7 @@ def calibration(counts: NDArray[np.int64], *, protocol: Protocol, portion: float
 
 
 def reliability(pixels: NDArray[np.int64], right: NDArray[np.int64]) -> list[dict[str, float | int | None]]:
-    """(256,) pixels of each confidence and how many of them are right -> a row for each bin."""
+    """(256,) pixels by confidence, and right ones among them -> a row for each bin."""
     total, hits, confidence = _binned(pixels, right)
     rows: list[dict[str, float | int | None]] = []
     for n, hit, summed in zip(total.tolist(), hits.tolist(), confidence.tolist(), strict=True):
@@ -60,7 +60,7 @@ def reliability(pixels: NDArray[np.int64], right: NDArray[np.int64]) -> list[dic
 def calibration_error(pixels: NDArray[np.int64], right: NDArray[np.int64]) -> float | None:
     """Expected calibration error (Guo et al. 2017, eq. 3): the mean over pixels of |accuracy - mean confidence| of their bin.
 
-    (256,) pixels of each confidence and how many of them are right -> in 0..1; None without pixels.
+    (256,) pixels by confidence, and right ones among them -> 0..1; None without pixels.
     """
     total, hits, confidence = _binned(pixels, right)
     return float(np.abs(hits - confidence).sum() / total.sum()) if total.sum() else None

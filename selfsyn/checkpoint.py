@@ -1,4 +1,4 @@
-"""A training's state on disk: written whole or not at all, loaded only under the configuration that wrote it."""
+"""Checkpoints: written atomically, loaded only with the configuration that wrote them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save(path: Path, state: dict[str, Any], *, configuration: str) -> None:
 def load(path: Path, *, configuration: str | None) -> dict[str, Any] | None:
     """The state saved at `path`, on the CPU; None when there is none. InputError for another configuration's state.
 
-    configuration None takes any: that of a finished phase, whose manifest says what it was made with.
+    configuration: None accepts any, for a finished phase, whose manifest has its configuration.
     """
     if not path.exists():
         return None
@@ -32,6 +32,6 @@ def load(path: Path, *, configuration: str | None) -> dict[str, Any] | None:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{path}: not a checkpoint ({type(error).__name__}); start this phase over with --force") from error
     if configuration is not None and saved["configuration"] != configuration:
-        raise InputError(f"{path}: written under another configuration; put run.toml back or start over with --force")
+        raise InputError(f"{path}: written with another configuration; restore run.toml or start over with --force")
     state: dict[str, Any] = saved["state"]
     return state

@@ -1,7 +1,6 @@
-"""How many cores this process may use, and the threads that follow from it. Never imports torch.
+"""The number of cores that this process may use, and thread settings. Never imports torch.
 
-Libraries count the cores for themselves and overlook a container's quota: torch starts 64 threads in a pod that is limited
-to two cores of 64.
+Libraries ignore a container's CPU quota: torch starts 64 threads in a pod limited to two of 64 cores.
 """
 
 from __future__ import annotations
@@ -17,25 +16,24 @@ THREADS: Final = "OMP_NUM_THREADS"  # read by OpenMP (torch, oneDNN), MKL and Op
 
 
 def usable_cores() -> int:
-    """Cores this process may use, at least 1: its affinity or its container's quota, whichever is less, rounded down.
+    """The smaller of CPU affinity and container quota, rounded down, at least 1.
 
-    Processes that train together on one machine (torchrun's LOCAL_WORLD_SIZE) get equal shares.
+    Processes that train together on a machine (torchrun's LOCAL_WORLD_SIZE) get equal shares.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # A thread beyond the quota gives no time: the kernel takes it from the others, which then wait for each other.
+    # Threads beyond the quota gain nothing: the kernel pauses all of them once the quota is used up.
     return share(math.floor(min(affinity, _quota(CGROUPS))), of=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def share(cores: int, *, of: int) -> int:
-    """Whole cores for each of so many processes, at least 1."""
+    """Whole cores for each of `of` processes, at least 1."""
     return max(1, cores // of)
 
 
 def openmp() -> dict[str, str]:
-    """The environment that OpenMP reads when torch is imported: how many threads, and how often they look before they sleep.
+    """Environment variables for OpenMP, which reads them when torch is imported: the number of threads, and short spinning.
 
-    A thread that spins while it waits takes its core from whoever it waits for, where others want the cores too
-    (benchmarks/busy.py).
+    On busy cores, a thread that spins while it waits takes its core from the thread that it waits for (benchmarks/busy.py).
     """
     return {THREADS: str(usable_cores()), "GOMP_SPINCOUNT": "1000"}
 

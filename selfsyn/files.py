@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary name in the same folder, fsync, rename."""
+"""Atomic writes (temporary name in the same folder, fsync, rename), and digests."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TEMPORARY = ".tmp-"
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` is never seen half-written; parent folders are made.
+    """Write `data` to `path` atomically; parent folders are created.
 
-    Two processes may write the same path: each has its own temporary file and the last rename wins. Raises FaultError,
-    with the path, when the disk is full.
+    Two processes may write the same path: each has its own temporary file, and the last rename wins. FaultError when it
+    cannot be written.
     """
     with stream_atomic(path) as stream:
         stream.write(data)
@@ -29,7 +29,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def stream_atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, which becomes `path` when the block is left without an error; see write_atomic."""
+    """A file to write into, which becomes `path` when the block ends without error; see write_atomic."""
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,8 +47,16 @@ def stream_atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` as indented JSON, keys in the order given. NaN is refused with ValueError: it is not JSON."""
+    """Write `value` as indented JSON, with keys in their order. ValueError for NaN, which is not JSON."""
     write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in that file, or None when there is no such file."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
 
 
 def digest_bytes(data: bytes) -> str:
@@ -63,7 +71,7 @@ def digest_file(path: Path) -> str:
 
 
 def digest_lines(lines: Iterable[str]) -> str:
-    """-> 'sha256:<64 hex digits>' of the lines, each ended by a newline. The order counts."""
+    """-> 'sha256:<64 hex digits>' of the lines, in order, each ended by a newline."""
     digest = hashlib.sha256()
     for line in lines:
         digest.update(line.encode() + b"\n")
@@ -71,12 +79,12 @@ def digest_lines(lines: Iterable[str]) -> str:
 
 
 def digest_listing(paths: Iterable[Path], *, root: Path) -> str:
-    """A data set's digest: relative names and byte sizes. Contents are not read, so 25,000 images cost a second."""
+    """A data set's digest, of relative names and byte sizes. Contents are not read, so 25,000 images take a second."""
     return digest_lines(sorted(f"{path.relative_to(root)}\t{path.stat().st_size}" for path in paths))
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete what killed attempts left behind in `folder` and below."""
+    """Delete temporary files of killed attempts in `folder` and below."""
     for leftover in folder.rglob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
 
@@ -85,7 +93,7 @@ def _rename(temporary: Path, path: Path) -> None:
     try:
         temporary.replace(path)
     except FileNotFoundError:
-        # Another attempt finished this phase and cleaned up, our temporary among it; what it wrote is what we would have.
+        # Another attempt finished this phase and removed our temporary file; it wrote the same content.
         if not path.exists():
             raise
 
@@ -100,5 +108,5 @@ def _sync_folder(folder: Path) -> None:
 
 def _explained(error: OSError, *, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FaultError(f"{path}: no room on this disk; make room and run the same command again")
+        return FaultError(f"{path}: the disk is full; free some space and run the same command again")
     return FaultError(f"{path}: cannot be written ({error.strerror}); check the folder and run the same command again")

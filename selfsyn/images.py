@@ -1,9 +1,10 @@
-"""Image and label codecs. Bytes in, arrays out; every error names the file. Never imports torch."""
+"""Image and label codecs: bytes to arrays and back. Every error names the file. Never imports torch."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE, colourise
 
-cv2.setNumThreads(1)  # the jobs bring their own threads
+cv2.setNumThreads(1)  # the jobs have their own threads
 
 
 class UnreadableError(InputError):
-    """An image file that gives no picture. reason: why, without the path, the same words every time."""
+    """An image file that cannot be read. reason: why, without the path; the same file always gives the same words."""
 
     def __init__(self, name: str, *, reason: str, remedy: str) -> None:
         """name: the file."""
@@ -43,15 +44,15 @@ def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
 
 
 def read_raw(path: Path) -> Image.Image:
-    """The image as it is on disk, mode and all. InputError when unreadable."""
+    """The image in its mode on disk. InputError when unreadable."""
     return _open(_read(path), str(path))
 
 
 def read_ids(path: Path) -> NDArray[np.uint8]:
     """A label file's raw ids -> (H, W) uint8.
 
-    Takes 8-bit grey and palette images as they are on disk: the palette index is the id (converting to grey would turn
-    the palette's colours into nonsense). InputError for anything else.
+    Of 8-bit grey images the value is the id, of palette images the index (converting them to grey would be wrong).
+    InputError for anything else.
     """
     return decode_ids(_read(path), name=str(path))
 
@@ -85,8 +86,17 @@ def image_size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove the file") from error
 
 
-def fault_of(*, head: bytes, tail: bytes) -> str:
-    """What is wrong with an image file by its first 8 and last 64 bytes, or '': a truncated PNG or JPEG lacks its end marker."""
+def read_ends(path: Path) -> tuple[bytes, bytes, int]:
+    """The first 8 and the last 64 bytes of a file, and its length: all that `fault_of` needs."""
+    with open(path, "rb") as stream:
+        head = stream.read(8)
+        length = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, length - 64))
+        return head, stream.read(), length
+
+
+def fault_of(head: bytes, tail: bytes) -> str:
+    """What is wrong with an image file by its ends, or '': a truncated PNG or JPEG lacks its end marker."""
     if not head:
         return "empty"
     is_png, is_jpeg = head.startswith(b"\x89PNG\r\n\x1a\n"), head.startswith(b"\xff\xd8")
@@ -96,7 +106,7 @@ def fault_of(*, head: bytes, tail: bytes) -> str:
 
 
 def resize_image(image: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 -> (height, width, 3); size is (width, height). Shrinking averages the pixels of each area."""
+    """(H, W, 3) uint8 -> (height, width, 3); size is (width, height). Area averaging when shrinking, otherwise bilinear."""
     if image.shape[1::-1] == tuple(size):
         return image
     shrinks = image.shape[1] >= size[0] and image.shape[0] >= size[1]
@@ -104,7 +114,7 @@ def resize_image(image: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[
 
 
 def resize_label(label: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) ids -> (height, width), nearest: ids are never blended; size is (width, height)."""
+    """(H, W) ids -> (height, width) by nearest neighbour; size is (width, height)."""
     if label.shape[1::-1] == tuple(size):
         return label
     return cv2.resize(label, size, interpolation=cv2.INTER_NEAREST_EXACT)
@@ -116,19 +126,19 @@ def encode_png(array: NDArray[np.uint8]) -> bytes:
 
 
 def encode_palette_png(ids: NDArray[np.uint8], *, palette: NDArray[np.uint8]) -> bytes:
-    """(H, W) ids and (K, 3) colours -> palette PNG bytes whose index is the id."""
+    """(H, W) ids and (K, 3) colours -> palette PNG bytes; the index is the id."""
     image = Image.fromarray(ids)
     image.putpalette(palette.astype(np.uint8).tobytes())
     return _encode(image, format="PNG", compress_level=PNG_LEVEL)
 
 
 def encode_label_png(label: NDArray[np.uint8]) -> bytes:
-    """(H, W) train ids -> palette PNG that any viewer shows in Cityscapes' colours, IGNORE in black."""
+    """(H, W) train ids -> palette PNG bytes in Cityscapes' colours, IGNORE in black."""
     return encode_palette_png(label, palette=colourise(np.arange(IGNORE + 1, dtype=np.uint8)[None])[0])
 
 
 def encode_jpeg(array: NDArray[np.uint8], *, quality: int) -> bytes:
-    """(H, W, 3) uint8 -> JPEG bytes, full chroma resolution at quality 90 and above."""
+    """(H, W, 3) uint8 -> JPEG bytes, with full chroma resolution from quality 90 on."""
     return _encode(Image.fromarray(array), format="JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
 
 
@@ -149,14 +159,14 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 @contextlib.contextmanager
 def _damage_named(name: str) -> Iterator[None]:
-    """Whatever a damaged file makes Pillow raise becomes UnreadableError: its readers have no class of their own for that."""
+    """Turn any error of Pillow into UnreadableError: a damaged file may raise anything."""
     try:
         yield
     except MemoryError:
         raise
     except Exception as error:
-        # Pillow names the object in memory when it knows no format: other words every time.
-        why = "no format that is known" if isinstance(error, UnidentifiedImageError) else str(error)
+        # Pillow's message would contain an address in memory.
+        why = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UnreadableError(name, reason=f"not a readable image ({why})", remedy="replace or remove the file") from error
 
 

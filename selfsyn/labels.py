@@ -1,4 +1,4 @@
-"""The 19 classes, their colours, the id tables of the data sets and the protocols that score them. Never imports torch.
+"""The 19 classes, their colours, id tables of data sets, and evaluation protocols. Never imports torch.
 
 Ids, names and colours are Cityscapes' (cityscapesScripts, helpers/labels.py).
 """
@@ -45,7 +45,7 @@ PALETTE: Final = np.array([colour for _, _, colour in _TABLE], dtype=np.uint8)
 
 
 def id_table(train_ids: Mapping[int, int]) -> NDArray[np.uint8]:
-    """-> (256,) uint8 lookup from an id on disk to a train id; ids that `train_ids` lacks become IGNORE."""
+    """-> (256,) uint8 table from an id on disk to a train id; ids missing in `train_ids` become IGNORE."""
     table = np.full(256, IGNORE, dtype=np.uint8)
     for label_id, train_id in train_ids.items():
         table[label_id] = train_id
@@ -53,13 +53,13 @@ def id_table(train_ids: Mapping[int, int]) -> NDArray[np.uint8]:
 
 
 def overlaid(table: NDArray[np.uint8], ids: Mapping[str, str]) -> NDArray[np.uint8]:
-    """`table` (256,) with the user's own ids on top: {"20": "road", "7": "ignore"}. InputError for another id or class name."""
+    """`table` (256,) overridden by the user's ids, {"20": "road", "7": "ignore"}. InputError for an invalid id or class."""
     result = table.copy()
     for text, name in ids.items():
         if not (text.isdecimal() and int(text) < 256):
-            raise InputError(f"ids: {text!r} is no id; expected a number from 0 to 255 in quotes")
+            raise InputError(f"ids: {text!r} is not an id; expected a number from 0 to 255 in quotes")
         if name not in (*CLASSES, "ignore"):
-            raise InputError(f"ids: {text} = {name!r} is no class; expected one of {', '.join(CLASSES)}, or ignore")
+            raise InputError(f"ids: {text} = {name!r} is not a class; expected one of {', '.join(CLASSES)}, or ignore")
         result[int(text)] = IGNORE if name == "ignore" else CLASSES.index(name)
     return result
 
@@ -70,18 +70,18 @@ LABEL_ID_OF_TRAIN_ID: Final = np.array([label_id for _, label_id, _ in _TABLE] +
 CITYSCAPES_IDS: Final = frozenset(range(34)) | {255}
 
 # CamVid, the 11-class SegNet form: sky building pole road pavement tree sign fence car pedestrian bicyclist void.
-# A bicyclist is rider and bicycle in one: as a training label it becomes rider, in the score both merge.
+# A bicyclist covers rider and bicycle: in training it is a rider, and the protocol merges both.
 CAMVID_IDS: Final = frozenset(range(12))
 TRAIN_ID_OF_CAMVID_ID: Final = id_table({0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12})
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How counts of train ids become the scores of a data set.
+    """An evaluation protocol: how counts of train ids become scores.
 
-    names: the classes that it tells apart, in order.  merge: (19,) position in `names` of each train id.
-    left_out: classes without a score; as a prediction they are wrong.  ignored: classes whose true pixels do not count.
-    variants: protocols whose scores are shown beside this one's.
+    names: its classes, in order.  merge: (19,) position in `names` of each train id.
+    left_out: classes without a score; predicting them is wrong.  ignored: classes whose true pixels do not count.
+    variants: protocols whose scores are shown as well.
     """
 
     key: str
@@ -93,7 +93,7 @@ class Protocol:
 
     @property
     def scored(self) -> tuple[str, ...]:
-        """The classes that have a score, in order."""
+        """The classes with a score, in order."""
         return tuple(name for name in self.names if name not in self.left_out)
 
 
@@ -108,13 +108,13 @@ def _camvid() -> Protocol:
     return Protocol("camvid-11", names, np.array([names.index(merged[name]) for name in CLASSES]))
 
 
-# SYNTHIA-RAND-CITYSCAPES lacks three of the 19 classes. The 13-class figure is a mean over 13 of the 16 IoUs: what it leaves
-# out besides is neither merged nor ignored. Published code treats true pixels of the three in two ways, so both are shown:
-# A in AdaptSegNet, Seg-Uncertainty and DAFormer, B in CRST and ProDA (its 16-class data set).
+# SYNTHIA-RAND-CITYSCAPES lacks three of the 19 classes. The 13-class mIoU is the mean of 13 of the 16 IoUs; the other three
+# classes are neither merged nor ignored. Published code treats true pixels of the three missing classes in two ways, and both
+# are shown: A in AdaptSegNet, Seg-Uncertainty and DAFormer, B in CRST and ProDA (its 16-class data set).
 _NOT_IN_SYNTHIA: Final = ("terrain", "truck", "train")
 _NOT_IN_13: Final = (*_NOT_IN_SYNTHIA, "wall", "fence", "pole")
 VARIANTS: Final = (
-    f"A: true pixels of {', '.join(_NOT_IN_SYNTHIA)} stay, false positives of the class predicted there; B: they are ignored"
+    f"A: true pixels of {', '.join(_NOT_IN_SYNTHIA)} count as false positives of the predicted class; B: they are ignored"
 )
 
 
@@ -138,7 +138,7 @@ PROTOCOLS: Final = {
 
 
 def protocol(key: str) -> Protocol:
-    """The protocol called `key`; InputError names the known ones."""
+    """The protocol named `key`. InputError for an unknown one."""
     if key not in PROTOCOLS:
         raise InputError(f"protocol {key!r} is not known; expected one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[key]

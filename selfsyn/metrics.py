@@ -1,6 +1,6 @@
 """Scores from counts: a confusion matrix -> class IoU, mIoU, pixel accuracy. numpy only.
 
-Counts are of train ids, whatever the protocol; a protocol merges, leaves out and ignores when they are complete.
+Pixels are counted by train id; a protocol merges, leaves out and ignores classes of the complete counts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def joint_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDA
     if label.shape != prediction.shape:
         raise ValueError(f"label {label.shape} and prediction {prediction.shape}; expected one shape; resize the prediction")
     rows, columns = label.ravel(), prediction.ravel()
-    # Runs of equal pairs are counted, not pixels: a label map has a hundredth as many. Their ends are where an id changes.
+    # Count runs of equal pairs instead of pixels: a label map has a hundred times fewer. A run ends where an id changes.
     changes = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
     ends = np.append(np.flatnonzero(changes), rows.size - 1)
     pairs = rows[ends].astype(np.uint16) << 8 | columns[ends]
@@ -34,7 +34,7 @@ def folded(
 ) -> NDArray[np.int64]:
     """(R, C) counts of ids -> (K, K) counts of classes; rows (R,) and columns (C,): the class of each id, or IGNORE.
 
-    Pixels whose true class is IGNORE do not count. ValueError when a counted pixel's class is not below K = `classes`.
+    Pixels with true class IGNORE do not count. ValueError when a counted pixel's class is K = `classes` or above.
     """
     row, column = np.nonzero(counts)
     by_class = np.zeros((_IDS, _IDS), np.int64)
@@ -48,24 +48,17 @@ def folded(
 def confusion(label: NDArray[np.uint8], prediction: NDArray[np.uint8], *, classes: int) -> NDArray[np.int64]:
     """True and predicted classes of the same shape -> (K, K) pixel counts, rows true, columns predicted.
 
-    Pixels whose true class is IGNORE do not count. ValueError when shapes differ or a counted pixel has no class.
+    Pixels with true class IGNORE do not count. ValueError when shapes differ or a counted pixel has no class.
     """
     same = np.arange(_IDS)
     return folded(joint_counts(label, prediction), rows=same, columns=same, classes=classes)
 
 
-def merged(protocol: Protocol, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Train ids -> positions of the protocol's classes; IGNORE stays."""
-    table = np.full(_IDS, IGNORE, dtype=np.uint8)
-    table[: len(protocol.merge)] = protocol.merge
-    return table[label]
-
-
 def scores(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
-    """(19, 19) counts of train ids, rows true -> what metrics.json holds; see `figures` for each number.
+    """(19, 19) counts of train ids, rows true -> the content of metrics.json; see `figures` for each number.
 
-    confusion: of the scored classes alone.  confusion_19: `counts`.  variants: the figures of each variant by its name,
-    for a protocol that has variants. InputError when no pixel has a scored class.
+    confusion: of the scored classes only.  confusion_19: `counts`.  variants: the figures of each of the protocol's
+    variants, by name. InputError when no pixel has a scored class.
     """
     scored = [protocol.names.index(name) for name in protocol.scored]
     result = {"protocol": protocol.key, **figures(counts, protocol=protocol)}
@@ -78,10 +71,10 @@ def scores(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
 def figures(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
     """(19, 19) counts of train ids, rows true -> miou, pixel_accuracy and class_iou by name, each in 0..1.
 
-    IoU = true positives / (true + predicted - true positives), of the whole data set at once, not averaged over images.
-    mIoU is the mean over the scored classes that have ground truth; the others' IoU is None.
-    Pixel accuracy = trace / sum over the counted pixels: all with one of the 19 classes, in variant A those of left-out
-    classes too (right where that class is predicted); variant B does not count pixels of its ignored classes.
+    IoU = true positives / (true + predicted - true positives), over the whole data set, not averaged over images.
+    mIoU is the mean over scored classes with ground truth; the IoU of the others is None.
+    Pixel accuracy = trace / sum over the counted pixels: all with one of the 19 classes, including left-out classes (which
+    can be predicted rightly), but without the ignored classes of variant B.
     InputError when no pixel has a scored class.
     """
     by_class = _by_class(counts, protocol)
@@ -92,7 +85,7 @@ def figures(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
     class_iou = {name: float(iou[name]) if name in present else None for name in protocol.scored}
     known = [value for value in class_iou.values() if value is not None]
     if not known:
-        raise InputError(f"protocol {protocol.key}: no pixel has a scored class; are these labels of another data set?")
+        raise InputError(f"protocol {protocol.key}: no pixel has a scored class; are these the labels of another data set?")
     return {
         "miou": float(np.mean(known)),
         "pixel_accuracy": float(hits.sum() / by_class.sum()),

@@ -1,4 +1,4 @@
-"""Labels laid over the image that they belong to. Never imports torch."""
+"""Labels drawn over their image. Never imports torch."""
 
 from __future__ import annotations
 

@@ -7,11 +7,10 @@ the difference; a killed attempt goes on from what it left.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,12 @@ from typing import Any
 from selfsyn import config as configuration
 from selfsyn.config import RunConfig
 from selfsyn.errors import InputError, NotReadyError
-from selfsyn.files import digest_lines, remove_temporaries, write_atomic, write_json
+from selfsyn.files import digest_lines, read_json, remove_temporaries, write_atomic, write_json
 from selfsyn.flow import Phase
 from selfsyn.layout import Layout
+from selfsyn.manifest import MANIFEST, SHARDED, finished_parts, read_manifest
 from selfsyn.packages import installed
-from selfsyn.verbs import VERBS
 
-MANIFEST = "manifest.json"
-SHARDED = {verb.writes: verb.name for verb in VERBS.values() if verb.sharded}  # {folder that may be cut: who fills it}
 STARTED = "started.json"  # the inputs of an attempt that has not finished
 LIBRARIES = (
     "torch",
@@ -98,7 +95,7 @@ def begin(
     folder = layout.root / phase.folder
     if force:
         shutil.rmtree(folder, ignore_errors=True)
-    before = read_manifest(folder) or _read(folder / STARTED)
+    before = read_manifest(folder) or read_json(folder / STARTED)
     if before is not None:
         _refuse_changed(folder, before["inputs"], inputs)
     if not layout.sealed.exists():
@@ -134,11 +131,6 @@ def finish(started: Started, *, outputs: Mapping[str, str], counts: Mapping[str,
     (started.folder / STARTED).unlink(missing_ok=True)
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a finished phase, or None."""
-    return _read(folder / MANIFEST)
-
-
 def is_current(layout: Layout, phase: Phase) -> bool:
     """Whether the phase is finished, and made from what its predecessors hold now. Data sets are not looked at."""
     folder = layout.root / phase.folder
@@ -157,22 +149,6 @@ def made_from(layout: Layout, phase: Phase, manifest: Mapping[str, Any]) -> bool
         return False
 
 
-def finished_parts(folder: Path) -> Sequence[Path]:
-    """The folders that hold what a sharded phase wrote: `folder` itself, or its finished shards, all of one partition.
-
-    NotReadyError when a shard is missing.
-    """
-    if read_manifest(folder) is not None:
-        return [folder]
-    found = sorted(path.parent for path in folder.glob(f"shard-*-of-*/{MANIFEST}"))
-    if not found:
-        raise NotReadyError(f"{folder}: no finished shard; run `selfsyn {SHARDED.get(folder.name, 'round')}` first")
-    totals = {int(path.name.rsplit("-", 1)[1]) for path in found}
-    if len(totals) > 1 or len(found) != totals.pop():
-        raise NotReadyError(f"{folder}: {len(found)} finished shards {[p.name for p in found]}; finish or delete the rest")
-    return found
-
-
 def _digest_of(folder: Path, phase: Phase) -> str:
     manifest = read_manifest(folder)
     if manifest is None and folder.name in SHARDED and any(folder.glob("shard-*-of-*")):
@@ -186,10 +162,3 @@ def _refuse_changed(folder: Path, before: Mapping[str, str], now: Mapping[str, s
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
         raise InputError(f"{folder}: made from other inputs ({', '.join(changed)} changed); use --force to make it anew")
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None

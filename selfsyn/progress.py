@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: a bar on a terminal, plain timed lines in a log."""
+"""Progress: a bar on a terminal, timed lines in a log."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _BEGAN = time.monotonic()
 
 
 def restart_clock() -> None:
-    """The program begins now: for a process that was forked from one that had been there before."""
+    """Restart the clock of `say`, in a process forked from an older one."""
     global _BEGAN
     _BEGAN = time.monotonic()
 
 
 def say(message: str) -> None:
-    """One line on stderr, with the seconds since the program began."""
+    """Write a line to stderr, with the seconds since the program began."""
     tqdm.write(f"[{time.monotonic() - _BEGAN:6.1f} s] {message}", file=sys.stderr)
 
 
 @contextmanager
 def counter(*, total: int, label: str, first: int = 0, note: Callable[[], str] = str) -> Iterator[Callable[[], None]]:
-    """A function to call when one of `total` is done; `first` were done by an earlier attempt. note: what else to show."""
+    """A function to call after each of `total` items. first: items of an earlier attempt.  note: more text to show."""
     if sys.stderr.isatty():
         with tqdm(total=total, initial=first, desc=label, dynamic_ncols=True) as bar:
 
@@ -43,7 +43,7 @@ def counter(*, total: int, label: str, first: int = 0, note: Callable[[], str] =
 
 
 def track(items: Iterable[T], *, total: int, label: str, first: int = 0, note: Callable[[], str] = str) -> Iterator[T]:
-    """Yield `items` while showing how many of `total` are done; see `counter`."""
+    """Yield the items and show progress; see `counter`."""
     with counter(total=total, label=label, first=first, note=note) as done:
         for item in items:
             yield item
@@ -51,7 +51,7 @@ def track(items: Iterable[T], *, total: int, label: str, first: int = 0, note: C
 
 
 class _Lines:
-    """A line every LINE_SECONDS, and one at the end."""
+    """A line every LINE_SECONDS, and at the end."""
 
     def __init__(self, *, total: int, label: str, first: int, note: Callable[[], str]) -> None:
         self.note = note

@@ -1,6 +1,6 @@
-"""Which of a teacher's answers count: histograms -> thresholds -> labels with IGNORE. numpy only.
+"""Pseudo-label selection: confidence histograms -> class-wise thresholds -> labels with IGNORE. numpy only.
 
-The store keeps every pixel's class and confidence, so another portion costs no labelling.
+The store keeps class and confidence of every pixel, so the portion can change without labelling again.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, digest_lines
 from selfsyn.images import read_ids
 from selfsyn.labels import CLASS_COUNT, IGNORE
-from selfsyn.phase import finished_parts, read_manifest
+from selfsyn.manifest import finished_parts, read_manifest
 
 LEVELS: Final = 256
-NEVER: Final = LEVELS  # a threshold that no confidence reaches
+NEVER: Final = LEVELS  # above every confidence
 INDEX: Final = "index.jsonl"
 HISTOGRAM: Final = "histogram.npz"
 
 
 def no_counts() -> NDArray[np.int64]:
-    """-> (19, 256) zeros, to which histograms are added."""
+    """-> (19, 256) zeros, the start of a sum of histograms."""
     return np.zeros((CLASS_COUNT, LEVELS), dtype=np.int64)
 
 
@@ -42,14 +42,14 @@ def histogram(label: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArra
 
 
 def thresholds(counts: NDArray[np.int64], *, portion: float) -> NDArray[np.int64]:
-    """(19, 256) joint counts -> (19,) the lowest confidence 0..255 that counts, class by class.
+    """(19, 256) joint counts -> (19,) the lowest confidence 0..255 that is kept, for each class.
 
-    Class-balanced self-training (Zou et al. 2018): of the N pixels predicted as a class, most confident first, the one at
-    rank floor(portion * N), counted from 1, sets the threshold; so a rare class keeps the same share as a common one.
-    Ties: all pixels at the threshold count, so a class keeps at least its portion, and more where many pixels share that
-    level. A class whose rank is 0 (never predicted, or too rare for the portion) gets NEVER: no label at all.
+    Class-balanced self-training (Zou et al. 2018): of the N pixels predicted as a class, most confident first, the pixel at
+    rank floor(portion * N), counted from 1, sets the threshold, so rare and common classes keep the same share.
+    Ties: all pixels at the threshold are kept, so a class keeps its portion, or more if many pixels share that level.
+    A class with rank 0 (never predicted, or too rare for the portion) gets NEVER: no label at all.
     """
-    # The decimal that was written, not its binary neighbour: 0.29 of 100 pixels is 29.
+    # Exact decimal, not the nearest float: 0.29 of 100 pixels is 29.
     share = Fraction(str(portion))
     ranks = [math.floor(share * int(count)) for count in counts.sum(axis=1)]
     at_least = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # pixels at this level or above
@@ -57,7 +57,7 @@ def thresholds(counts: NDArray[np.int64], *, portion: float) -> NDArray[np.int64
 
 
 def select(label: NDArray[np.uint8], confidence: NDArray[np.uint8], *, thresholds: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Classes and confidences -> the classes whose confidence reaches their class's threshold; IGNORE elsewhere."""
+    """Classes and confidences -> the classes where the confidence reaches the class's threshold, IGNORE elsewhere."""
     return np.where(confidence >= thresholds[label], label, np.uint8(IGNORE))
 
 
@@ -81,7 +81,7 @@ def encode_histogram(counts: NDArray[np.int64]) -> bytes:
     """(19, 256) counts -> bytes of histogram.npz, the same for the same counts."""
     member, buffer = io.BytesIO(), io.BytesIO()
     np.save(member, counts)
-    # Not np.savez: what it asks of zipfile came out differently in Python 3.11.2 and 3.11.7, and with it a store's digest.
+    # np.savez gives other bytes, and so another digest, in Python 3.11.2 than in 3.11.7.
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(zipfile.ZipInfo("counts.npy", date_time=(1980, 1, 1, 0, 0, 0)), member.getvalue())
     return buffer.getvalue()
@@ -100,13 +100,13 @@ def read_histogram(path: Path) -> NDArray[np.int64]:
 
 
 def maps_of(shard: Path, name: str) -> tuple[Path, Path]:
-    """Where the class map and the confidence map of an image lie in its shard's folder."""
+    """The paths of an image's class map and confidence map in its shard's folder."""
     return shard / "labels" / f"{name}.png", shard / "confidence" / f"{name}.png"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One labelled image: its shard's folder, and where its class map and its confidence map lie."""
+    """A labelled image: its shard's folder, and the paths of its class map and confidence map."""
 
     shard: Path
     label: Path
@@ -114,9 +114,9 @@ class Entry:
 
 
 class LabelStore:
-    """The finished label store of one round, all its shards together.
+    """The finished label store of a round, with all its shards.
 
-    names: the labelled images, sorted.  skipped: why each image that could not be read has no labels, by its name.
+    names: the labelled images, sorted.  skipped: {name of an unreadable image: why it cannot be read}.
     counts: (19, 256) joint histogram of all labelled images.  teacher: digest of the model.
     """
 
@@ -142,16 +142,16 @@ class LabelStore:
         self.names = tuple(sorted(self._shard_of))
 
     def content(self) -> str:
-        """A digest of all rows together, by name, and of the counts: the same however the images were dealt out."""
+        """A digest of all rows, sorted by name, and of the counts: independent of the number of shards."""
         rows = sorted((row["name"], json.dumps(row)) for row in self.rows())
         return digest_lines([*(line for _, line in rows), digest_bytes(encode_histogram(self.counts))])
 
     def thresholds(self, *, portion: float) -> NDArray[np.int64]:
-        """(19,) thresholds over all images of the store; see the function of this name."""
+        """(19,) thresholds over all images of the store; see `thresholds` above."""
         return thresholds(self.counts, portion=portion)
 
     def entry(self, name: str) -> Entry:
-        """Where an image's maps lie. InputError for an image that was not labelled."""
+        """The paths of an image's maps. InputError for an image that was not labelled."""
         if name in self.skipped:
             raise InputError(f"{self.folder}: image {name!r} has no pseudo-label: {self.skipped[name]}; replace the file")
         if name not in self._shard_of:
@@ -160,12 +160,12 @@ class LabelStore:
         return Entry(shard, *maps_of(shard, name))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The index rows of all shards, labelled images and skipped ones."""
+        """The index rows of all shards, of labelled and skipped images."""
         for shard in self.shards:
             yield from rows_of(shard)
 
     def row(self, name: str) -> tuple[Path, dict[str, Any]]:
-        """The shard's folder and the index row of an image, labelled or skipped. InputError for an image of neither kind."""
+        """The shard's folder and the index row of a labelled or skipped image. InputError for another image."""
         for shard in self.shards:
             for row in rows_of(shard):
                 if row["name"] == name:
@@ -173,7 +173,7 @@ class LabelStore:
         raise InputError(f"{self.folder}: no image {name!r}; label the real images again with --force")
 
     def maps(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """-> (H, W) uint8 train ids and (H, W) uint8 confidences 0..255, of every pixel."""
+        """-> (H, W) uint8 train ids and (H, W) uint8 confidences 0..255 of all pixels."""
         entry = self.entry(name)
         label, confidence = read_ids(entry.label), read_ids(entry.confidence)
         if label.shape != confidence.shape or label.max() >= CLASS_COUNT:
@@ -181,12 +181,12 @@ class LabelStore:
         return label, confidence
 
     def read(self, name: str, *, portion: float) -> NDArray[np.uint8]:
-        """-> (H, W) uint8 train ids of the portion that counts, IGNORE elsewhere."""
+        """-> (H, W) uint8 train ids of the most confident portion, IGNORE elsewhere."""
         return select(*self.maps(name), thresholds=self.thresholds(portion=portion))
 
 
 def rows_of(shard: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a shard's index, one for each of its images; see export.pipeline.Row and Skipped."""
+    """The rows of a shard's index, one for each image; see export.pipeline.Row and Skipped."""
     try:
         with open(shard / INDEX) as stream:
             yield from map(json.loads, stream)
@@ -195,7 +195,7 @@ def rows_of(shard: Path) -> Iterator[dict[str, Any]]:
 
 
 def _one_origin(folder: Path, manifests: dict[str, dict[str, Any]]) -> str:
-    """The teacher of all shards. InputError when they differ in it or in their inputs, or too many images were skipped."""
+    """The teacher of all shards. InputError when teachers or inputs differ, or too many images were skipped."""
     first, *others = manifests
     teacher, inputs = manifests[first]["counts"]["teacher"], manifests[first].get("inputs", {})
     for other in others:
@@ -207,7 +207,7 @@ def _one_origin(folder: Path, manifests: dict[str, dict[str, Any]]) -> str:
     skipped, spoiled = (sum(c.get("skipped", 0) for c in counts), max(c.get("skipped_at_most", 0) for c in counts))
     if skipped > spoiled:
         raise InputError(
-            f"{folder}: {skipped} images of all shards could not be read, and teacher.unreadable allows {spoiled};"
+            f"{folder}: {skipped} images of all shards could not be read, teacher.unreadable allows {spoiled};"
             ' the indices name them ("skipped"); replace or remove the files and label again with --force'
         )
     return str(teacher)

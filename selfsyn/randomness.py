@@ -1,29 +1,23 @@
-"""Randomness as a function of position: (seed, what for, step, item). A resume needs one integer, never a generator's state."""
+"""Randomness as a function of (seed, purpose, step, item): a resumed training needs one integer and no generator state."""
 
 from __future__ import annotations
 
 import zlib
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 def generator(seed: int, purpose: str, *position: int) -> np.random.Generator:
-    """The generator of one position; other purposes and positions are independent of it."""
+    """The generator of a purpose and position, independent of all others."""
     return np.random.default_rng((seed, zlib.crc32(purpose.encode()), *position))
 
 
 def torch_seed(seed: int, purpose: str, *position: int) -> int:
-    """A 63-bit seed of one position, for torch.manual_seed."""
+    """A 63-bit seed for torch.manual_seed; see `generator`."""
     return int(generator(seed, purpose, *position).integers(2**63))
 
 
-def shuffled(count: int, *, seed: int, purpose: str, epoch: int) -> NDArray[np.int64]:
-    """The order in which epoch `epoch` visits `count` items."""
-    return generator(seed, purpose, epoch).permutation(count)
-
-
 def item_at(position: int, *, count: int, seed: int, purpose: str) -> int:
-    """The item at `position` of an endless walk over `count` items that visits each once an epoch."""
+    """The item at `position` of an endless sequence over `count` items, shuffled in every epoch."""
     epoch, offset = divmod(position, count)
-    return int(shuffled(count, seed=seed, purpose=purpose, epoch=epoch)[offset])
+    return int(generator(seed, purpose, epoch).permutation(count)[offset])

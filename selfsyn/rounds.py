@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.data.sample import sample_of
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.labels import CLASS_COUNT
 from selfsyn.pseudo_labels import LEVELS, LabelStore
 
@@ -19,7 +19,7 @@ COMPARED = 200  # images of two rounds' stores whose labels are compared
 
 def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
     """(19, 19) pixel counts of two rounds' classes, rows the earlier one, over at most COMPARED images that both labelled."""
-    names = sample_of(sorted(set(before.names) & set(after.names)), count=COMPARED)
+    names = evenly_spaced(sorted(set(before.names) & set(after.names)), count=COMPARED)
     counts = np.zeros(CLASS_COUNT**2, np.int64)
     for name in names:
         old, new = before.maps(name)[0], after.maps(name)[0]

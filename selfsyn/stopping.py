@@ -1,4 +1,4 @@
-"""SIGTERM asks a phase to stop: it finishes its step, writes what it has, and exits 143."""
+"""SIGTERM: a phase finishes its step, saves its state and exits with 143."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 
 class Stopping:
-    """Remembers that SIGTERM came. Loops ask `requested` after each step."""
+    """Records SIGTERM in `requested`, which loops check after each step."""
 
     def __init__(self) -> None:
-        """Install the handler; the main thread only."""
+        """Install the signal handler; only in the main thread."""
         self.requested = False
         signal.signal(signal.SIGTERM, self._remember)
 
@@ -23,12 +23,12 @@ class Stopping:
         self.requested = True
 
     def watched(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, each followed by exit_if_requested."""
+        """Yield the items, and call exit_if_requested after each."""
         for item in items:
             yield item
             self.exit_if_requested()
 
     def exit_if_requested(self) -> None:
-        """Leave with 143 when SIGTERM came. Call it when everything done so far is on the disk."""
+        """Exit with 143 after SIGTERM. Call it when everything done so far is on the disk."""
         if self.requested:
             raise SystemExit(EXIT_CODE)

@@ -28,7 +28,8 @@ from selfsyn.adapter.state import AdapterState, new_state
 from selfsyn.adapter.step import average_decay, backward, fit_step, learning_rate
 from selfsyn.adapter.tiles import translate
 from selfsyn.config import Adapter, RunConfig, Source, Task
-from selfsyn.data import Frame, LabelledFrame, images, labelled
+from selfsyn.data import Frame, LabelledFrame, labelled
+from selfsyn.data.frames import listing
 from selfsyn.errors import FaultError, InputError
 from selfsyn.images import encode_png, read_ids, read_image
 from selfsyn.labels import CLASSES
@@ -104,7 +105,7 @@ def frames(tmp_path: Path) -> tuple[list[LabelledFrame], list[Frame]]:
         Image.fromarray(ids.astype(np.uint8)).save(synthetic / "labels" / f"{number:05d}.png")
     for number in range(4):
         (city / f"town_{number}_leftImg8bit.png").write_bytes(encode_png(street(random, blue=220)))
-    return labelled(synthetic, layout="gta5"), images(tmp_path / "real", layout="cityscapes")
+    return labelled(synthetic, layout="gta5"), listing(tmp_path / "real", layout="cityscapes")
 
 
 def a_batch(*, seed: int = 0, side: int = 32) -> Batch:

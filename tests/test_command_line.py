@@ -190,7 +190,7 @@ def test_a_full_disk_stops_the_phase_and_room_lets_it_go_on(small_disk: Path) ->
     run = make(small_disk / "run", "size=[192, 128]")
     full = selfsyn("world", "--run", run, "--workers", 1)
     assert full.returncode not in (0, 2, 3), full.stderr
-    assert "no room" in full.stderr.strip().splitlines()[-1]
+    assert "disk is full" in full.stderr.strip().splitlines()[-1]
     assert "Traceback" not in full.stderr
     assert not (run / "world/manifest.json").exists()
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)

@@ -33,7 +33,7 @@ from jobs import doctor as job
 from jobs.__main__ import cli
 from selfsyn import config as configuration
 from selfsyn.config import RunConfig, Task
-from selfsyn.doctor import pixels, room, speed, times
+from selfsyn.doctor import facts, pixels, room, speed, times
 from selfsyn.doctor.codec import Codec
 from selfsyn.doctor.machine import Probe, amount
 from selfsyn.doctor.speed import Speed
@@ -117,7 +117,7 @@ def test_the_data_is_drawn_before_the_run_and_again_when_it_changed(tmp_path: Pa
     page = run / "doctor/index.html"
     assert f"the data in charts: {page}" in doctor(run).out
     drawn = page.read_text()
-    for words in ("Class shares", "Size of what hangs together", "Classes that occur together", "Colours"):
+    for words in ("Class shares", "Object sizes", "Class co-occurrence", "Colours"):
         assert words in drawn
     assert f"{tmp_path}/gta: 5 images of 16x12, 5 labels" in drawn and "5 images, 0 labels" not in drawn
     first = page.stat().st_mtime_ns
@@ -272,7 +272,7 @@ def test_all_faults_are_found_at_once(tmp_path: Path, run: Path, doctor: Doctor)
         (line,) = [line for line in told.out.splitlines() if line.startswith(f"synthetic gta5: {said}")]
         assert str(path) in line
     assert "real cityscapes: 1 unreadable files" in told.out and "held_out cityscapes: 1 images without a label" in told.out
-    assert told.verdict.startswith("not ready: mend the 6 faults above")
+    assert told.verdict.startswith("not ready: correct the 6 faults above")
 
 
 def test_as_many_real_images_may_be_unreadable_as_labelling_leaves_out(tmp_path: Path, run: Path, doctor: Doctor) -> None:
@@ -283,7 +283,7 @@ def test_as_many_real_images_may_be_unreadable_as_labelling_leaves_out(tmp_path:
     assert left_out in told.out and "the data in charts" in told.out
     damage_middle(tmp_path / REAL.replace("000002", "000003"))
     told = doctor(run)
-    assert told.code == 2 and told.verdict.startswith("not ready: mend the 2 faults above")
+    assert told.code == 2 and told.verdict.startswith("not ready: correct the 2 faults above")
     assert f"first {tmp_path / REAL}; teacher.unreadable allows 1; copy them again" in told.out
     text = (run / "run.toml").read_text()
     (run / "run.toml").write_text(text.replace("unreadable = 0.01", "unreadable = 0.5"))
@@ -297,11 +297,11 @@ def test_a_sample_speaks_for_all_real_images(tmp_path: Path, run: Path, doctor: 
     for number in range(4, 20):
         cityscapes_frame(tmp_path / "city", "train", f"ulm_{number:06d}_000019", None, rng=RNG)
     damage_middle(tmp_path / REAL.replace("000002", "000019"))
-    monkeypatch.setattr(pixels, "SPREAD", 2)
+    monkeypatch.setattr(facts, "SPREAD", 2)
     monkeypatch.setattr(pixels, "SMALLEST", 0)
     told = doctor(run)
     assert told.code == 2
-    assert "teacher.unreadable allows 1, and by this sample there are about 10: --all counts them" in told.out
+    assert "teacher.unreadable allows 1, and this sample suggests about 10; --all counts them" in told.out
     assert doctor(run, "--all").code == 0
 
 
@@ -376,7 +376,7 @@ def test_kitti_without_faults(tmp_path: Path, run: Path, doctor: Doctor) -> None
     [
         (["synthetic.layout=gta6"], "layout 'gta6' is not known"),
         (["synthetic.layout=plain"], "layout 'plain' has no table of ids; set `ids`"),
-        (["held_out.split=test"], "the labels of split 'test' are no labels; choose another split"),
+        (["held_out.split=test"], "split 'test' has no usable labels; choose another split"),
         (["real.layout=kitti", "real.split=dev"], "split 'dev' of layout kitti; expected one of"),
         (["synthetic.files=none.txt"], "none.txt: cannot be read"),
         (["task.weights=none.pth"], "run.toml: task.weights none.pth: no such file"),
@@ -468,7 +468,7 @@ def test_a_cache_of_another_program_or_a_damaged_one_is_no_cache(run: Path, doct
 
 
 def test_all_looks_at_everything(tmp_path: Path, run: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "SPREAD", 2)
+    monkeypatch.setattr(facts, "SPREAD", 2)
     monkeypatch.setattr(pixels, "SMALLEST", 1)
     FAULTS["strange ids"].plant(tmp_path)  # neither first nor last nor small
     put(tmp_path / "gta/images/00004.png", BLACK)  # the smallest
@@ -520,14 +520,14 @@ def test_both_packages_of_onnxruntime(run: Path, doctor: Doctor, monkeypatch: py
     monkeypatch.setattr(importlib.metadata, "version", lambda name: both.get(name) or version(name))
     told = doctor(run)
     assert told.code == 2
-    assert "machine: onnxruntime 1.1 and onnxruntime-gpu 1.2 are both installed, and overwrite each other's files" in told.out
+    assert "machine: onnxruntime 1.1 and onnxruntime-gpu 1.2 are both installed and overwrite each other's files" in told.out
 
 
 @pytest.mark.parametrize(
     ("probe", "code", "said"),
     [
         (Probe((), "No module named 'onnxruntime'"), 2, "machine: onnxruntime does not work here: No module named 'onnxruntime'"),
-        (Probe(SOUND.providers, "no driver", no_speed="No module named 'torch'"), 0, "cannot be said for 5 images"),
+        (Probe(SOUND.providers, "no driver", no_speed="No module named 'torch'"), 0, "unknown for 5 images"),
         (Probe(SOUND.providers, "no driver", fault="task.backbone 'x': timm cannot"), 2, "run.toml: task.backbone 'x'"),
         (Probe(SOUND.providers, "old driver", Speed("2", "H200", 1, 1, "cpu", 1, 1)), 0, "torch computes on H200, onnxrun"),
     ],
@@ -550,7 +550,7 @@ def test_times_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Codec(seconds=0.4, image_bytes=0, label_bytes=0)
     adapt, label = times.estimates(SOUND, synthetic=100, real=60, codecs=(codec, None))
     assert (adapt.seconds, label.seconds) == (100 * (2.0 / 4 + 0.4 / 4), 60 * 1.0 / 4)
-    assert "about 60 s for 100 images" in adapt.says and "reading and writing are not in it" in label.says
+    assert "about 60 s for 100 images" in adapt.says and "without reading and writing" in label.says
     on_gpu = Probe(SOUND.providers, "", Speed("2.0", "H200", 2.0, 1.0, "cuda", 1, 1))
     assert times.estimates(on_gpu, synthetic=100, real=60, codecs=(codec, None))[0].seconds == pytest.approx(210)
     none = times.estimates(Probe(no_speed="no torch"), synthetic=100, real=60, codecs=(codec, None))
@@ -637,7 +637,7 @@ def test_torch_and_onnxruntime_are_asked_in_other_processes(tmp_path: Path, run:
     assert first.returncode == 0, first.stderr
     assert first.stderr.splitlines()[-1] == "False"
     assert "CPUExecutionProvider loads" in first.stdout or "CUDAExecutionProvider" in first.stdout
-    assert "images: each" in first.stdout and "cannot be said" not in first.stdout
+    assert "images: each" in first.stdout and "unknown for" not in first.stdout
     speed = json.loads((run / "doctor/speed.json").read_text())["contents"]
     assert speed["adapt_seconds"] > 0 and speed["task_parameters"] > 1000
     assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1] and "cached" in again.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from merging import merged
 from tiny_teacher import SIZE, tiny_onnx, write_teacher
 
 from export.contract import HALF_FILE
@@ -21,7 +22,7 @@ from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.labels import CLASSES, PROTOCOLS, TRAIN_ID_OF_CAMVID_ID, colourise
-from selfsyn.metrics import confusion, merged
+from selfsyn.metrics import confusion
 from selfsyn.phase import open_run
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.stage import Stage
@@ -310,7 +311,7 @@ def empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [(truncate, "not a readable image (image file is truncated"), (corrupt, "not a readable image ("),
-     (empty, "not a readable image (no format that is known)")],
+     (empty, "not a readable image (unknown format)")],
 )  # fmt: skip
 def test_image_that_cannot_be_read_is_recorded_and_left_out(
     run: Path, call: Call, spoil: Callable[[Path], None], reason: str
@@ -340,7 +341,7 @@ def test_more_unreadable_images_than_allowed_are_refused(run: Path, call: Call, 
         corrupt(run / f"data/train/images/{name}-train.png")
     assert label(call) == 2
     said = failed(capsys)
-    assert "street-2-train.png: not a readable image" in said and "2 unreadable images, and teacher.unreadable allows 1" in said
+    assert "street-2-train.png: not a readable image" in said and "2 images cannot be read, teacher.unreadable allows 1" in said
     assert not (run / "round-1/labels/shard-00000-of-00001/manifest.json").exists()
     (run / "run.toml").write_text(RUN + "teacher = { unreadable = 0.0 }\n")
     (run / "sealed.toml").unlink()
@@ -353,7 +354,7 @@ def test_phases_that_need_every_image_whole_leave_truncated_ones_out(run: Path, 
     truncate(run / "data/train/images/street-3-train.png")
     frames, digest = real(layout, config)
     assert [frame.name for frame in frames] == [f"{name}-train" for name in NAMES if name != "street-3"]
-    assert "left out 1 of 7 images that are no whole PNG or JPEG" in capsys.readouterr().err
+    assert "left out 1 of 7 images that are not complete" in capsys.readouterr().err
     listed, same = listed_real(layout, config)
     assert (len(listed), same) == (7, digest)
     truncate(run / "data/train/images/street-5-train.png")
@@ -366,7 +367,7 @@ def test_the_limit_holds_for_all_shards_together(run: Path, call: Call) -> None:
         corrupt(run / f"data/train/images/{name}-train.png")
     for shard in range(7):
         assert label(call, "--shard", shard, "--shards", 7) == 0  # each shard alone is within it
-    with pytest.raises(InputError, match="2 images of all shards could not be read, and teacher.unreadable allows 1"):
+    with pytest.raises(InputError, match="2 images of all shards could not be read, teacher.unreadable allows 1"):
         LabelStore(run / "round-1/labels")
 
 

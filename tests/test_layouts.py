@@ -105,7 +105,7 @@ def test_synthia_sf_in_another_order_is_refused(tmp_path: Path) -> None:
     ids = every_id(23)
     synthia_sf_frame(tmp_path, 1, 1, ids, rng=RNG)
     put(tmp_path / "SEQ1/GTLeft/0000001.png", png(np.dstack([(ids + 1) % 23] * 3), colour=RGB))
-    with pytest.raises(InputError, match="its ids are not those of the colours in .*GTLeftDebug"):
+    with pytest.raises(InputError, match="its ids differ from the colours in .*GTLeftDebug"):
         frames.labelled(tmp_path, layout="synthia-sf")
     (tmp_path / "SEQ1/GTLeftDebug/0000001.png").unlink()
     with pytest.raises(InputError, match=r"GTLeftDebug/0000001\.png: not found"):
@@ -115,7 +115,7 @@ def test_synthia_sf_in_another_order_is_refused(tmp_path: Path) -> None:
 def test_sequences_of_synthia_sf_have_frames_of_the_same_number(tmp_path: Path) -> None:
     for sequence in (1, 2):
         synthia_sf_frame(tmp_path, sequence, 4, every_id(23), rng=RNG)
-    assert [frame.name for frame in frames.images(tmp_path, layout="synthia-sf")] == ["SEQ1_0000004", "SEQ2_0000004"]
+    assert [frame.name for frame in frames.listing(tmp_path, layout="synthia-sf")] == ["SEQ1_0000004", "SEQ2_0000004"]
 
 
 def test_cityscapes_label_ids(tmp_path: Path) -> None:
@@ -134,12 +134,12 @@ def test_train_ids_under_a_label_ids_name_are_refused(tmp_path: Path) -> None:
 
 def test_cityscapes_test_has_images_and_no_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cityscapes_frame(tmp_path, "test", "bonn_000000_000019", every_id(1), rng=RNG)
-    assert len(frames.images(tmp_path, layout="cityscapes", split="test")) == 1
-    with pytest.raises(InputError, match="the labels of split 'test' are no labels"):
+    assert len(frames.listing(tmp_path, layout="cityscapes", split="test")) == 1
+    with pytest.raises(InputError, match="split 'test' of layout cityscapes has no usable labels"):
         frames.labelled(tmp_path, layout="cityscapes", split="test")
     cityscapes_frame(tmp_path, "train_extra", "troisdorf_000000_000073", None, rng=RNG)
     cityscapes_frame(tmp_path, "train_extra", "troisdorf_000000_000074", None, rng=RNG)
-    (extra,) = frames.images(tmp_path, layout="cityscapes", split="train_extra")
+    (extra,) = frames.listing(tmp_path, layout="cityscapes", split="train_extra")
     assert extra.name == "troisdorf_000000_000074"
     assert "troisdorf_000000_000073 (an all-black image)" in capsys.readouterr().err
 
@@ -152,7 +152,7 @@ def test_kittis_splits_are_ours_and_fixed(tmp_path: Path) -> None:
     assert len(frames.labelled(tmp_path, layout="kitti", split="train")) == 8
     assert np.array_equal(val[1].read_label(), expected(every_id(34, (12, 21)), CITYSCAPES))
     with pytest.raises(InputError, match="split 'dev' of layout kitti; expected one of train, val, all, test"):
-        frames.images(tmp_path, layout="kitti", split="dev")
+        frames.listing(tmp_path, layout="kitti", split="dev")
 
 
 def test_kitti_raw_keeps_the_labelled_drives_out_or_says_that_it_cannot(
@@ -160,10 +160,10 @@ def test_kitti_raw_keeps_the_labelled_drives_out_or_says_that_it_cannot(
 ) -> None:
     for drive in ("0005", "0009"):
         put(tmp_path / f"2011_09_26/2011_09_26_drive_{drive}_sync/image_02/data/0000000003.png", photo(RNG, (4, 4)))
-    assert len(frames.images(tmp_path, layout="kitti-raw")) == 2
+    assert len(frames.listing(tmp_path, layout="kitti-raw")) == 2
     assert "drives of labelled frames may be among the unlabelled ones" in capsys.readouterr().err
     put(tmp_path / "train_mapping.txt", b"2011_09_26 2011_09_26_drive_0005_sync 0000000059\n\n")
-    (frame,) = frames.images(tmp_path, layout="kitti-raw")
+    (frame,) = frames.listing(tmp_path, layout="kitti-raw")
     assert frame.name == "2011_09_26_drive_0009_sync_0000000003"
 
 
@@ -194,12 +194,12 @@ def test_a_list_chooses_the_frames(tmp_path: Path) -> None:
     for number in range(1, 6):
         gta5_frame(tmp_path, number, every_id(34), rng=RNG)
     names = put(tmp_path / "list.txt", b"00004\n00002\n\n")
-    assert [frame.name for frame in frames.images(tmp_path, layout="gta5", files=names)] == ["00002", "00004"]
+    assert [frame.name for frame in frames.listing(tmp_path, layout="gta5", files=names)] == ["00002", "00004"]
     put(tmp_path / "list.txt", b"00004\n77777\n")
-    with pytest.raises(InputError, match="1 of 2 names are no frames, first .'77777'.; one is '00001'"):
-        frames.images(tmp_path, layout="gta5", files=names)
+    with pytest.raises(InputError, match="1 of 2 names are not frames of the data set, first .'77777'.; a frame is '00001'"):
+        frames.listing(tmp_path, layout="gta5", files=names)
     with pytest.raises(InputError, match=r"none\.txt: cannot be read"):
-        frames.images(tmp_path, layout="gta5", files=tmp_path / "none.txt")
+        frames.listing(tmp_path, layout="gta5", files=tmp_path / "none.txt")
 
 
 def test_grey_alpha_and_rotated_photos_are_read_upright_in_rgb(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from merging import merged
 
 from selfsyn.errors import InputError
 from selfsyn.labels import CLASSES, IGNORE, PROTOCOLS, Protocol
-from selfsyn.metrics import confusion, folded, joint_counts, merged, scores
+from selfsyn.metrics import confusion, folded, joint_counts, scores
 
 TOY = Protocol("toy", ("a", "b", "c"), np.arange(3))
 LABEL = np.array([[0, 0, 1], [1, IGNORE, 2]], dtype=np.uint8)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from merging import merged
 from numpy.typing import NDArray
 from tiny_run import selfsyn_here
 from tiny_teacher import SIZE, tiny_onnx, write_teacher
@@ -15,7 +16,7 @@ from selfsyn.config import from_mapping
 from selfsyn.images import encode_png, read_ids
 from selfsyn.labels import CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, PROTOCOLS, TRAIN_ID_OF_CAMVID_ID
 from selfsyn.layout import Layout
-from selfsyn.metrics import confusion, merged, scores
+from selfsyn.metrics import confusion, scores
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.facts import meaning
 from selfsyn.stage import Stage
@@ -182,7 +183,7 @@ def test_evaluate_prints_both_variants_of_both(run: Path, capsys: pytest.Capture
     assert rows["road"] == [f"{100 * variant['class_iou']['road']:.1f}" for variant in variants.values()]
     assert rows["wall"] == [f"{100 * variants[name]['class_iou']['wall']:.1f}" for name in ("synthia-16 A", "synthia-16 B")]
     assert rows["motorcycle"] == ["-"] * 4  # no ground truth: neither 0 nor 1
-    assert lines[-1].startswith("A: true pixels of terrain, truck, train stay") and "; B: they are ignored" in lines[-1]
+    assert lines[-1].startswith("A: true pixels of terrain, truck, train count") and "; B: they are ignored" in lines[-1]
     assert metrics["miou"] == variants["synthia-13 A"]["miou"] < variants["synthia-13 B"]["miou"]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from merging import merged
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,8 +29,9 @@ from selfsyn.flow import Phase, phases
 from selfsyn.images import encode_label_png, encode_png
 from selfsyn.labels import CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, PALETTE, protocol
 from selfsyn.layout import Layout
-from selfsyn.metrics import confusion, merged, scores
-from selfsyn.phase import MANIFEST, begin, finish, is_done
+from selfsyn.manifest import MANIFEST
+from selfsyn.metrics import confusion, scores
+from selfsyn.phase import begin, finish, is_done
 from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
 from selfsyn.report.charts import Curve, Panel, curve_row, thinned
 from selfsyn.report.collect import Score, collect, read_curves
@@ -355,14 +357,14 @@ def test_the_charts_have_a_line_for_each_stage(finished: Path) -> None:
         "Scores by round",
         "Training losses",
         "Adapter losses",
-        "Pseudo-labels that count",
-        "Reliability: is the teacher as often right as it is sure?",
+        "Pseudo-labels used",
+        "Reliability: does confidence match accuracy?",
         "Calibration by class",
         "Coverage by class",
         "Agreement with the previous round's labels",
         "Class shares",
-        "Size of what hangs together",
-        "Classes that occur together",
+        "Object sizes",
+        "Class co-occurrence",
         "Colours",
     ):
         assert title in page.words
@@ -376,7 +378,9 @@ def test_the_calibration_of_every_stage_is_drawn(finished: Path) -> None:
         error = 100 * metrics_of(finished, stage)["calibration"]["ece"]
         assert f"{stage.title}: error {error:.1f} %" in page.words
     assert "Calibration by class" in page.words and "Coverage by class" in page.words
-    assert "Round 2, held-out images. Of the pixels that truly are of a class" in page.words  # of the method, not the oracle
+    assert (
+        "Round 2, held-out images. Share of each true class's pixels that get a label" in page.words
+    )  # of the method, not the oracle
 
 
 def test_agreement_of_two_rounds_by_hand(finished: Path) -> None:
@@ -439,7 +443,7 @@ def test_without_held_out_labels_the_page_says_so(tmp_path: Path) -> None:
     run = FakeRun(tmp_path, with_held_out=False).complete(rounds=0)
     assert report(tmp_path)[0] == 0
     page = page_of(tmp_path)
-    assert "no metrics: accuracy on real images is unknown" in page.words
+    assert "so its accuracy on real images is unknown" in page.words
     assert not any(table[0][0] == "stage" for table in page.tables)
     assert "Training losses" in page.words
     run.complete(rounds=1)
@@ -449,9 +453,9 @@ def test_without_held_out_labels_the_page_says_so(tmp_path: Path) -> None:
 def test_a_last_round_that_learned_for_longer_says_so(finished: Path, tmp_path: Path) -> None:
     assert "Round 2 has had 420 updates, source-only 300" in page_of(finished).words  # 300 and three times 40 more
     run = collect(Layout(finished), configuration.load(Layout(finished).configuration))
-    assert "had not come down" not in str(budget(run))
+    assert "was still high" not in str(budget(run))
     going_on = replace(run, config=replace(run.config, rounds=Rounds(start="continue")))
-    assert "its learning rate had not come down, because round 0 continues it" in str(budget(going_on))
+    assert "whose learning rate was still high, because round 0 continues that training" in str(budget(going_on))
 
 
 def test_without_rounds_there_is_no_longer_training_to_warn_of(tmp_path: Path) -> None:
@@ -466,15 +470,15 @@ def test_without_rounds_there_is_no_longer_training_to_warn_of(tmp_path: Path) -
 def test_a_rendered_camera_is_not_called_real(tmp_path: Path, finished: Path) -> None:
     FakeRun(tmp_path, world=World(engine=7, camera=7)).complete(rounds=0)
     assert report(tmp_path)[0] == 0
-    assert "not what it scores on photographs" in page_of(tmp_path).words
-    assert "not what it scores on photographs" not in page_of(finished).words
+    assert "not how it scores on photographs" in page_of(tmp_path).words
+    assert "not how it scores on photographs" not in page_of(finished).words
 
 
 @pytest.mark.parametrize(
     ("teacher", "words"),
     [
         (Teacher(flip=True, scales=(1.0, 1.5)), "each image is seen as it is and mirrored, at 1, 1.5 of its size"),
-        (Teacher(scales=(0.5,), views="labelling"), "as it is, at 0.5 of its size, by the teachers of the rounds that label"),
+        (Teacher(scales=(0.5,), views="labelling"), "as it is, at 0.5 of its size, by teachers that label"),
     ],
 )
 def test_views_are_told(tmp_path: Path, finished: Path, teacher: Teacher, words: str) -> None:
@@ -518,9 +522,9 @@ def _score(stage: str, miou: float) -> Score:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, "No held-out scores: the method ran, but nothing here measures it."),
+        ({}, "No held-out scores: the run is not evaluated."),
         ({"source-only": 0.3}, "Held-out mIoU 0.300 source-only; no round is evaluated yet."),
-        ({"round-1": 0.3}, "Held-out mIoU 0.300 after round 1; source-only is not evaluated, so no comparison."),
+        ({"round-1": 0.3}, "Held-out mIoU 0.300 after round 1; source-only is not evaluated."),
         ({"source-only": 0.3, "round-0": 0.4}, "Held-out mIoU 0.300 source-only → 0.400 after round 0 (+0.100)."),
         (
             {"source-only": 0.3, "round-0": 0.2},
@@ -549,7 +553,7 @@ def test_headline_is_honest_about_the_sign(values: dict[str, float], expected: s
 
 def test_a_better_earlier_round_is_admitted() -> None:
     better = [_score("round-0", 0.4), _score("round-1", 0.5), _score("round-2", 0.45), _score("oracle", 0.9)]
-    assert caveat(better) == "Round 1 scored 0.500; the headline is the last round, not the best one."
+    assert caveat(better) == "Round 1 scored 0.500; the headline uses the last round, not the best."
     assert caveat(better[:2]) is None and caveat([]) is None
 
 
@@ -559,8 +563,9 @@ def test_gap_closed_by_hand() -> None:
     assert gap_closed(0.4, source=0.5, oracle=0.5) is None
 
 
-def test_thinned_keeps_the_mean_of_each_group() -> None:
-    x, y = thinned(np.arange(5.0), np.array([1.0, 3.0, 5.0, 7.0, 9.0]), points=3)
+def test_thinned_keeps_the_mean_of_each_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selfsyn.report.charts.POINTS", 3)
+    x, y = thinned(np.arange(5.0), np.array([1.0, 3.0, 5.0, 7.0, 9.0]))
     assert x.tolist() == [0.5, 2.5, 4.0] and y.tolist() == [2.0, 6.0, 9.0]
     short = np.arange(3.0)
     assert thinned(short, short)[1].tolist() == short.tolist()
@@ -592,7 +597,7 @@ def test_the_content_has_its_charts_and_too_little_of_it_a_warning(tmp_path: Pat
     root = FakeRun(tmp_path / "run").complete(rounds=0).root
     layout, config = Layout(root), configuration.load(root / "run.toml")
     run, history = collect(layout, config), layout.adapter / "history.jsonl"
-    assert [chart.title.split()[0] for chart in content_charts(run)] == ["Does", "What"]
+    assert [chart.title.split()[0] for chart in content_charts(run)] == ["Does", "Predictions"]
     assert hallucination(run) is None, "0.725 of 0.8 is more than 0.9: enough"
     history.write_text(history.read_text() + json.dumps({"step": 41} | CONTENT | {"agreement_adapted": 0.7199}) + "\n")
     said = hallucination(run)

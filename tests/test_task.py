@@ -314,7 +314,7 @@ def a_batch() -> Batch:
 def test_compiling_without_a_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(InputError, match=r"train\.compile: no compiler here \(looked for g\+\+ .*set train\.compile = false"):
+    with pytest.raises(InputError, match=r"train\.compile: no compiler found \(looked for g\+\+ .*set train\.compile = false"):
         devices.require_compiler(torch.device("cpu"))
 
 

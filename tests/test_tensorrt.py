@@ -196,7 +196,7 @@ def test_an_engine_is_built_once_and_kept_whole(cache: Path, capsys: pytest.Capt
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert (folder / "graph.engine").read_text() == "1"
     said = capsys.readouterr().err
-    assert "builds an engine for 4 images of 64x48, which takes minutes the first time; kept in" in said and str(folder) in said
+    assert "builds an engine for 4 images of 64x48 (minutes, once); it is kept in" in said and str(folder) in said
     with kept(ENGINE) as again:
         assert again == folder
     assert capsys.readouterr().err == ""
@@ -321,7 +321,7 @@ def test_segnet_is_refused_before_anything_is_built(pretended: None, cache: Path
     ]
     with pytest.raises(InputError) as caught:
         Teacher(model_of(nodes, {}), device="tensorrt")
-    assert str(caught.value) == "model: ScatterElements (SegNet's unpooling) is not for TensorRT; use --device cuda"
+    assert str(caught.value) == "model: ScatterElements (SegNet's unpooling) does not run on TensorRT; use --device cuda"
     assert not cache.exists()
 
 
@@ -363,12 +363,12 @@ def test_its_golden_picture_has_the_engines_size_and_the_cpus_answer(
     golden = load(tmp_path, device="tensorrt").golden
     assert golden is not None and golden.image.shape == (HEIGHT, WIDTH, 3)
     assert (golden.label == 3).all() and (golden.confidence == 200).all()
-    with pytest.raises(FaultError, match="golden picture is answered otherwise .*CPUExecutionProvider"):
+    with pytest.raises(FaultError, match="golden picture differs from torch's answer.*CPUExecutionProvider"):
         Teacher(golden_onnx(expected=5), device="tensorrt")
     run = OnTensorrt.run
     wrong = lambda self, *given: [array + self.pretends for array in run(self, *given)]  # noqa: E731
     monkeypatch.setattr(OnTensorrt, "run", wrong)
-    with pytest.raises(FaultError, match="100.0% of its golden picture is answered otherwise .*TensorrtExecutionProvider"):
+    with pytest.raises(FaultError, match="100.0% of its golden picture differs from torch's answer.*TensorrtExecutionProvider"):
         load(tmp_path, device="tensorrt")
 
 
@@ -393,7 +393,7 @@ def test_the_service_fills_each_run_and_refuses_other_sizes(pretended: None) -> 
     for pixels, runs in ((10 * HEIGHT * WIDTH, [4]), (2 * HEIGHT * WIDTH, [4, 4])):  # always the engine's number of images
         found, (labels, _) = answered(model, pictures(3, HEIGHT, WIDTH), pixels=pixels)
         assert found == runs and labels.shape == (3, HEIGHT, WIDTH)
-    with pytest.raises(Refusal, match=f"images of 30x20; expected {WIDTH}x{HEIGHT}, TensorRT takes no other"):
+    with pytest.raises(Refusal, match=f"images of 30x20; expected {WIDTH}x{HEIGHT}, the size of the TensorRT engine"):
         answered(model, pictures(1, 20, 30), pixels=10_000)
 
 

@@ -234,7 +234,7 @@ def test_a_file_that_is_not_the_graph_is_not_taken(
         path.write_bytes(spoilt)
     assert traced._kept(path, key=key) is None
     (said,) = capsys.readouterr().err.splitlines()
-    assert str(path) in said and said.endswith("the net is traced anew")
+    assert str(path) in said and said.endswith("the net is traced again")
 
 
 def test_a_damaged_graph_is_replaced(kept: tuple[bytes, Path], tmp_path: Path) -> None:
@@ -268,5 +268,5 @@ class Remembering(TinyNet):
 def test_a_tensor_of_unknown_origin_is_exported_in_one_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     segmenter = Segmenter(Remembering(), task=TASK)
     assert in_parts(segmenter, graphs=tmp_path) == in_one_call(segmenter)
-    assert "not kept for later exports: its tensor" in capsys.readouterr().err
+    assert "not cached for later exports: its tensor" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -26,7 +26,8 @@ from selfsyn.compare.plan import Entry, chosen, entries, lay_out
 from selfsyn.compare.results import collect
 from selfsyn.devices import worker_count
 from selfsyn.images import encode_jpeg, encode_png
-from selfsyn.phase import open_run, read_manifest
+from selfsyn.manifest import read_manifest
+from selfsyn.phase import open_run
 from selfsyn.world import render
 
 TIMES = 3  # the recipe's updates

@@ -1,4 +1,4 @@
-"""Who is let in, and for how long: so many requests at once, each in bounded time, and only while its client waits."""
+"""Admission: a limited number of requests at once, each in limited time and only while its client waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRY_SECONDS: Final = 1
 
 
 class Admission:
-    """Counts the requests that are being read, that wait, and that are computed or answered."""
+    """Counts the requests in the server: being read, waiting, computed or answered."""
 
     def __init__(self, limits: Limits, *, metrics: Metrics) -> None:
         self.limits, self.metrics = limits, metrics
@@ -27,9 +27,9 @@ class Admission:
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
-        """For as long as a request takes. Refusal 429, with the seconds to wait, when all places are taken."""
+        """A place in the server while the block runs. Refusal 429, with the seconds to wait, when all places are taken."""
         if self.inside >= self.limits.requests:
-            message = f"{self.inside} requests are being answered, the most at once; try again in {RETRY_SECONDS} s"
+            message = f"{self.inside} requests in the server, which is the limit; try again in {RETRY_SECONDS} s"
             raise Refusal(429, message, headers={"retry-after": str(RETRY_SECONDS)})
         self._count(1)
         try:
@@ -39,7 +39,7 @@ class Admission:
 
     @contextlib.asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
-        """Refusal 504 when what is inside takes too long."""
+        """Refusal 504 when the block takes too long."""
         try:
             async with asyncio.timeout(self.limits.answer):
                 yield
@@ -52,7 +52,7 @@ class Admission:
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """What `work` gives; it is cancelled when the client hangs up. The request's body has been read."""
+    """The result of `work`, which is cancelled when the client disconnects. Call it after the request's body was read."""
     working, gone = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)

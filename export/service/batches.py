@@ -1,8 +1,8 @@
-"""Requests of one size, answered together: whatever waits when the net is free goes into its next run.
+"""Batching: when the net is free, it takes all waiting images of one size, up to the batch size.
 
-Nothing waits for company, so an idle server answers at once. On a CPU a run holds one image, for more gain nothing there
-(14 ms an image alone, 13 to 17 ms in batches of 2 to 8); on a GPU each run holds the same number, filled up, as in
-labelling: the answer to an image does not depend on its company.
+No request waits for a batch to fill, so an idle server answers at once. On a CPU a batch holds one image, because more gain
+nothing there (14 ms an image alone, 13 to 17 ms in batches of 2 to 8). On a GPU each batch is padded to the same size, as in
+labelling, so that the answer to an image does not depend on the others.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # labels and confidences, ea
 
 @dataclass(eq=False)
 class Job:
-    """A few images of one size that wait for `model`. answer: where its maps, or what went wrong, will be."""
+    """A few images of one size that wait for `model`. answer: a future of their maps, or of an error."""
 
     model: Model
     images_BHWC: NDArray[np.uint8]
     answer: asyncio.Future[Maps] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fits(self, other: Job) -> bool:
-        """Whether both can go into one run."""
+        """Whether both fit into one batch."""
         return self.model is other.model and self.images_BHWC.shape[1:] == other.images_BHWC.shape[1:]
 
 
 class Batches:
-    """The queue before the net. Everything but the runs themselves happens in the event loop's thread."""
+    """The queue before the net. Only the net itself runs outside the event loop's thread."""
 
     def __init__(self, *, runs: int, images: int | None, pixels: int, metrics: Metrics) -> None:
-        """runs: at once.  images: in a run at most; None: as many as suit the model's device.  pixels: in a run at most."""
+        """runs: concurrent ones.  images: limit of a batch; None: the device's batch size.  pixels: limit of a batch."""
         self.runs, self.images, self.pixels, self.metrics = runs, images, pixels, metrics
         self.pending: deque[Job] = deque()
         self.running: set[asyncio.Task[None]] = set()
         self.threads = ThreadPoolExecutor(runs, thread_name_prefix="net")
-        self.broken = ""  # why the device cannot go on; '' while it can
+        self.broken = ""  # why the device failed; '' while it works
 
     async def answers(self, model: Model, images_BHWC: NDArray[np.uint8]) -> Maps:
         """(B, H, W, 3) uint8 -> labels and confidences, each (B, H, W) uint8. Refusal when the net cannot answer."""
@@ -60,11 +60,11 @@ class Batches:
         return np.concatenate(labels), np.concatenate(confidences)
 
     def close(self) -> None:
-        """Let the runs that have begun end."""
+        """Wait for the runs that have begun."""
         self.threads.shutdown(wait=True, cancel_futures=True)
 
     def most(self, model: Model, *, height: int, width: int) -> int:
-        """Images of that size in one run."""
+        """The batch size for images of that size."""
         return max(1, min(self.images or model.teacher.batch, self.pixels // (height * width)))
 
     def _parts(self, model: Model, images_BHWC: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
@@ -85,7 +85,7 @@ class Batches:
         self._start()
 
     def _taken(self) -> list[Job]:
-        """The job that has waited longest, and others that fit into its run. Jobs that nobody waits for any more are dropped."""
+        """The job that has waited longest, and others that fit into its batch. Jobs without a waiting client are dropped."""
         self.pending = deque(job for job in self.pending if not job.answer.done())
         if not self.pending:
             return []
@@ -118,7 +118,7 @@ class Batches:
             first = last
 
     async def _failed(self, jobs: list[Job], error: Exception) -> None:
-        """One image's fault is not its neighbours': each job is tried alone."""
+        """Retry each job alone, so that one bad image does not fail the others."""
         if len(jobs) > 1:
             for job in jobs:
                 await self._run([job])
@@ -138,7 +138,7 @@ class Batches:
         return labels[:count], confidences[:count]
 
     def _sound(self, model: Model, images_BHWC: NDArray[np.uint8]) -> Maps:
-        """The model's maps. Where it fails, a black image tells whether the images or the device are at fault."""
+        """The model's maps. If it fails, a black image tells whether the images or the device are at fault."""
         try:
             maps = model.teacher.predict(images_BHWC)
         except FaultError:
@@ -146,7 +146,7 @@ class Batches:
         except Exception as error:  # onnxruntime's errors share no class of their own
             self._probe(model)
             height, width = images_BHWC.shape[1:3]
-            raise Refusal(400, f"the model cannot take images of {width}x{height}; send them larger") from error
+            raise Refusal(400, f"the model cannot compute images of {width}x{height}; send larger ones") from error
         self.broken = ""
         return maps
 
@@ -159,10 +159,10 @@ class Batches:
 
 
 def _refuse_other_size(model: Model, images_BHWC: NDArray[np.uint8]) -> None:
-    """TensorRT's engine is built for one size; pictures are resized to it before they come here, tensors are not."""
+    """A TensorRT engine takes one size. Pictures have been resized to it, tensors have not."""
     height, width = images_BHWC.shape[1:3]
     expected = model.teacher.size
     if model.teacher.fixed and (width, height) != expected:
         raise Refusal(
-            400, f"images of {width}x{height}; expected {expected[0]}x{expected[1]}, TensorRT takes no other; resize them"
+            400, f"images of {width}x{height}; expected {expected[0]}x{expected[1]}, the size of the TensorRT engine; resize them"
         )

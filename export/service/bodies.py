@@ -1,4 +1,4 @@
-"""Bodies of requests and answers: read up to a limit, unpacked up to the same limit, packed as the client likes it."""
+"""Bodies: requests are read and unpacked up to a limit, responses are packed in an encoding that the client accepts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ GZIP: Final = 31
 ZLIB: Final = 15
 RAW: Final = -15
 
-SMALLEST: Final = 1024  # bytes that are worth packing
-LEVEL: Final = 1  # labels shrink to some percent at any level
+SMALLEST: Final = 1024  # bytes; smaller bodies are not packed
+LEVEL: Final = 1  # labels shrink to a few percent at any level
 
 
 async def read(request: Request, *, limits: Limits) -> bytes:
-    """The body as it was sent. Refusal 413 before the byte beyond the limit is kept, 408 when the client is too slow."""
+    """The body as it was sent. Refusal 413 as soon as it exceeds the limit, 408 when the client is too slow."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limits.body:
         raise _too_large(f"{int(declared)}", limits.body)
@@ -34,14 +34,14 @@ async def read(request: Request, *, limits: Limits) -> bytes:
                     raise _too_large(f"more than {limits.body}", limits.body)
                 chunks.append(chunk)
     except TimeoutError as error:
-        raise Refusal(408, f"{total} bytes of body in {limits.read:g} s; expected all of it; send it faster") from error
+        raise Refusal(408, f"{total} bytes of body in {limits.read:g} s; expected the whole body; send it faster") from error
     return b"".join(chunks)
 
 
 def unpacked(body: bytes, *, encoding: str, limit: int) -> bytes:
-    """Undo a Content-Encoding: gzip or deflate (zlib's form, as the standard has it, or raw). At most `limit` bytes are made.
+    """Undo a Content-Encoding: gzip or deflate (zlib format as in the standard, or raw). At most `limit` bytes are produced.
 
-    Refusal 415 for another encoding, 413 for more bytes, 400 for a stream that is broken, unfinished, or not alone.
+    Refusal 415 for another encoding, 413 for more bytes, 400 for a stream that is damaged, cut off, or followed by other bytes.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
@@ -52,16 +52,18 @@ def unpacked(body: bytes, *, encoding: str, limit: int) -> bytes:
     try:
         data = stream.decompress(body, limit + 1)
     except zlib.error as error:
-        raise Refusal(400, f"the body is no {encoding} stream ({error}); pack it again, or leave Content-Encoding out") from error
+        raise Refusal(400, f"the body is not a {encoding} stream ({error}); pack it again, or remove Content-Encoding") from error
     if len(data) > limit:
         raise _too_large(f"more than {limit} unpacked", limit)
     if not stream.eof or stream.unused_data:
-        raise Refusal(400, f"the {encoding} stream {'goes on after its end' if stream.eof else 'ends too early'}; pack it again")
+        raise Refusal(
+            400, f"the {encoding} stream {'is followed by other bytes' if stream.eof else 'ends too early'}; pack it again"
+        )
     return data
 
 
 def packed(body: bytes, *, accepted: str) -> tuple[bytes, dict[str, str]]:
-    """-> the answer's bytes in the encoding that the client's Accept-Encoding prefers, and the headers that say so."""
+    """-> the response's bytes in the encoding that Accept-Encoding prefers, and the headers that name it."""
     varies = {"vary": "accept-encoding"}
     encoding = preferred(accepted)
     if encoding is None or len(body) < SMALLEST:
@@ -90,7 +92,7 @@ def _weight(parameter: str) -> float:
 
 
 def _is_zlib(body: bytes) -> bool:
-    # RFC 1950: method 8, and the first two bytes together divide by 31.
+    # RFC 1950: method 8, and the first two bytes are a multiple of 31.
     return len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2]) % 31 == 0
 
 

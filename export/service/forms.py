@@ -1,4 +1,4 @@
-"""The picture in a body: the body itself, or the one file of a multipart form, as a browser or `curl --form` sends it."""
+"""The picture in a body: the body itself, or the file of a multipart form (browsers, `curl --form`)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from python_multipart.multipart import Field, File
 from export.service.refusals import Refusal
 
 FORM: Final = "multipart/form-data"
-FIELDS: Final = 16  # beside the file; they are ignored
+FIELDS: Final = 16  # limit of fields beside the file; they are ignored
 
 
 def picture(body: bytes, *, content_type: str) -> bytes:
-    """The bytes of the image file in `body`, which has been read. Refusal 400 for a form that is broken or has not one file."""
+    """The bytes of the image file in `body`. Refusal 400 for a damaged form, and unless it has exactly one file."""
     if content_type.partition(";")[0].strip().lower() != FORM:
         return body
     files: list[File] = []
@@ -29,7 +29,7 @@ def picture(body: bytes, *, content_type: str) -> bytes:
         _refuse_many(len(fields), most=FIELDS, what="fields")
 
     try:
-        # In memory: its size is limited already, and a container's file system may be read-only.
+        # In memory: the body's size is limited, and a container's file system may be read-only.
         parser = create_form_parser(
             {"Content-Type": content_type.encode("latin-1")}, on_field, on_file, {"MAX_MEMORY_FILE_SIZE": len(body) + 1}
         )
@@ -37,7 +37,7 @@ def picture(body: bytes, *, content_type: str) -> bytes:
         parser.finalize()
     except Refusal:
         raise
-    except Exception as error:  # the parser's own errors, and what a hostile form makes of the rest
+    except Exception as error:  # the parser's errors, and any other that a hostile form causes
         raise Refusal(400, f"the form cannot be read ({type(error).__name__}: {str(error)[:80]}); send it whole") from error
     if not files:
         raise Refusal(400, "the form holds no file; expected one, a JPEG or PNG, for example curl --form image=@street.png")

@@ -1,4 +1,4 @@
-"""Around the application: each answer is counted and timed, and names the model that is served."""
+"""ASGI middleware: counts and times each response, and adds headers that name the served model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from export.service.metrics import Metrics
 
 
 class Front:
-    """ASGI in, ASGI out."""
+    """The application with metrics and headers."""
 
     def __init__(self, application: ASGIApp, *, metrics: Metrics, headers: Callable[[], dict[str, str]]) -> None:
-        """headers: to go with each answer that does not have them."""
+        """headers: defaults for each response."""
         self.application, self.metrics, self.headers = application, metrics, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,6 +37,6 @@ class Front:
         try:
             await self.application(scope, receive, sending)
         finally:
-            endpoint = getattr(scope.get("endpoint"), "__name__", "none")  # not the path, of which there are too many
+            endpoint = getattr(scope.get("endpoint"), "__name__", "none")  # not the path: a label for each path would be too many
             self.metrics.requests.labels(endpoint, str(status)).inc()
             self.metrics.seconds.labels(endpoint).observe(time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""What a request may cost. Each limit is checked before the cost is paid."""
+"""Limits on the cost of a request; each is checked before the cost arises."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MEGAPIXEL: Final = 1_000_000
 class Limits:
     """The limits of one server.
 
-    requests: at once, from the first byte read to the last one answered; one more is sent away with 429.
-    body: bytes of a request, as sent and unpacked.  image: pixels of a JPEG or PNG.  scans: of a progressive JPEG, each of
-    which costs a pass over all pixels.  run: pixels that the net sees at once: its planes take 500 times their bytes.
-    images: in one infer request.  read, answer: seconds to read a request, and to answer it.
+    requests: in the server at once; further ones get 429.  body: bytes of a request, as sent and unpacked.
+    image: pixels of a JPEG or PNG.  scans: of a progressive JPEG, each of which costs a pass over all pixels.
+    run: pixels in a batch: the net needs 500 times their bytes.  images: of an infer request.
+    read, answer: seconds to read a request and to answer it.
     """
 
     requests: int = 64

@@ -1,4 +1,4 @@
-"""What Prometheus sees. One registry a server, so that nothing is shared between two in one process."""
+"""Metrics for Prometheus. Each server has its own registry, so that two in one process share nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IMAGES: Final = (1, 2, 4, 8, 16, 32)
 
 
 class Metrics:
-    """The server's instruments; `text` is what /metrics answers."""
+    """The server's metrics; `text` is the response of /metrics."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -27,12 +27,12 @@ class Metrics:
         self.run_seconds = Histogram("selfsyn_run_seconds", "One run of the net.", buckets=SECONDS, registry=self.registry)
         self.run_images = Histogram("selfsyn_run_images", "Images in one run.", buckets=IMAGES, registry=self.registry)
         self.model = Gauge("selfsyn_model", "1 for the version that is served.", ["version", "digest"], registry=self.registry)
-        self.loads = Counter("selfsyn_model_loads", "Versions taken up or refused.", ["outcome"], registry=self.registry)
+        self.loads = Counter("selfsyn_model_loads", "Versions served or refused.", ["outcome"], registry=self.registry)
         for outcome in ("served", "refused"):
             self.loads.labels(outcome)
 
     def serves(self, *, version: int, digest: str) -> None:
-        """Another version is served from now on."""
+        """Record that another version is served from now on."""
         self.loads.labels("served").inc()
         self.model.clear()
         self.model.labels(str(version), digest).set(1)

@@ -1,4 +1,4 @@
-"""The version that is served: the highest in the repository that loads. A newer one takes over between two requests."""
+"""The served version: the highest in the repository that loads. A newer one takes over between two requests."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Stamp = tuple[int, int, int] | None
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded version. stamp: its file's time, size and inode, by which a file that was replaced is noticed."""
+    """A loaded version. stamp: time, size and inode of its file, to notice a replaced file."""
 
     version: int
     teacher: Teacher
     stamp: Stamp
 
     def warm_up(self) -> None:
-        """Show it one black image: the first run is slow, and the one that fails where the device does."""
+        """Run a black image: the first run is slow, and it fails if the device does not work."""
         width, height = self.teacher.size
         self.teacher.predict(np.zeros((self.teacher.batch, height, width, 3), np.uint8))
 
 
 class Models:
-    """Which model answers a request that begins now. `refresh` looks at the folder; requests under way keep theirs."""
+    """`current` answers new requests. `refresh` looks for a newer version; running requests keep their model."""
 
     def __init__(
         self, repository: Path, *, load: Callable[[Path], Teacher], refused: Callable[[], Any], served: Callable[[Model], Any]
     ) -> None:
-        """load: a model's file -> the teacher, on its device. refused, served: told of a version that did not, or did, load."""
+        """load: a model's file -> the teacher, on its device.  refused, served: called for versions that fail, or are served."""
         self.repository = repository
         self.current: Model | None = None
         self._load, self._refused, self._served = load, refused, served
@@ -45,9 +45,9 @@ class Models:
         self._trouble = ""
 
     def refresh(self) -> None:
-        """Serve the highest version that loads. Blocks for as long as loading takes; one thread at a time.
+        """Serve the highest version that loads. Blocks while it loads; call it from one thread at a time.
 
-        A version that does not load is refused with a line in the log, and looked at again when its file changes.
+        A version that does not load is logged as refused, and tried again when its file changes.
         """
         for version in reversed(self._versions()):
             path = model_file(self.repository, version=version)
@@ -64,7 +64,7 @@ class Models:
                 return
 
     def first(self) -> Model:
-        """The model to begin with. NotReadyError when the repository holds no version, InputError when none loads."""
+        """The first model. NotReadyError when the repository holds no version, InputError when none loads."""
         if not self._versions():
             raise NotReadyError(
                 f"{model_folder(self.repository)}: no version; run `selfsyn publish --to {self.repository}` first"
@@ -77,8 +77,8 @@ class Models:
     def _versions(self) -> list[int]:
         try:
             found, trouble = versions(self.repository), ""
-        except OSError as error:  # a network's volume may come back: what is loaded goes on
-            found, trouble = [], f"{model_folder(self.repository)}: cannot be read ({error.strerror}); it is looked at again"
+        except OSError as error:  # a network volume may come back: the loaded model stays
+            found, trouble = [], f"{model_folder(self.repository)}: cannot be read ({error.strerror}); trying again"
         if trouble and trouble != self._trouble:
             say(trouble)
         self._trouble = trouble
@@ -89,7 +89,7 @@ class Models:
             model = Model(version, self._load(path), stamp)
             model.warm_up()
             model.teacher.check()
-        except Exception as error:  # whatever is wrong with a new version, the old one goes on
+        except Exception as error:  # whatever is wrong with a new version, the old one stays
             reason = str(error) if isinstance(error, InputError | FaultError) else f"{type(error).__name__}: {error}"
             say(f"version {version} is refused: {' '.join(reason.split())}")
             self._broken[version] = stamp

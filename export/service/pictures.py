@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: what `predict` reads and answers."""
+"""Pictures in and out: decoding for `predict`, and its views."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from selfsyn.pseudo_labels import LEVELS, histogram
 
 MAGIC: Final = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
 START_OF_SCAN: Final = b"\xff\xda"
-OVERLAY: Final = 0.55  # the colours' share
+OVERLAY: Final = 0.55  # opacity of the colours
 OVERLAY_QUALITY: Final = 90
 JSON: Final = "application/json"
 PNG: Final = "image/png"
@@ -32,7 +32,7 @@ JPEG: Final = "image/jpeg"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the net sees it. image: (height, width, 3) uint8 RGB at the teacher's size.  size: its own (width, height)."""
+    """A decoded picture. image: (height, width, 3) uint8 RGB at the teacher's size.  size: the original (width, height)."""
 
     image: NDArray[np.uint8]
     size: tuple[int, int]
@@ -40,7 +40,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Answered:
-    """The net's answer to a picture. label, confidence: (height, width) uint8 at the teacher's size.  data: its file."""
+    """A labelled picture. data: its file.  size: of the file.  label, confidence: (height, width) uint8 at the teacher's size."""
 
     data: bytes
     size: tuple[int, int]
@@ -52,18 +52,17 @@ class Answered:
 
 
 def decoded(data: bytes, *, size: tuple[int, int], limits: Limits) -> Picture:
-    """The bytes of a JPEG or PNG -> the picture, shown upright and resized to `size` (width, height), as labelling does it.
+    """The bytes of a JPEG or PNG -> the picture, upright and resized to `size` (width, height), as for labelling.
 
-    Refusal 415 for another kind of file, 413 for more pixels or scans than the limits, all before a pixel is decoded;
-    400 for a file that is broken.
+    Before any pixel is decoded: Refusal 415 for another file type, 413 for too many pixels or scans. 400 for a damaged file.
     """
     _refuse_costly(data, limits=limits)
     try:
         image = decode_image(data)
     except InputError as error:
         raise Refusal(400, f"{str(error).split(';')[0]}; send a whole JPEG or PNG") from error
-    except Exception as error:  # the decoders raise whatever a hostile file makes them raise
-        raise Refusal(400, f"image: cannot be decoded ({type(error).__name__}); send a sound JPEG or PNG") from error
+    except Exception as error:  # a hostile file may make the decoders raise anything
+        raise Refusal(400, f"image: cannot be decoded ({type(error).__name__}); send a whole JPEG or PNG") from error
     height, width, _ = image.shape
     return Picture(resize_image(image, size=size), (width, height))
 
@@ -74,19 +73,19 @@ def label_view(answered: Answered) -> tuple[bytes, str]:
 
 
 def confidence_view(answered: Answered) -> tuple[bytes, str]:
-    """The confidence at the picture's own size: a grey PNG, 255 for certain."""
+    """The confidence at the picture's own size: a grey PNG, 255 means 1."""
     return encode_png(resize_label(answered.confidence, size=answered.size)), PNG
 
 
 def overlay_view(answered: Answered) -> tuple[bytes, str]:
-    """The picture under its label's colours, for a person: JPEG."""
+    """The picture with its label's colours over it, for a person: JPEG."""
     colours = resize_label(colourise(answered.label), size=answered.size)
     blend = cv2.addWeighted(colours, OVERLAY, decode_image(answered.data), 1 - OVERLAY, 0)
     return encode_jpeg(blend.astype(np.uint8, copy=False), quality=OVERLAY_QUALITY), JPEG
 
 
 def json_view(answered: Answered) -> tuple[bytes, str]:
-    """All of it for a program: class shares and confidences, and both maps as PNG in base64 at the teacher's size."""
+    """Class shares and confidences, and both maps as PNG in base64 at the teacher's size, for a program: JSON."""
     value = {
         "model_version": str(answered.version),
         "model_digest": answered.digest,
@@ -131,16 +130,16 @@ def shares(label: NDArray[np.uint8], confidence: NDArray[np.uint8], *, classes: 
 def _refuse_costly(data: bytes, *, limits: Limits) -> None:
     kind = next((name for magic, name in MAGIC.items() if data.startswith(magic)), None)
     if kind is None:
-        raise Refusal(415, f"a file that begins with {data[:8].hex() or 'nothing'}; expected a JPEG or a PNG")
+        raise Refusal(415, f"a file with the first bytes {data[:8].hex() or 'missing'}; expected a JPEG or a PNG")
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as header:
             width, height = header.size
     except Image.DecompressionBombError as error:  # Pillow's own limit, which lies above ours
-        raise Refusal(413, f"an image of far more pixels than {limits.image}, the most expected; shrink it") from error
-    except Exception as error:  # as above: a hostile header may raise anything
-        raise Refusal(400, f"image: no {kind} that can be read ({type(error).__name__}); send a sound one") from error
+        raise Refusal(413, f"an image of far more than {limits.image} pixels, which is the limit; shrink it") from error
+    except Exception as error:  # as in `decoded`
+        raise Refusal(400, f"image: not a readable {kind} ({type(error).__name__}); send a whole {kind}") from error
     if width * height > limits.image:
         raise Refusal(413, f"an image of {width}x{height}; expected at most {limits.image} pixels; shrink it")
-    # In a JPEG's compressed data the marker cannot occur; in a thumbnail or a comment it may, a few times.
+    # The marker cannot occur in compressed data, and only a few times in thumbnails and comments.
     if kind == "JPEG" and data.count(START_OF_SCAN) > limits.scans:
-        raise Refusal(413, f"a JPEG of {data.count(START_OF_SCAN)} scans; expected at most {limits.scans}; save it anew")
+        raise Refusal(413, f"a JPEG of {data.count(START_OF_SCAN)} scans; expected at most {limits.scans}; save it with fewer")

@@ -1,4 +1,4 @@
-"""An answer that is an error: a status, and one line that says what we got, what we expected and what to do."""
+"""Error responses: a status, and one line that says what we got, what we expected and what to do."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
-CLIENT_GONE: Final = 499  # nobody reads it but the metrics
+CLIENT_GONE: Final = 499  # for the metrics only
 
 
 class Refusal(Exception):
     """Ends a request with `status` and {"error": message}."""
 
     def __init__(self, status: int, message: str, *, headers: Mapping[str, str] | None = None) -> None:
-        """headers: to go with it."""
+        """headers: of the response."""
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
 
 
 def answer(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response of an error: every one of ours looks like this."""
+    """The JSON response of every error."""
     return JSONResponse({"error": message}, status_code=status, headers=headers)
 
 
@@ -39,14 +39,14 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_gone(request: Request, error: Exception) -> JSONResponse:
-    return answer(CLIENT_GONE, "the client went away")
+    return answer(CLIENT_GONE, "the client disconnected")
 
 
 async def _on_fault(request: Request, error: Exception) -> JSONResponse:
-    return answer(500, f"a fault of ours ({type(error).__name__}); the server's log has more")
+    return answer(500, f"an internal error ({type(error).__name__}); see the server's log")
 
 
-# What Starlette calls for each kind of exception that ends a request; the last for any that is not ours.
+# Starlette's handler for each kind of exception; the last one is for all others.
 HANDLERS: Final[dict[Any, Callable[[Request, Exception], Awaitable[JSONResponse]]]] = {
     Refusal: _on_refusal,
     HTTPException: _on_http,

@@ -28,10 +28,10 @@ from export.service.refusals import HANDLERS, Refusal
 T = TypeVar("T")
 
 EXTENSIONS: Final = ("binary_tensor_data",)
-POLL_SECONDS: Final = 2.0  # between two looks for a newer version
+POLL_SECONDS: Final = 2.0  # between two checks for a newer version
 VERSION_HEADER: Final = "selfsyn-model-version"
 DIGEST_HEADER: Final = "selfsyn-model-digest"
-# The page is one file: nothing from elsewhere, and nothing of it may be put into another site's frame.
+# The page loads nothing from other sites, and other sites may not put it into a frame.
 PAGE_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -39,10 +39,10 @@ PAGE_POLICY: Final = (
 
 
 class Service:
-    """The application and what lives as long as it: models, the queue before the net, threads for codecs."""
+    """The application with its models, its batches and its threads for codecs."""
 
     def __init__(self, models: Models, *, batches: Batches, metrics: Metrics, limits: Limits, workers: int) -> None:
-        """models: with a current one.  workers: threads that decode and encode."""
+        """models: with a current model.  workers: threads that decode and encode."""
         self.models, self.batches, self.metrics, self.limits = models, batches, metrics, limits
         self.codecs = ThreadPoolExecutor(workers, thread_name_prefix="codec")
         self.loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
@@ -68,45 +68,45 @@ class Service:
         return routes
 
     def named(self) -> dict[str, str]:
-        """The headers of an answer that no model gave: which one is served."""
+        """The headers that name the served model, for responses without a model."""
         return named(self._current)
 
-    # ---- what is here ----
+    # ---- page, metrics, health, metadata ----
 
     async def front_page(self, request: Request) -> Response:
-        """For a person: drop an image, see its classes."""
+        """The page for people: drop an image, see its classes."""
         return HTMLResponse(self.page, headers={"content-security-policy": PAGE_POLICY, "cache-control": "no-cache"})
 
     async def exposition(self, request: Request) -> Response:
-        """For Prometheus."""
+        """The metrics for Prometheus."""
         body, kind = self.metrics.text()
         return Response(body, media_type=kind)
 
     async def live(self, request: Request) -> Response:
-        """Whether to leave the process running: false once its device fails."""
+        """Whether the process should keep running: not once its device has failed."""
         if self.batches.broken:
             return refusals.answer(503, f"the net's device has failed: {self.batches.broken}")
         return JSONResponse({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """Whether to send requests here. A model is loaded and warm before the socket opens."""
+        """Whether to send requests here: from the start, since a model is loaded before the socket opens."""
         return JSONResponse({"ready": True}) if not self.batches.broken else await self.live(request)
 
     async def server_metadata(self, request: Request) -> Response:
-        """Who this is."""
+        """The protocol's server metadata."""
         version = importlib.metadata.version("selfsyn")
         return JSONResponse({"name": "selfsyn", "version": version, "extensions": list(EXTENSIONS)})
 
     async def model_metadata(self, request: Request) -> Response:
-        """The contract, and what the model says about itself."""
+        """The protocol's model metadata; see `described`."""
         return JSONResponse(described(self._model(request)))
 
     async def model_ready(self, request: Request) -> Response:
-        """Whether this model, or version of it, is the one that answers."""
+        """Whether this model, or this version of it, is served."""
         model = self._model(request)
         return JSONResponse({"name": contract.MODEL_NAME, "version": str(model.version), "ready": True})
 
-    # ---- what it does ----
+    # ---- inference ----
 
     async def infer(self, request: Request) -> Response:
         """Tensors in, tensors out."""
@@ -154,7 +154,7 @@ class Service:
         answered = pictures.Answered(data, picture.size, labels[0], confidences[0], model.version, digest, classes)
         return await self._codec(partial(view, answered))
 
-    # ---- the way there ----
+    # ---- shared steps ----
 
     @property
     def _current(self) -> Model:
@@ -167,7 +167,9 @@ class Service:
         if name != contract.MODEL_NAME:
             raise Refusal(404, f"model {name[:40]!r}; expected {contract.MODEL_NAME!r}")
         if version != str(model.version):
-            raise Refusal(404, f"version {version[:40]!r} is not served; expected {str(model.version)!r}, or none in the path")
+            raise Refusal(
+                404, f"version {version[:40]!r} is not served; expected {str(model.version)!r}, or a path without a version"
+            )
         return model
 
     async def _unpacked(self, request: Request, body: bytes) -> bytes:
@@ -192,7 +194,7 @@ class Service:
 
 
 def described(model: Model) -> dict[str, Any]:
-    """The protocol's model metadata; what it has no word for is in parameters."""
+    """The protocol's model metadata; parameters hold what the protocol does not define."""
     metadata = model.teacher.metadata
     shape = [-1, *(model.teacher.size[::-1] if model.teacher.fixed else (-1, -1))]
     image = {"name": contract.IMAGE, "datatype": tensors.DATATYPE, "shape": [*shape, tensors.CHANNELS]}

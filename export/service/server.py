@@ -1,4 +1,4 @@
-"""The process around the application: its socket, the edge of the protocol, and its end."""
+"""The server process: socket, HTTP connections, shutdown."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from selfsyn.errors import InputError
 from selfsyn.progress import say
 
 IDLE_SECONDS: Final = 30  # for the next request on an open connection
-# A client's mistakes are told to the client; faults of ours come with a traceback.
+# A client's mistakes are not logged; our own errors are, with a traceback.
 LEVELS: Final = {"uvicorn.error": logging.ERROR, "python_multipart": logging.CRITICAL}
 
 
 class Connection(H11Protocol):
-    """uvicorn's, except: what is not HTTP gets a JSON answer as well, and a head that does not end is not waited for."""
+    """uvicorn's connection, with a JSON response to what is not HTTP, and a time limit on the head of a request."""
 
     head_seconds = 30.0
 
@@ -38,12 +38,12 @@ class Connection(H11Protocol):
         self.head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a head."""
+        """Start the timer of the first head."""
         super().connection_made(transport)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        """Note whether a head has begun, or ended."""
+        """Start or stop the timer as heads begin and end."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._head_came()
@@ -51,12 +51,12 @@ class Connection(H11Protocol):
             self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more to expect."""
+        """Stop the timer."""
         self._head_came()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP."""
+        """Respond to what is not HTTP."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps({"error": f"{msg.rstrip('.').lower()}; expected HTTP/1.1"}).encode()
             kind = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
@@ -74,7 +74,7 @@ class Connection(H11Protocol):
 
 
 class Announced(uvicorn.Server):
-    """Says where it listens, once it does: whoever waits for that line may send requests."""
+    """Logs its address once it listens: from that line on it takes requests."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the socket."""
@@ -84,16 +84,18 @@ class Announced(uvicorn.Server):
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket with its address, not yet listening. InputError when the address is taken or not ours."""
+    """A socket bound to the address, not yet listening. InputError when the address is taken or not local."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named: asyncio sets TCP_NODELAY by it alone, and without that each answer waits 40 ms for an ACK.
+    # asyncio sets TCP_NODELAY only if the protocol is named; without it each response waits 40 ms for an ACK.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise InputError(f"--host {host} --port {port}: {error.strerror or error}; choose another, or stop who has it") from error
+        raise InputError(
+            f"--host {host} --port {port}: {error.strerror or error}; choose another address, or stop the process that uses it"
+        ) from error
     return listener
 
 
@@ -106,13 +108,13 @@ def address(listener: socket.socket) -> str:
 def serve(
     listener: socket.socket, models: Models, *, metrics: Metrics, limits: Limits, runs: int, images: int | None, workers: int
 ) -> None:
-    """Answer until SIGTERM or SIGINT, and then what has begun. models: with a current one. See Batches and Service."""
+    """Serve until SIGTERM or SIGINT, then finish running requests. models: with a current model. See Batches and Service."""
     batches = Batches(runs=runs, images=images, pixels=limits.run, metrics=metrics)
     service = Service(models, batches=batches, metrics=metrics, limits=limits, workers=workers)
     application = Front(service.application, metrics=metrics, headers=service.named)
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # limits.image says it to who sent the image
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the client is told by limits.image
     configuration = uvicorn.Config(
         application,
         http=type("LimitedConnection", (Connection,), {"head_seconds": limits.read}),

@@ -1,7 +1,7 @@
-"""Infer requests of the Open Inference Protocol v2, and their answers: JSON, or JSON with binary tensors behind it.
+"""Infer requests and responses of the Open Inference Protocol v2: JSON, or JSON followed by binary tensors.
 
-The binary form is Triton's extension: the header Inference-Header-Content-Length says where the JSON ends; behind it the
-tensors follow in order, row by row, each binary_data_size bytes long.
+The binary form is Triton's extension: the header Inference-Header-Content-Length gives the length of the JSON; the tensors follow
+it in order, row by row, each binary_data_size bytes long.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from export.service.refusals import Refusal
 HEADER: Final = "inference-header-content-length"
 DATATYPE: Final = "UINT8"
 CHANNELS: Final = 3
-# Requests that mean something else than plain inference; to ignore them would answer another question.
+# Parameters that ask for more than plain inference: ignoring them would answer another question.
 UNSUPPORTED: Final = ("shared_memory_region", "classification", "sequence_id")
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Wanted:
-    """An output that the client asks for."""
+    """A requested output."""
 
     name: str
     binary: bool
@@ -47,9 +47,9 @@ class Asked:
 
 
 def parsed(body: bytes, *, header_length: str | None, limits: Limits, largest: int) -> Asked:
-    """The request in `body`. header_length: what HEADER says, None without it. largest: pixels that one image may have.
+    """The request in `body`. header_length: the value of HEADER, None without it.  largest: limit of an image's pixels.
 
-    Refusal 400 for whatever is not a request for this model, 413 for an image or a number of images beyond the limits.
+    Refusal 400 for anything that is not a request for this model, 413 for too large an image or too many images.
     """
     head, tail = _split(body, header_length)
     request = _json(head)
@@ -65,7 +65,7 @@ def parsed(body: bytes, *, header_length: str | None, limits: Limits, largest: i
 
 
 def encoded(asked: Asked, answers: Mapping[str, NDArray[np.uint8]], *, version: int, digest: str) -> tuple[bytes, dict[str, str]]:
-    """-> the answer's body and headers. answers: (B, H, W) uint8 by output name."""
+    """-> the response's body and headers. answers: (B, H, W) uint8 by output name."""
     outputs, tail = [], []
     for output in asked.wanted:
         array = answers[output.name]
@@ -88,7 +88,7 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     if header_length is None:
         return body, b""
     if not (header_length.isascii() and header_length.isdecimal()) or len(header_length) > 12:
-        raise Refusal(400, f"Inference-Header-Content-Length {header_length[:40]!r}; expected the bytes of the JSON")
+        raise Refusal(400, f"Inference-Header-Content-Length {header_length[:40]!r}; expected the length of the JSON in bytes")
     length = int(header_length)
     if length > len(body):
         raise Refusal(400, f"Inference-Header-Content-Length {length}, but the body has {len(body)} bytes")
@@ -125,7 +125,7 @@ def _shape(entry: Mapping[str, Any], *, limits: Limits, largest: int) -> tuple[i
         raise Refusal(400, f"input {reprlib.repr(entry.get('name'))}; expected {contract.IMAGE!r}")
     if entry.get("datatype") != DATATYPE:
         raise Refusal(
-            400, f"datatype {reprlib.repr(entry.get('datatype'))}; expected {DATATYPE}; the model scales colours itself"
+            400, f"datatype {reprlib.repr(entry.get('datatype'))}; expected {DATATYPE}; the model normalises colours itself"
         )
     shape = entry.get("shape")
     if not _is_shape(shape):
@@ -152,13 +152,13 @@ def _images(entry: Mapping[str, Any], *, shape: tuple[int, ...], tail: bytes, bi
     size = _parameters(entry).get("binary_data_size")
     if size is None:
         if tail:
-            raise Refusal(400, f"{len(tail)} bytes behind the JSON, but no input has binary_data_size")
+            raise Refusal(400, f"{len(tail)} bytes after the JSON, but no input has binary_data_size")
         return _from_json(entry.get("data"), shape=shape)
     if not binary or type(size) is not int or not size == count == len(tail):
         raise Refusal(
             400,
-            f"binary_data_size {reprlib.repr(size)} of shape {list(shape)}, and {len(tail)} bytes behind the JSON;"
-            f" expected {count} of both, and the header Inference-Header-Content-Length",
+            f"binary_data_size {reprlib.repr(size)} of shape {list(shape)}, and {len(tail)} bytes after the JSON;"
+            f" expected {count} for both, and the header Inference-Header-Content-Length",
         )
     return np.frombuffer(tail, np.uint8).reshape(shape)
 
@@ -167,11 +167,11 @@ def _from_json(data: Any, *, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
         values = np.array(data if isinstance(data, list) else [None])
     except (ValueError, OverflowError, RecursionError) as error:
-        raise Refusal(400, f"data is no array of one shape ({str(error)[:80]})") from error
+        raise Refusal(400, f"data is not an array of one shape ({str(error)[:80]})") from error
     if values.dtype.kind not in "iu" or values.min(initial=0) < 0 or values.max(initial=0) > 255:
-        raise Refusal(400, "data holds something else than whole numbers from 0 to 255")
+        raise Refusal(400, "data holds other values than whole numbers from 0 to 255")
     if values.shape not in (shape, (math.prod(shape),)):
-        raise Refusal(400, f"data of shape {list(values.shape)}; expected {list(shape)}, or all of it in one list")
+        raise Refusal(400, f"data of shape {list(values.shape)}; expected {list(shape)}, or a flat list")
     return values.astype(np.uint8).reshape(shape)
 
 

@@ -10,7 +10,7 @@ from selfsyn import config as configuration
 from selfsyn.compare.results import BySeed, Line, change, gap_share, line_of, mean, spread
 from selfsyn.compare.rows import OURS
 from selfsyn.config import RunConfig
-from selfsyn.phase import MANIFEST
+from selfsyn.manifest import MANIFEST
 from selfsyn.report.facts import duration
 from selfsyn.report.scoreboard import ABSENT, Cell
 from selfsyn.report.verdict import percent, signed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfsyn.compare.plan import Entry
-from selfsyn.phase import read_manifest
+from selfsyn.manifest import read_manifest
 from selfsyn.report.verdict import gap_closed
 
 METRICS = "metrics.json"

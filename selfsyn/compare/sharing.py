@@ -15,7 +15,8 @@ from selfsyn.config import Rival, Rounds, RunConfig
 from selfsyn.errors import FaultError
 from selfsyn.files import TEMPORARY, digest_lines
 from selfsyn.flow import Phase
-from selfsyn.phase import made_from, read_manifest
+from selfsyn.manifest import read_manifest
+from selfsyn.phase import made_from
 from selfsyn.stage import ORACLE, SOURCE_ONLY
 from selfsyn.task.schedule import schedule_of
 

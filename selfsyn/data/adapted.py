@@ -1,4 +1,4 @@
-"""Our own adapted images: images/NAME.png, labels/NAME.png with train ids, in one folder or in those of shards."""
+"""Adapted images: images/NAME.png and labels/NAME.png with train ids, in one folder or in a folder for each shard."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ import numpy as np
 
 from selfsyn.data.dataset import DataSet
 from selfsyn.labels import CLASS_COUNT, IGNORE
-from selfsyn.phase import finished_parts
-
-
-def _images(root: Path, split: str) -> dict[str, Path]:
-    return _found(root, "images")
-
-
-def _labels(root: Path, split: str) -> dict[str, Path]:
-    return _found(root, "labels")
+from selfsyn.manifest import finished_parts
 
 
 def _found(root: Path, part: str) -> dict[str, Path]:
@@ -27,8 +19,8 @@ def _found(root: Path, part: str) -> dict[str, Path]:
 
 
 ADAPTED = DataSet(
-    find_images=_images,
-    find_labels=_labels,
+    find_images=lambda root, split: _found(root, "images"),
+    find_labels=lambda root, split: _found(root, "labels"),
     table=np.arange(256, dtype=np.uint8),
     known=frozenset(range(CLASS_COUNT)) | {IGNORE},
     expects="images/NAME.png and labels/NAME.png with train ids, as `selfsyn adapt` writes them",

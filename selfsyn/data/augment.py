@@ -1,4 +1,4 @@
-"""Random changes of a training example, each a function of the generator it is given. Never imports torch."""
+"""Augmentation of a training example; each change is a function of its random generator. Never imports torch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Picture = NDArray[np.uint8]
 # An example by name: 'image' (H, W, 3) RGB; every other array is a map, of one value for each pixel: 'label' train ids.
 Record = dict[str, NDArray[Any]]
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the width and of the height
-TRIES = 10  # crops that are looked at for one that shows the class that is wanted (Hoyer et al. 2022)
-NOISE_VALUES = 2**20  # of the table that noise is read from: drawing a value for each pixel takes five times as long
+TRIES = 10  # random crops in search of the wanted class (Hoyer et al. 2022)
+NOISE_VALUES = 2**20  # size of the noise table: drawing a value for each pixel would take five times as long
 
 
 def augmented(
@@ -33,7 +33,7 @@ def augmented(
     wanted: int | None = None,
     colours: Colours | None = None,
 ) -> Record:
-    """`placed`, in other `colours` if there are such, then `disturbed`."""
+    """`placed`, with other `colours` if given, then `disturbed`."""
     made = placed(record, size=size, augment=augment, rng=rng, wanted=wanted)
     image = made["image"] if colours is None else with_colours(made["image"], colours)
     image, label = disturbed(image, made["label"], augment=augment, rng=rng)
@@ -43,10 +43,9 @@ def augmented(
 def placed(
     record: Record, *, size: tuple[int, int], augment: Augment, rng: np.random.Generator, wanted: int | None = None
 ) -> Record:
-    """Arrays at a resolution each -> all at `size` (width, height), geometry alike.
+    """Random crop and flip: arrays, each at its own resolution -> all at `size` (width, height) with the same geometry.
 
-    A zoomed crop is cut before anything is resized, so it shows all the detail that the file has.
-    wanted: the class that the crop should show.
+    Crops before resizing, so that a zoomed crop keeps the file's detail.  wanted: a class that the crop should show.
     """
     box = _box(record["label"], most=augment.zoom, wanted=wanted, rng=rng)
     cropped = {name: _cropped(array, box) for name, array in record.items()}
@@ -57,9 +56,9 @@ def placed(
 
 
 def disturbed(image: Picture, label: Picture, *, augment: Augment, rng: np.random.Generator) -> tuple[Picture, Picture]:
-    """An image in other weather and colours, blurred, noisy, compressed, and cut out where the label says so.
+    """Random weather, colours, blur, noise, JPEG compression and cutout; the geometry stays.
 
-    What stands where it stood. The order is that of a camera: air, exposure, lens, sensor, file.
+    The order is that of a camera: air, exposure, lens, sensor, file.
     """
     image = _weathered(image, most=augment.weather, rng=rng)
     image = _recoloured(image, strength=augment.colour, rng=rng)
@@ -72,10 +71,10 @@ def disturbed(image: Picture, label: Picture, *, augment: Augment, rng: np.rando
 def class_mixed(
     image: Picture, label: Picture, *, onto: tuple[Picture, Picture], rng: np.random.Generator
 ) -> tuple[Picture, Picture, NDArray[np.bool_]]:
-    """ClassMix (Olsson et al. 2021, between domains as in DACS): half of the label's classes, drawn at random, cut out of
-    `image` and laid over the image and label `onto`, all of one size. A label with a single class gives it whole.
+    """ClassMix (Olsson et al. 2021; between domains as in DACS): paste a random half of the label's classes from `image` onto
+    the image and label `onto`, all of one size. Of a single class, all is pasted.
 
-    -> the mixed image, its label, and (H, W) where they are those of `image`.
+    -> the mixed image, its label, and the (H, W) mask of pasted pixels.
     """
     classes = np.unique(label[label != IGNORE])
     drawn = rng.permutation(classes)[: (len(classes) + 1) // 2]
@@ -85,8 +84,8 @@ def class_mixed(
 
 
 def masked(image: Picture, *, share: float, block: int, colour: Picture, rng: np.random.Generator) -> Picture:
-    """(H, W, 3) RGB with each block of `block` x `block` pixels hidden by `colour` (3,) with the chance `share` (MIC, Hoyer et
-    al. 2023, eq. 4 and 5)."""
+    """Masked image (MIC, Hoyer et al. 2023, eq. 4 and 5): each block of `block` x `block` pixels of the (H, W, 3) RGB image is
+    replaced by `colour` (3,) with probability `share`."""
     height, width = image.shape[:2]
     hidden = rng.random((-(-height // block), -(-width // block))) < share
     hidden = hidden.repeat(block, axis=0).repeat(block, axis=1)[:height, :width]
@@ -94,7 +93,7 @@ def masked(image: Picture, *, share: float, block: int, colour: Picture, rng: np
 
 
 def _box(label: Picture, *, most: float, wanted: int | None, rng: np.random.Generator) -> Box:
-    """A random box; if a class is wanted, the first of ten that shows it, or else the one that shows most of it."""
+    """A random box; with `wanted`, the first of TRIES boxes that shows the class, or the one that shows most of it."""
     if wanted is None:
         return _zoom(most=most, rng=rng)
     best, most_shown = (0.0, 0.0, 1.0, 1.0), -1.0
@@ -109,7 +108,7 @@ def _box(label: Picture, *, most: float, wanted: int | None, rng: np.random.Gene
 
 
 def _zoom(*, most: float, rng: np.random.Generator) -> Box:
-    """Image and label may have different sizes, so the crop is a box in shares, rounded to the pixels of each."""
+    """A random crop as a box of shares, since image and label may have different sizes."""
     factor = np.exp(rng.uniform(0, np.log(most))) if most > 1 else 1.0
     aspect = np.exp(rng.uniform(-0.1, 0.1)) if most > 1 else 1.0
     across, down = min(1.0, aspect / factor), min(1.0, 1 / (aspect * factor))
@@ -132,7 +131,7 @@ def _weathered(image: Picture, *, most: float, rng: np.random.Generator) -> Pict
 
 
 def _recoloured(image: Picture, *, strength: float, rng: np.random.Generator) -> Picture:
-    """Brightness, contrast, gamma and white balance as one table for each channel, then saturation."""
+    """Brightness, contrast, gamma and white balance in a look-up table for each channel, then saturation."""
     if strength <= 0:
         return image
     levels = np.arange(256) / 255

@@ -10,8 +10,8 @@ from selfsyn.data.dataset import DataSet, Sample
 from selfsyn.errors import InputError
 from selfsyn.labels import CITYSCAPES_IDS, CLASS_COUNT, IGNORE, TRAIN_ID_OF_LABEL_ID
 
-# Ids that many train-id maps have and that are rare as label ids: sidewalk, building, wall, fence, pole, light against ego
-# vehicle, rectification border, out of roi, static, dynamic, ground.
+# Common as train ids (sidewalk, building, wall, fence, pole, light), rare as label ids (ego vehicle, rectification border, out of
+# roi, static, dynamic, ground).
 LOW_IDS = range(1, 7)
 
 
@@ -19,16 +19,8 @@ def _with_ending(folder: Path, ending: str) -> dict[str, Path]:
     return {path.name.removesuffix(ending): path for path in sorted(folder.glob(f"*/*{ending}"))}
 
 
-def _images(root: Path, split: str) -> dict[str, Path]:
-    return _with_ending(root / "leftImg8bit" / split, "_leftImg8bit.png")
-
-
-def _labels(root: Path, split: str) -> dict[str, Path]:
-    return _with_ending(root / "gtFine" / split, "_gtFine_labelIds.png")
-
-
 def refuse_train_ids(sample: Sample) -> None:
-    """InputError when the labels look like train ids under a label-id name: the two share 0..18, so nothing else would tell."""
+    """InputError when the labels look like train ids instead of label ids: both use 0..18, so no other check would notice."""
     ids = {int(k) for _, array in sample for k in np.unique(array)} - {IGNORE}
     if len(ids) > 4 and max(ids) < CLASS_COUNT and ids & set(LOW_IDS):
         raise InputError(
@@ -38,8 +30,8 @@ def refuse_train_ids(sample: Sample) -> None:
 
 
 CITYSCAPES = DataSet(
-    find_images=_images,
-    find_labels=_labels,
+    find_images=lambda root, split: _with_ending(root / "leftImg8bit" / split, "_leftImg8bit.png"),
+    find_labels=lambda root, split: _with_ending(root / "gtFine" / split, "_gtFine_labelIds.png"),
     table=TRAIN_ID_OF_LABEL_ID,
     known=CITYSCAPES_IDS,
     expects="leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png",

@@ -1,4 +1,4 @@
-"""What a data set's file must say: where images and labels lie, and what the ids on disk mean."""
+"""The description of a data set layout: where images and labels are, and what the ids on disk mean."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Sample = Sequence[tuple[Path, NDArray[np.uint8]]]  # label files and their ids o
 
 
 def nothing_to_verify(sample: Sample) -> None:
-    """For layouts whose labels cannot be mistaken."""
+    """For layouts whose labels cannot be confused with others."""
 
 
 @dataclass(frozen=True)
 class DataSet:
     """A layout.
 
-    find_images, find_labels: (root, split) -> {frame name: path}; a name is unique and can be a file name.
-    table: (256,) uint8, id on disk -> train id.  known: the ids that may occur; another one is refused.
-    expects: what the folder should look like, for messages.
+    find_images, find_labels: (root, split) -> {frame name: path}; a name is unique and a valid file name.
+    table: (256,) uint8, id on disk -> train id.  known: the ids that may occur; others are refused.
+    expects: the expected files, for messages.
     read: a label file -> (H, W) uint8 ids.
-    unusable: published frames that teach nothing, and why: left out.  mis_sized: published frames whose label may have
-    another size than the image: left out when it has.
-    unlabelled: splits whose labels are no labels.
-    verify: looks at a few labels; InputError when they are not what this layout holds.
+    unusable: published frames to leave out, with the reason.  mis_sized: published frames to leave out if their label has
+    another size than the image.
+    unlabelled: splits whose label files are dummies.
+    verify: checks a few labels; InputError when they are not labels of this layout.
     """
 
     find_images: Finder

@@ -1,11 +1,10 @@
-"""Frames of a data set: images for whoever asks, labels only through `labelled`.
+"""Frames of a data set: images from `listing`, images with labels from `labelled`.
 
-The training side calls `images` for a real data set, and so cannot see its labels. Never imports torch.
+Training lists the images of a real data set, and so cannot see its labels. Never imports torch.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
 from selfsyn.errors import InputError
 from selfsyn.files import digest_listing
-from selfsyn.images import fault_of, image_size, to_train_ids
+from selfsyn.images import fault_of, image_size, read_ends, to_train_ids
 from selfsyn.labels import overlaid
 from selfsyn.progress import say
 
@@ -40,12 +39,12 @@ LAYOUTS = {
     "plain": PLAIN,
     "adapted": ADAPTED,
 }
-VERIFIED = 6  # labels of a data set that its `verify` looks at
+VERIFIED = 6  # labels of a data set that `verify` checks
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One image of a data set. name is unique in it."""
+    """An image of a data set. name: unique in the data set."""
 
     name: str
     image: Path
@@ -53,7 +52,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class LabelledFrame(Frame):
-    """An image with its label file and the data set that knows the file's ids."""
+    """An image with its label file, and the layout that defines the file's ids."""
 
     label: Path
     dataset: DataSet
@@ -64,7 +63,7 @@ class LabelledFrame(Frame):
 
 
 def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
-    """The layout called `layout`, with the user's own `ids` on top of its table; InputError names the known ones."""
+    """The layout named `layout`, its table overridden by the user's `ids`. InputError for an unknown name."""
     if layout not in LAYOUTS:
         raise InputError(f"layout {layout!r} is not known; expected one of {', '.join(LAYOUTS)}")
     kind = LAYOUTS[layout]
@@ -73,17 +72,10 @@ def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
     return replace(kind, table=overlaid(kind.table, ids), known=kind.known | {int(key) for key in ids})
 
 
-def images(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
-    """The images of a data set; see `listing`. InputError, naming the file, when one is not complete on disk."""
-    frames = listing(root, layout=layout, split=split, files=files)
-    _refuse_incomplete([frame.image for frame in frames])
-    return frames
-
-
 def listing(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
-    """The images of a data set, sorted by name, without those known to be unusable. No file is opened.
+    """The images of a data set, sorted by name, without known unusable ones. No image is opened.
 
-    files: a text file that names the frames to take, one a line. InputError when there are none, or a listed one is missing.
+    files: a text file with the names of the frames to use, one a line. InputError when there are none, or one is missing.
     """
     kind = dataset(layout)
     found = kind.find_images(root, split)
@@ -99,12 +91,12 @@ def listing(root: Path, *, layout: str, split: str = "train", files: Path | None
 def labelled(
     root: Path, *, layout: str, split: str = "train", files: Path | None = None, ids: Mapping[str, str] | None = None
 ) -> list[LabelledFrame]:
-    """The images of a data set with their labels. InputError when one lacks its label, their sizes differ, or the labels
-    are not what the layout holds; frames whose published label has another size are left out, and that is said.
+    """The images of a data set with their labels. Frames with a published label of another size are left out, with a message.
+
+    InputError for an image without a label, a label of another size, an incomplete file, or labels of another layout.
     """
     pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
-    _refuse_incomplete([pair.image for pair in pairs])
-    _refuse_incomplete([pair.label for pair in pairs])
+    _refuse_incomplete([*(pair.image for pair in pairs), *(pair.label for pair in pairs)])
     pairs = _of_equal_sizes(pairs, root=root)
     kind = dataset(layout, ids=ids)
     kind.verify([(pair.label, kind.read(pair.label)) for pair in pairs[:: max(1, len(pairs) // VERIFIED)][:VERIFIED]])
@@ -114,7 +106,7 @@ def labelled(
 def labelled_listing(
     root: Path, *, layout: str, split: str = "train", files: Path | None = None, ids: Mapping[str, str] | None = None
 ) -> list[LabelledFrame]:
-    """The frames that `labelled` gives, and no file is opened but those of frames whose published label may have another size."""
+    """The frames of `labelled`, unchecked: opens only the files of frames whose published label may have another size."""
     pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
     doubtful = [pair for pair in pairs if pair.name in pair.dataset.mis_sized]
     out = {pair.name for pair in doubtful} - {pair.name for pair in _of_equal_sizes(doubtful, root=root)}
@@ -124,7 +116,7 @@ def labelled_listing(
 def _pairs(root: Path, *, layout: str, split: str, files: Path | None, ids: Mapping[str, str] | None) -> list[LabelledFrame]:
     kind = dataset(layout, ids=ids)
     if split in kind.unlabelled:
-        raise InputError(f"{root}: the labels of split {split!r} are no labels in layout {layout}; choose another split")
+        raise InputError(f"{root}: split {split!r} of layout {layout} has no usable labels; choose another split")
     if not kind.known:
         raise InputError(f'{root}: layout {layout!r} has no table of ids; set `ids`, for example ids = {{ "0" = "road" }}')
     frames = listing(root, layout=layout, split=split, files=files)
@@ -139,12 +131,12 @@ def _pairs(root: Path, *, layout: str, split: str, files: Path | None, ids: Mapp
 
 
 def place(image: Path, roots: Sequence[Path]) -> str:
-    """The image's path inside the data set that it belongs to: what an index may say and still be true on another machine."""
+    """The image's path relative to its data set's folder, which is valid on other machines too."""
     return str(image.relative_to(next(root for root in roots if image.is_relative_to(root))))
 
 
 def digest(frames: Sequence[Frame], *, root: Path) -> str:
-    """The data set's digest: names and byte sizes of images and labels."""
+    """A digest of the data set: names and byte sizes of images and labels."""
     labels = [frame.label for frame in frames if isinstance(frame, LabelledFrame)]
     return digest_listing([frame.image for frame in frames] + labels, root=root)
 
@@ -157,7 +149,7 @@ def complete(frames: Sequence[Frame], *, spoiled: int) -> list[Frame]:
         raise _incomplete(*lacking[0], among=f"{len(lacking)} of {len(frames)} images, {spoiled} allowed: " if spoiled else "")
     if lacking:
         path, fault = lacking[0]
-        say(f"left out {len(lacking)} of {len(frames)} images that are no whole PNG or JPEG, first {path} ({fault})")
+        say(f"left out {len(lacking)} of {len(frames)} images that are not complete, first {path} ({fault})")
     return [frame for frame, fault in zip(frames, faults, strict=True) if not fault]
 
 
@@ -172,17 +164,15 @@ def _incomplete(path: Path, fault: str, *, among: str = "") -> InputError:
 
 
 def _faults(paths: Sequence[Path]) -> list[str]:
-    """What is wrong with each file by its first and last bytes, or ''; no pixel is read."""
+    """The fault of each file by its first and last bytes, or ''; no pixel is read."""
     with ThreadPoolExecutor() as threads:
         return list(threads.map(_fault, paths))
 
 
 def _fault(path: Path) -> str:
     try:
-        with open(path, "rb") as stream:
-            head = stream.read(8)
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - 64))
-            return fault_of(head=head, tail=stream.read())
+        head, tail, _ = read_ends(path)
+        return fault_of(head, tail)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
@@ -199,13 +189,18 @@ def _of_equal_sizes(pairs: Sequence[LabelledFrame], *, root: Path) -> list[Label
     return [pair for pair in pairs if pair.name not in differing]
 
 
-def _listed(found: Mapping[str, Path], files: Path) -> dict[str, Path]:
+def names_in(files: Path) -> list[str]:
+    """The frame names in a text file, one a line. InputError when it cannot be read."""
     try:
-        names = [line.strip() for line in files.read_text().splitlines() if line.strip()]
-    except OSError as error:
-        raise InputError(f"{files}: cannot be read ({error.strerror}); expected names of frames, one a line") from error
+        return [line.strip() for line in files.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{files}: cannot be read ({error}); expected names of frames, one a line") from error
+
+
+def _listed(found: Mapping[str, Path], files: Path) -> dict[str, Path]:
+    names = names_in(files)
     missing = [name for name in names if name not in found]
     if missing or not names:
-        example = next(iter(found))
-        raise InputError(f"{files}: {len(missing)} of {len(names)} names are no frames, first {missing[:1]}; one is {example!r}")
+        what = f"{len(missing)} of {len(names)} names are not frames of the data set, first {missing[:1]}"
+        raise InputError(f"{files}: {what}; a frame is {next(iter(found))!r}")
     return {name: found[name] for name in names}

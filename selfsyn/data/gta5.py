@@ -10,21 +10,13 @@ from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
 
 
 def _numbered(folder: Path) -> dict[str, Path]:
-    # Other tools leave 00001_labelTrainIds.png beside the labels: only plain numbers are frames.
+    # Other tools write 00001_labelTrainIds.png beside the labels: only names that are numbers are frames.
     return {path.stem: path for path in sorted(folder.glob("*.png")) if path.stem.isdigit()}
 
 
-def _images(root: Path, split: str) -> dict[str, Path]:
-    return _numbered(root / "images")
-
-
-def _labels(root: Path, split: str) -> dict[str, Path]:
-    return _numbered(root / "labels")
-
-
 GTA5 = DataSet(
-    find_images=_images,
-    find_labels=_labels,
+    find_images=lambda root, split: _numbered(root / "images"),
+    find_labels=lambda root, split: _numbered(root / "labels"),
     table=TRAIN_ID_OF_LABEL_ID,
     known=CITYSCAPES_IDS,
     expects="images/NNNNN.png and labels/NNNNN.png",

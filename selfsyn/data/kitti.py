@@ -1,7 +1,7 @@
 """KITTI: the 200 labelled frames of the semantics benchmark, and the raw drives as unlabelled images.
 
-There is no official validation split. Ours: every fifth labelled frame (000000_10, 000005_10, ...) is `val`, 40 frames; the
-others are `train`, 160. Labels are Cityscapes label ids.
+There is no official validation split. Ours: `val` is every fifth labelled frame (000000_10, 000005_10, ...), 40 in all; `train`
+is the other 160. Labels are Cityscapes label ids.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
 from selfsyn.progress import say
 
 VAL_EVERY = 5
-MAPPING = "train_mapping.txt"  # of KITTI's scene-flow devkit: the raw drive of each labelled frame
+MAPPING = "train_mapping.txt"  # from KITTI's scene-flow devkit: the raw drive of each labelled frame
 SPLITS = ("train", "val", "all", "test")
 
 
@@ -43,7 +43,7 @@ def _raw(root: Path, split: str) -> dict[str, Path]:
 def _drives_of_labelled_frames(root: Path) -> frozenset[str]:
     mapping = root / MAPPING
     if not mapping.is_file():
-        say(f"{root}: no {MAPPING} (of KITTI's scene-flow devkit): drives of labelled frames may be among the unlabelled ones")
+        say(f"{root}: no {MAPPING} (from KITTI's scene-flow devkit): drives of labelled frames may be among the unlabelled ones")
         return frozenset()
     lines = (line.split() for line in mapping.read_text().splitlines())
     return frozenset(words[1] for words in lines if len(words) == 3)

@@ -1,4 +1,4 @@
-"""Any other data set: images/NAME.* and labels/NAME.png. What its ids mean, the table `ids` in run.toml says."""
+"""Any other data set: images/NAME.* and labels/NAME.png. The table `ids` in run.toml defines the ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """The PNG and JPEG files of one folder by their names without ending; hidden files are passed over."""
+    """{name without ending: path} of the PNG and JPEG files in a folder, without hidden files."""
     found = (path for path in sorted(folder.glob("*")) if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
     return {path.stem: path for path in found}
 

@@ -1,4 +1,4 @@
-"""A few of many, the same ones every time."""
+"""A few of many items, the same ones every time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 T = TypeVar("T")
 
 
-def sample_of(items: Sequence[T], *, count: int) -> list[T]:
-    """At most `count` of the items, evenly spread: the same ones every time."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
-    return [items[place] for place in places]
+def evenly_spaced(items: Sequence[T], *, count: int) -> list[T]:
+    """The first item, the last and others evenly between them: at most `count`, in order."""
+    positions = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[position] for position in positions]

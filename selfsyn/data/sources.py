@@ -1,4 +1,4 @@
-"""The data sets of a run, by role. The real images come without labels; the two functions that read real labels say so."""
+"""The data sets of a run, by role. Real images come without labels, except from `oracle` and `held_out`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
 
 
 def digests(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict[str, str]:
-    """{name: digest of the listing} of data sets, the same as with their frames below, but their files are not checked.
+    """{name: digest of the listing} of data sets, as the functions below return it, without checking any file.
 
-    InputError where a listing cannot be had: no images, or an image without its label.
+    InputError when there are no images, or an image has no label.
     """
     return {name: _digest(layout, config, name) for name in names}
 
@@ -66,12 +66,12 @@ def real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
 
 
 def listed_real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
-    """As `real`, but no file is opened: truncated images are among them."""
+    """As `real`, but without opening files, so truncated images are included."""
     return _all(layout, config.real, listed_frames)
 
 
 def oracle(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
-    """The real training images with their labels: for the oracle bound alone, which is no result of the method."""
+    """The real training images with their labels: only for the oracle, which is an upper bound and not a result."""
     return _all(layout, config.real, labelled_frames)
 
 
@@ -121,12 +121,12 @@ def _refuse_overlap(layout: Layout, config: RunConfig, frames: list[LabelledFram
     for frame in frames:
         if frame.image.resolve() in training:
             raise InputError(
-                f"{frame.image}: both in real and in held_out; a score on training images is no score; change a split"
+                f"{frame.image}: both in real and in held_out; scores on training images are invalid; change a split"
             )
 
 
 def check(layout: Layout, config: RunConfig) -> None:
-    """Find a mistake in the user's data or weights before hours are spent: InputError. A world of our own is not looked at."""
+    """InputError for a mistake in the user's data or weights, before training starts. A run's own world is not checked."""
     for net in config.nets:
         net.weights_file(layout.root)
     if world_phase(config):

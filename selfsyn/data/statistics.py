@@ -1,12 +1,11 @@
-"""A data set in figures: how common its classes are, which occur together, how large they are, and its colours.
+"""Statistics of a data set: class frequencies, class co-occurrence, object sizes and colours.
 
-All of them are sums over frames, so parts can be added. Never imports torch.
+All are sums over frames, so they can be added. Never imports torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,11 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.ahead import ahead
-from selfsyn.cores import usable_cores
+from selfsyn.ahead import on_all_cores
 from selfsyn.labels import CLASS_COUNT, IGNORE
 
-STEPS = 4  # of a segment's area in each doubling
+STEPS = 4  # bins of a segment's area per doubling
 AREAS = 32 * STEPS
 LEVELS = 256
 
@@ -28,10 +26,10 @@ S = TypeVar("S", "LabelStatistics", "ColourStatistics")
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """frames: labels that were counted.  pixels: (19,) by class.
+    """frames: number of labels.  pixels: (19,) by class.
 
-    together: (19, 19) frames in which both classes occur; on the diagonal, frames in which the class occurs.
-    areas: (19, AREAS) pixels of a class that lie in segments of that size, which is floor(STEPS * log2(pixels)).
+    together: (19, 19) number of frames with both classes; on the diagonal, of frames with the class.
+    areas: (19, AREAS) pixels of a class in segments of each size bin, floor(STEPS * log2(area in pixels)).
     """
 
     frames: int
@@ -51,15 +49,15 @@ class LabelStatistics:
 
     @property
     def given(self) -> NDArray[np.float64]:
-        """(19, 19) of the frames with the row's class, the share that has the column's too; NaN where none has the row's."""
+        """(19, 19) share of the frames with the row's class that also have the column's; NaN if no frame has the row's."""
         occurs = np.diag(self.together)[:, None]
         return np.where(occurs > 0, self.together / np.maximum(occurs, 1), np.nan)
 
     @property
     def sides(self) -> NDArray[np.float64]:
-        """(19,) side in pixels of a square as large as the segment in which the middle one of the class's pixels lies.
+        """(19,) square root of the median segment area in pixels, segments weighted by their pixels.
 
-        Weighing segments by their pixels keeps specks from deciding. NaN for a class that never occurs.
+        The weights keep specks from dominating. NaN for a class that never occurs.
         """
         below = self.areas.cumsum(axis=1)
         middle = (2 * below >= below[:, -1:]).argmax(axis=1)
@@ -68,7 +66,7 @@ class LabelStatistics:
 
 @dataclass(frozen=True)
 class ColourStatistics:
-    """frames: images that were counted.  levels: (3, 256) pixels of each level of red, green and blue."""
+    """frames: number of images.  levels: (3, 256) pixels of each level of red, green and blue."""
 
     frames: int
     levels: NDArray[np.int64]
@@ -84,30 +82,25 @@ NO_COLOURS = ColourStatistics(0, np.zeros((3, LEVELS), np.int64))
 
 
 def of_label(label: NDArray[np.uint8]) -> LabelStatistics:
-    """The statistics of one (H, W) label of train ids. A segment is what hangs together by edges and corners."""
+    """The statistics of a (H, W) label of train ids. A segment is an 8-connected component."""
     pixels = np.bincount(label.ravel(), minlength=IGNORE + 1)[:CLASS_COUNT].astype(np.int64)
     present = pixels > 0
     areas = np.zeros((CLASS_COUNT, AREAS), np.int64)
     for train_id in np.flatnonzero(present):
         _, _, found, _ = cv2.connectedComponentsWithStats((label == train_id).astype(np.uint8), connectivity=8)
-        segments = found[1:, cv2.CC_STAT_AREA].astype(np.int64)  # the first is what is not of the class
+        segments = found[1:, cv2.CC_STAT_AREA].astype(np.int64)  # the first component is the background
         np.add.at(areas[train_id], (STEPS * np.log2(segments)).astype(np.int64), segments)
     return LabelStatistics(1, pixels, np.outer(present, present).astype(np.int64), areas)
 
 
 def of_image(image: NDArray[np.uint8]) -> ColourStatistics:
-    """The statistics of one (H, W, 3) RGB image."""
+    """The statistics of a (H, W, 3) RGB image."""
     return ColourStatistics(1, np.stack([np.bincount(image[..., channel].ravel(), minlength=LEVELS) for channel in range(3)]))
 
 
 def total(items: Sequence[T], count: Callable[[T], S], *, nothing: S) -> S:
-    """The sum of count(item), by as many threads as there are cores; what `count` raises is raised."""
-    cores = usable_cores()
-    with ThreadPoolExecutor(cores) as threads:
-        return _sum(ahead(count, items, threads=threads, most=2 * cores), nothing)
-
-
-def _sum(parts: Iterable[S], nothing: S) -> S:
-    for part in parts:
-        nothing = nothing + part
-    return nothing
+    """The sum of count(item) over items, computed on all cores; an error of `count` is raised."""
+    summed = nothing
+    for part in on_all_cores(count, items):
+        summed = summed + part
+    return summed

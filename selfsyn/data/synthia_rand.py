@@ -24,7 +24,7 @@ LARGEST_ID = 22
 def read_class_channel(path: Path) -> NDArray[np.uint8]:
     """-> (H, W) uint8 classes. InputError unless the file is a 16-bit RGB PNG with classes up to 22.
 
-    Pillow would read the high byte of each channel, which is always 0; OpenCV keeps all sixteen bits.
+    Pillow would read only the high byte of each channel, which is always 0; OpenCV reads all sixteen bits.
     """
     image_HWC = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if image_HWC is None:

@@ -1,6 +1,6 @@
 """SYNTHIA-SF, 2,224 frames in six sequences: SEQn/RGBLeft/NAME.png, SEQn/GTLeft/NAME.png with the class in the first channel.
 
-That the ids on disk follow the published order of classes is checked against the data set's own colours, SEQn/GTLeftDebug.
+The colours in SEQn/GTLeftDebug verify that the ids on disk follow the published order of classes.
 """
 
 from __future__ import annotations
@@ -36,24 +36,17 @@ def read_first_channel(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image.getchannel(0))
 
 
-def _debug_of(label: Path) -> Path:
-    folder = label.parent.parent / f"{label.parent.name}Debug"
-    return folder / label.name
-
-
 def verify_against_colours(sample: Sample) -> None:
     """InputError when a label's classes are not those of its debug picture, or a picture is missing."""
     for path, ids in sample:
-        debug = _debug_of(path)
+        debug = path.parent.with_name(f"{path.parent.name}Debug") / path.name
         if not debug.is_file():
-            raise InputError(
-                f"{debug}: not found; expected the colours of {path}: they tell whether its ids are in the known order"
-            )
+            raise InputError(f"{debug}: not found; expected the colours of {path}, which verify the order of its ids")
         colours = read_image(debug).astype(int)
         expected = np.array([*COLOURS, *[(-9, -9, -9)] * (256 - len(COLOURS))])[ids]
         agrees = colours.shape == expected.shape and (np.abs(colours - expected) <= TOLERANCE).all(axis=2).mean() >= AGREEING
         if not agrees:
-            raise InputError(f"{path}: its ids are not those of the colours in {debug}; use layout 'plain' with `ids`")
+            raise InputError(f"{path}: its ids differ from the colours in {debug}; use layout 'plain' with `ids`")
 
 
 def _in_sequences(root: Path, folder: str) -> dict[str, Path]:

@@ -1,14 +1,12 @@
-"""Real images that give no picture: found by decoding them all, recorded, and left out up to the limit of run.toml."""
+"""Unreadable real images: found by decoding all images, recorded, and left out up to the limit of run.toml."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from selfsyn.ahead import ahead
-from selfsyn.cores import usable_cores
+from selfsyn.ahead import on_all_cores
 from selfsyn.data.frames import Frame
 from selfsyn.errors import InputError
 from selfsyn.files import write_json
@@ -17,10 +15,10 @@ from selfsyn.progress import say, track
 
 
 def readable(frames: Sequence[Frame], *, record: Path, spoiled: int) -> list[Frame]:
-    """The frames whose image can be decoded. InputError, naming the first, when more than `spoiled` cannot, or none can.
+    """The frames whose image can be decoded. InputError, naming the first, when more than `spoiled` or all cannot.
 
-    record: a JSON file, made here, {frame name: why its image cannot be read}. Where it is there it is believed: a resumed
-    phase sees the frames that it began with, and decodes nothing twice.
+    record: a JSON file, {frame name: why its image cannot be read}, written here. An existing one is used as it is, so a
+    resumed phase keeps its frames and decodes nothing twice.
     """
     if not record.exists():
         write_json(record, _unreadable(frames, spoiled=spoiled))
@@ -29,10 +27,8 @@ def readable(frames: Sequence[Frame], *, record: Path, spoiled: int) -> list[Fra
 
 
 def _unreadable(frames: Sequence[Frame], *, spoiled: int) -> dict[str, str]:
-    cores = usable_cores()
-    with ThreadPoolExecutor(cores) as threads:
-        reasons = track(ahead(_reason, frames, threads=threads, most=2 * cores), total=len(frames), label="real images")
-        found = [(frame, reason) for frame, reason in zip(frames, reasons, strict=True) if reason]
+    reasons = track(on_all_cores(_reason, frames), total=len(frames), label="real images")
+    found = [(frame, reason) for frame, reason in zip(frames, reasons, strict=True) if reason]
     if found:
         first, why = found[0]
         if len(found) > spoiled or len(found) == len(frames):

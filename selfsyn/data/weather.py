@@ -1,7 +1,7 @@
-"""Haze, rain and snow laid over an image of which no depth is known, each a function of the generator it is given.
+"""Haze, rain and snow over an image without depth; each is a function of its random generator.
 
-All three are one blend, J -> J (1 - a) + A a, of the image with a colour by an opacity, on grey levels as they are, as
-Foggy Cityscapes does (Sakaridis et al. 2018); what falls covers a pixel for a share of the exposure (Garg & Nayar 2007).
+All three blend the image with a colour, J -> J (1 - a) + A a with opacity a, on gamma-encoded levels as in Foggy Cityscapes
+(Sakaridis et al. 2018); drops and flakes cover a pixel for a share of the exposure (Garg & Nayar 2007).
 (H, W, 3) uint8 RGB in and out, a new array; strength 0 to 1. Never imports torch.
 """
 
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 Picture = NDArray[np.uint8]
 Map = NDArray[np.float32]
 EXTINCTION = 0.03  # 1/m, of haze at strength 1: a twentieth of the contrast is left at 100 m
-FARTHEST = 60.0  # metres: above the horizon stand a street's walls and trees, not its end
+FARTHEST = 60.0  # metres: above the horizon a street has walls and trees, not infinite distance
 GROUND = 2.2  # metres * share of the height: a camera 1.5 m high with a focal length of 1.5 heights
 HORIZON = (0.3, 0.6)  # share of the height; a zoomed crop may hold it anywhere
-LAYERS = (0.25, 0.5, 1.0)  # apparent sizes of what falls far, halfway and near
-BITS = 4  # of a fraction of a pixel, in what OpenCV draws
+LAYERS = (0.25, 0.5, 1.0)  # apparent sizes of far, middle and near drops or flakes
+BITS = 4  # fractional bits of OpenCV's drawing coordinates
 
 
 def hazed(image: Picture, *, strength: float, rng: np.random.Generator) -> Picture:
-    """Airlight instead of the picture's light, the more the farther: a = 1 - exp(-beta d) (Koschmieder 1924), d a guess."""
+    """Haze: airlight with opacity a = 1 - exp(-beta d) (Koschmieder 1924), where the depth d is guessed."""
     depth_H = guessed_depth(image.shape[0], horizon=rng.uniform(*HORIZON))
     opacity_H = 1 - np.exp(-strength * EXTINCTION * depth_H)
     return blended(image, colour=_airlight(rng), opacity_HW=np.repeat(opacity_H[:, None], image.shape[1], axis=1))
 
 
 def rained(image: Picture, *, strength: float, rng: np.random.Generator) -> Picture:
-    """Streaks before a light haze, seen through a wet lens, which spreads a part of the light over the whole picture."""
+    """Rain: streaks, light haze, and a wet lens that spreads a part of the light over the whole picture."""
     wet = np.full(image.shape[:2], 0.3 * strength, np.float32)
     image = blended(image, colour=np.array(cv2.mean(image)[:3]), opacity_HW=wet)
     image = hazed(image, strength=strength / 2, rng=rng)
@@ -38,7 +38,7 @@ def rained(image: Picture, *, strength: float, rng: np.random.Generator) -> Pict
 
 
 def snowed(image: Picture, *, strength: float, rng: np.random.Generator) -> Picture:
-    """Flakes before a light haze: shorter and wider than drops, and hardly anything shines through them."""
+    """Snow: light haze, and flakes that are shorter, wider and more opaque than drops."""
     image = hazed(image, strength=strength / 2, rng=rng)
     flakes = falling(image.shape[:2], count=round(120 * strength), length=0.008, width=0.012, rng=rng)
     return blended(image, colour=np.full(3, rng.uniform(220, 250)), opacity_HW=flakes * np.float32(0.8))
@@ -48,9 +48,9 @@ WEATHERS = (hazed, rained, snowed)
 
 
 def guessed_depth(height: int, *, horizon: float) -> Map:
-    """(H,) metres: those of a flat road seen by a level camera, d = h f / (y - y0), at most FARTHEST.
+    """(H,) metres to a flat road seen by a level camera, d = h f / (y - y0), at most FARTHEST; FARTHEST above the horizon.
 
-    horizon: y0, a share of the height.  Above it there is no road to guess from: FARTHEST.
+    horizon: y0, a share of the height.
     """
     below_H = (np.arange(height, dtype=np.float32) + np.float32(0.5)) / np.float32(height) - np.float32(horizon)
     return np.asarray(GROUND / np.maximum(below_H, np.float32(GROUND / FARTHEST)), np.float32)
@@ -63,16 +63,16 @@ def blended(image: Picture, *, colour: NDArray[np.floating], opacity_HW: Map) ->
 
 
 def falling(shape: tuple[int, int], *, count: int, length: float, width: float, rng: np.random.Generator) -> Map:
-    """(H, W) coverage 0 to 1 of what falls in one wind: `count` of the nearest, twice as many of each half of that size.
+    """(H, W) coverage 0 to 1 by streaks with a common slant: `count` near ones, and twice as many at each halving of size.
 
-    length, width: of the nearest ones, shares of the height. They are out of focus by half of their width.
+    length, width: of the near ones, as shares of the height. They are blurred by half of their width.
     """
     cover = np.zeros(shape, np.uint8)
     slant = rng.normal(0, 0.2)
     for size in LAYERS:
         lines = _lines(shape, count=round(count / size), length=length * size, slant=slant, rng=rng)
         pixels = width * size * shape[0]
-        shade = 255 * min(1.0, max(0.4, pixels))  # what is thinner than a pixel covers less of it
+        shade = 255 * min(1.0, max(0.4, pixels))  # a streak thinner than a pixel covers it in part
         cv2.polylines(cover, lines, False, shade, max(1, round(pixels)), cv2.LINE_AA, BITS)
     blurred = cv2.GaussianBlur(cover, (0, 0), max(width * shape[0] / 4, 0.3))
     return blurred.astype(np.float32) / 255
@@ -81,7 +81,7 @@ def falling(shape: tuple[int, int], *, count: int, length: float, width: float, 
 def _lines(
     shape: tuple[int, int], *, count: int, length: float, slant: float, rng: np.random.Generator
 ) -> list[NDArray[np.int32]]:
-    """`count` lines of two points (x, y), in parts of a pixel as OpenCV takes them."""
+    """`count` lines of two points (x, y) in OpenCV's fixed-point coordinates."""
     height, width = shape
     down = height * length * rng.uniform(0.6, 1.4, count)
     along = np.stack([down * (slant + rng.normal(0, 0.03, count)), down], axis=1)
@@ -90,5 +90,5 @@ def _lines(
 
 
 def _airlight(rng: np.random.Generator) -> NDArray[np.float64]:
-    """The colour of the lit air: a bright grey with a tint, 3 grey levels."""
+    """(3,) colour of the airlight: a bright grey with a tint, 0..255."""
     return np.clip(rng.uniform(160, 235) + rng.normal(0, 5, 3), 0, 255)

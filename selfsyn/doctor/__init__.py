@@ -1,4 +1,4 @@
-"""Is a run ready to begin? All that is wrong with its data, configuration and machine, found before hours are spent.
+"""Is a run ready? Checks of its data, configuration and machine that find every fault before training starts.
 
-Never imports torch: what needs it is measured in another process (selfsyn.doctor.speed).
+Never imports torch: selfsyn.doctor.speed does, in another process.
 """

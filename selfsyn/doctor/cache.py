@@ -1,4 +1,4 @@
-"""What an earlier look said, kept in the run folder as long as what it depends on is the same."""
+"""Results of an earlier check, kept in the run folder and reused while everything that they depend on is unchanged."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from selfsyn.doctor.listing import Listing
 
 FOLDER = "doctor"
-FORMAT = 2  # raised when a look says something else about the same files, or says it in another form
+FORMAT = 3  # raised when a check finds other facts in the same files, or writes them in another form
 
 
 def recall(path: Path, *, key: str) -> dict[str, Any] | None:
-    """What `keep` of this version wrote under the same key, or None."""
+    """The contents that `keep` of this version wrote with the same key, or None."""
     try:
         kept = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -31,7 +31,7 @@ def keep(path: Path, contents: Mapping[str, Any], *, key: str) -> None:
 
 
 def key_of(listings: Sequence[Listing]) -> str:
-    """The digest of what a look depends on: each data set's table of ids, and the names, sizes and times of its files."""
+    """A digest of what a check depends on: each data set's id table, and the names, sizes and times of its files."""
     return digest_lines(line for listing in listings for line in _lines(listing))
 
 

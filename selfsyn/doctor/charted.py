@@ -1,4 +1,4 @@
-"""The data sets for the page of charts: the same figures as the report shows after the run."""
+"""The data sets for the doctor's page of charts, with the same figures as in the run's report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS = ("source", "ramp-12", "oracle", "ink", "ramp-6", "muted")
 
 
 def domains(listings: Sequence[Listing], *, size: tuple[int, int]) -> list[Domain]:
-    """Counts of each data set at working size (width, height). InputError for a label that cannot be read."""
+    """Statistics of each data set at working size (width, height). InputError for an unreadable label."""
     return [
         Domain(
             listing.role.where,
@@ -27,5 +27,5 @@ def domains(listings: Sequence[Listing], *, size: tuple[int, int]) -> list[Domai
 
 
 def words(facts: Sequence[Facts]) -> list[tuple[str, str]]:
-    """(data set, what it holds) in the order of run.toml."""
-    return [(one.where, f"{one.root}: {one.images} images of {sizes(one)}, {one.labels} labels") for one in facts]
+    """(data set, its contents in words) in the order of run.toml."""
+    return [(data.where, f"{data.root}: {data.images} images of {sizes(data)}, {data.labels} labels") for data in facts]

@@ -1,4 +1,4 @@
-"""The data of a run: every data set looked at, or recalled where nothing has changed since the last look."""
+"""The check of a run's data sets, reused from the last check if no file has changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selfsyn.progress import say
 
 @dataclass(frozen=True)
 class Data:
-    """What the data sets hold and what is wrong with them, in the order of run.toml. cached: from an earlier look."""
+    """Facts and findings of all data sets, in the order of run.toml. cached: whether an earlier check found them."""
 
     facts: tuple[Facts, ...]
     findings: tuple[Finding, ...]
@@ -24,31 +24,33 @@ class Data:
 
 
 def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, everything: bool) -> Data:
-    """Look at all data sets; files are opened only where a name, size or time has changed since the last look of this kind.
+    """Check all data sets. No file is opened if names, sizes and times are those of the last check of this kind.
 
-    everything: the pixels of every frame, instead of a bounded number. FaultError when the result cannot be written.
+    everything: read the pixels of every frame, not of a sample. FaultError when the result cannot be written.
     """
     path, key = layout.root / FOLDER / ("all.json" if everything else "sample.json"), key_of(listings)
     kept = recall(path, key=key)
     if kept is None:
         facts, findings = _seen(listings, everything=everything)
-        keep(path, {"data_sets": [asdict(one) for one in facts], "findings": [asdict(one) for one in findings]}, key=key)
+        contents = {"data_sets": [asdict(data_set) for data_set in facts], "findings": [asdict(finding) for finding in findings]}
+        keep(path, contents, key=key)
     else:
-        say(f"data unchanged since the last look: cached in {path}")
-        facts, findings = [Facts(**one) for one in kept["data_sets"]], [Finding(**one) for one in kept["findings"]]
+        say(f"data unchanged since the last check: cached in {path}")
+        facts = [Facts(**data_set) for data_set in kept["data_sets"]]
+        findings = [Finding(**finding) for finding in kept["findings"]]
     real = sum(len(listing.images) for listing in listings if listing.role.where.startswith("real "))
-    findings = tolerated(findings, allowed=config.teacher.spoiled_of(real))  # after the cache, which does not depend on it
-    of_each = [one for listing in listings for one in _of(listing, findings)]
-    return Data(tuple(facts), (*of_each, *(one for one in findings if one.where == HELD_OUT)), kept is not None)
+    findings = tolerated(findings, allowed=config.teacher.spoiled_of(real))  # not cached: it depends on run.toml
+    of_each = [finding for listing in listings for finding in _of(listing, findings)]
+    return Data(tuple(facts), (*of_each, *(finding for finding in findings if finding.where == HELD_OUT)), kept is not None)
 
 
 def _seen(listings: Sequence[Listing], *, everything: bool) -> tuple[list[Facts], list[Finding]]:
     looks = [looked_at(listing, everything=everything) for listing in listings]
-    findings = [finding for one in looks for finding in one.findings]
-    findings += shared(*([one for one in looks if one.facts.where.startswith(part)] for part in ("real ", "held_out ")))
-    return [one.facts for one in looks], findings
+    findings = [finding for looked in looks for finding in looked.findings]
+    findings += shared(*([looked for looked in looks if looked.facts.where.startswith(part)] for part in ("real ", "held_out ")))
+    return [looked.facts for looked in looks], findings
 
 
 def _of(listing: Listing, findings: Sequence[Finding]) -> list[Finding]:
-    """A data set's findings: of its names, of its files, and of `verify`, which reads other files too: never cached."""
-    return [*listing.findings, *(one for one in findings if one.where == listing.role.where), *verified(listing)]
+    """A data set's findings: from its names, its files, and `verify`, which reads other files too and is never cached."""
+    return [*listing.findings, *(finding for finding in findings if finding.where == listing.role.where), *verified(listing)]

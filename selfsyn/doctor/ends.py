@@ -1,8 +1,7 @@
-"""The first and the last bytes of files: are they whole, how large are the pictures, which may be copies of one another."""
+"""Checks on the first and last bytes of files: is the file complete, how large is the picture, is it a copy of another."""
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +10,18 @@ from pathlib import Path
 
 from selfsyn.ahead import ahead
 from selfsyn.files import digest_file
-from selfsyn.images import fault_of, image_size
+from selfsyn.images import fault_of, image_size, read_ends
 
-CHUNK = 64  # files that a thread looks at in one go
+CHUNK = 64  # files that a thread reads at a time
 THREADS = 8  # they wait for the disk
-TAIL = 64  # bytes; the end marker of a PNG or JPEG is in them, and a PNG's checksum of its pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What a file's ends say.
+    """The result of reading a file's first and last bytes.
 
     length: in bytes.  size: (width, height) in pixels; (0, 0) of a faulty file.  fault: why it cannot be read, or ''.
+    tail: its last 64 bytes: the end marker of a PNG or JPEG, and a PNG's checksum of its pixels.
     """
 
     path: Path
@@ -33,7 +32,7 @@ class Ends:
 
 
 def ends_of(paths: Sequence[Path]) -> Iterator[Ends]:
-    """The ends of each file, in order; nothing is raised."""
+    """The ends of each file, in order. Faults are results, not exceptions."""
     chunks = (paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK))
     with ThreadPoolExecutor(THREADS) as threads:
         for chunk in ahead(lambda some: [_ends(path) for path in some], chunks, threads=threads, most=2 * THREADS):
@@ -41,7 +40,7 @@ def ends_of(paths: Sequence[Path]) -> Iterator[Ends]:
 
 
 def same_files(files: Iterable[Ends]) -> list[list[Ends]]:
-    """Groups of sound files with the same bytes, each of two or more. Only files of equal length and tail are read."""
+    """Groups of two or more intact files with the same bytes. Only files of equal length and tail are read."""
     alike: dict[tuple[int, bytes], list[Ends]] = defaultdict(list)
     for file in files:
         if not file.fault:
@@ -56,14 +55,10 @@ def same_files(files: Iterable[Ends]) -> list[list[Ends]]:
 
 def _ends(path: Path) -> Ends:
     try:
-        with open(path, "rb") as stream:
-            head = stream.read(8)
-            length = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, length - TAIL))
-            tail = stream.read()
-        fault = fault_of(head=head, tail=tail)
+        head, tail, length = read_ends(path)
+        fault = fault_of(head, tail)
         return Ends(path, length, (0, 0) if fault else image_size(path), fault, tail)
     except OSError as error:
         return Ends(path, 0, (0, 0), error.strerror or type(error).__name__, b"")
-    except Exception:  # what Pillow raises over a damaged header has no class of its own
+    except Exception:  # a damaged header may make Pillow raise anything
         return Ends(path, length, (0, 0), "damaged header", tail)

@@ -1,4 +1,4 @@
-"""What the files of a data set hold: sizes, class shares, and every file that a run would stumble over."""
+"""Facts about the files of a data set: sizes, class shares, and every file that would stop a run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.doctor.ends import Ends, ends_of, same_files
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.doctor.listing import Listing
-from selfsyn.doctor.pixels import Pixels, pixels_of, shares, smallest, spread, strange_ids, without_class
+from selfsyn.doctor.pixels import Pixels, pixels_of, shares, smallest, strange_ids, without_class
 from selfsyn.progress import track
 
-HELD_OUT = "held_out"  # where a finding is that concerns it together with real
+HELD_OUT = "held_out"  # Finding.where of images that are in real too
+SPREAD = 500  # frames of a data set whose pixels are read, unless all are
 COPY_AGAIN = "copy them again or remove the frames"
 
 
@@ -23,9 +25,9 @@ COPY_AGAIN = "copy them again or remove the frames"
 class Facts:
     """A data set in figures.
 
-    labelled: whether its labels were looked at.  labels: images that have one.  to_come: frames not yet rendered.
-    sizes: images of each 'WIDTHxHEIGHT'.  image_bytes: of all image files.  looked_at: frames whose pixels were looked at.
-    shares: of the pixels of labels looked at, 0..1 by class name and 'ignore'.
+    labelled: whether its labels were checked.  labels: number of images with a label.  to_come: frames not yet rendered.
+    sizes: number of images of each 'WIDTHxHEIGHT'.  image_bytes: of all image files.  looked_at: frames whose pixels were
+    read.  shares: of the labels' pixels, 0..1 by class name and 'ignore'.
     """
 
     where: str
@@ -43,7 +45,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Looked:
-    """A data set that was looked at. ends: of its images, by frame name."""
+    """A checked data set. ends: of its images, by frame name."""
 
     facts: Facts
     findings: tuple[Finding, ...]
@@ -51,7 +53,7 @@ class Looked:
 
 
 def looked_at(listing: Listing, *, everything: bool) -> Looked:
-    """The ends of every file, and the pixels of every frame or of a bounded number."""
+    """Read the ends of every file, and the pixels of every frame or of a sample."""
     where = listing.role.where
     images = _ends(listing.images, label=f"{where}: images")
     labels = _ends({name: label for name, (_, label) in listing.pairs.items()}, label=f"{where}: labels")
@@ -59,7 +61,7 @@ def looked_at(listing: Listing, *, everything: bool) -> Looked:
         _unreadable(where, [*images.values(), *labels.values()]) + _mis_sized(listing, images, labels) + _copies(where, images)
     )
     sound = {name: file for name, file in images.items() if not file.fault}
-    counted = list(sound) if everything else spread(list(sound))
+    counted = list(sound) if everything else evenly_spaced(list(sound), count=SPREAD)
     chosen = counted if everything else sorted({*counted, *smallest(sound)})
     pixels = _pixels(listing, chosen, labels)
     findings += _of_pixels(listing, pixels, images, labels, share=len(pixels) / max(1, len(sound)))
@@ -67,13 +69,13 @@ def looked_at(listing: Listing, *, everything: bool) -> Looked:
 
 
 def shared(real: Sequence[Looked], held_out: Sequence[Looked]) -> list[Finding]:
-    """Held-out images that training sees as well, under whatever name: a score on them is no score."""
-    seen = {file.path for one in real for file in one.ends.values()}
-    scored = {file.path for one in held_out for file in one.ends.values()}
-    groups = same_files(file for one in (*real, *held_out) for file in one.ends.values())
+    """Held-out images that training reads too, by content, whatever their names: their scores would be invalid."""
+    seen = {file.path for data_set in real for file in data_set.ends.values()}
+    scored = {file.path for data_set in held_out for file in data_set.ends.values()}
+    groups = same_files(file for data_set in (*real, *held_out) for file in data_set.ends.values())
     both = [group for group in groups if any(file.path in seen for file in group)]
     paths = sorted({file.path for group in both for file in group if file.path in scored})
-    remedy = "a score on training images is no score; change a split or remove them"
+    remedy = "scores on training images are invalid; change a split or remove the images"
     return of_files(HELD_OUT, "images that are in real too", paths, remedy=remedy)
 
 
@@ -89,9 +91,9 @@ def _pixels(listing: Listing, names: Sequence[str], labels: Mapping[str, Ends]) 
 
 
 def _facts(listing: Listing, sound: Mapping[str, Ends], pixels: Sequence[Pixels], counted: Sequence[str]) -> Facts:
-    # The smallest files are no fair sample: they are looked at and not counted.
+    # The smallest files are checked, but they are not a fair sample: they do not count.
     fair = set(counted)
-    counts = sum((one.counts for one in pixels if one.name in fair), np.zeros(256, np.int64))
+    counts = sum((frame.counts for frame in pixels if frame.name in fair), np.zeros(256, np.int64))
     sizes = Counter(file.size for file in sound.values())
     return Facts(
         where=listing.role.where,
@@ -117,7 +119,7 @@ def _unreadable(where: str, files: Iterable[Ends]) -> list[Finding]:
 
 
 def _refused(where: str, by_reason: Mapping[str, Sequence[Path]], *, share: float = 1.0) -> list[Finding]:
-    """share: of the files that were looked at."""
+    """share: of the files that were read."""
     named = (of_files(where, f"unreadable files ({reason})", paths, remedy=COPY_AGAIN) for reason, paths in by_reason.items())
     return [replace(finding, unreadable=len(finding.paths) / share) for findings in named for finding in findings]
 
@@ -142,7 +144,7 @@ def _size(file: Ends) -> str:
 def _copies(where: str, images: Mapping[str, Ends]) -> list[Finding]:
     groups = same_files(images.values())
     copies = [file.path for group in groups for file in group[1:]]
-    remedy = f"of {groups[0][0].path} the first; each counts as an image of its own" if groups else ""
+    remedy = f"the first is a copy of {groups[0][0].path}; training draws each copy like another image" if groups else ""
     return of_files(where, "images that are copies of another, byte for byte", copies, remedy=remedy, stops=False)
 
 
@@ -151,10 +153,10 @@ def _of_pixels(
 ) -> list[Finding]:
     where, kind = listing.role.where, listing.kind
     by_reason: dict[str, list[Path]] = defaultdict(list)
-    for path, reason in (broken for one in pixels for broken in one.unreadable):
+    for path, reason in (broken for frame in pixels for broken in frame.unreadable):
         by_reason[reason].append(path)
-    constant = [images[one.name].path for one in pixels if one.constant]
-    remedy = "remove the frames: such an image teaches nothing"
+    constant = [images[frame.name].path for frame in pixels if frame.constant]
+    remedy = "remove the frames: nothing can be learned from them"
     findings = _refused(where, by_reason, share=share)
     findings += of_files(where, "constant images (one colour throughout)", constant, remedy=remedy)
     return findings + (_of_ids(listing, pixels, labels) if kind.known else [])
@@ -162,10 +164,12 @@ def _of_pixels(
 
 def _of_ids(listing: Listing, pixels: Sequence[Pixels], labels: Mapping[str, Ends]) -> list[Finding]:
     where, kind = listing.role.where, listing.kind
-    strange = {one.name: ids for one in pixels if (ids := strange_ids(one.counts, known=kind.known))}
+    strange = {frame.name: ids for frame in pixels if (ids := strange_ids(frame.counts, known=kind.known))}
     named = ", ".join(str(id_) for id_ in sorted({id_ for ids in strange.values() for id_ in ids}))
     remedy = "is it another data set? give the ids a class with `ids` in run.toml, or repair the labels"
     what = f"labels with ids outside the table (ids {named})"
     findings = of_files(where, what, [labels[name].path for name in strange], remedy=remedy)
-    empty = [labels[one.name].path for one in pixels if without_class(one.counts, table=kind.table)]
-    return findings + of_files(where, "labels in which no pixel has a class", empty, remedy="they teach nothing", stops=False)
+    empty = [labels[frame.name].path for frame in pixels if without_class(frame.counts, table=kind.table)]
+    return findings + of_files(
+        where, "labels in which no pixel has a class", empty, remedy="nothing can be learned from them", stops=False
+    )

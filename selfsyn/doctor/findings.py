@@ -1,4 +1,4 @@
-"""What is wrong with a run: found, counted and named, where the jobs themselves would stop at the first fault."""
+"""Findings: all faults of a run, counted, with paths. A job alone would stop at the first fault."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-SHOWN = 3  # paths of each kind in a line; report.json has them all
+SHOWN = 3  # paths in a line; report.json has all
 
 
 @dataclass(frozen=True)
 class Finding:
     """One kind of fault in one place.
 
-    where: 'synthetic gta5', 'run.toml', 'machine'.  what: what we got.  remedy: what to do; empty where `what` says it.
-    paths: the files it is about.  stops: whether it must be mended before the run; otherwise it is worth a look.
-    unreadable: how many unreadable files of the data set it stands for, more than it names where a sample was looked at.
+    where: 'synthetic gta5', 'run.toml', 'machine'.  what: what we got.  remedy: what to do; empty if `what` says it.
+    paths: the files.  stops: a fault to correct before the run; otherwise a note.
+    unreadable: estimated unreadable files of the data set, more than `paths` if only a sample was read.
     """
 
     where: str
@@ -33,20 +33,20 @@ class Finding:
 
 
 def of_files(where: str, what: str, paths: Iterable[Path], *, remedy: str, stops: bool = True) -> list[Finding]:
-    """The finding about `paths`, counted; none when there are none."""
+    """The finding about `paths`, with their number; [] without paths."""
     named = tuple(str(path) for path in paths)
     return [Finding(where, f"{len(named)} {what}", remedy, named, stops)] if named else []
 
 
 def tolerated(findings: Sequence[Finding], *, allowed: int) -> list[Finding]:
-    """Unreadable images of real sources stop no run while they are at most `allowed`: they are recorded and left out."""
+    """Findings in which up to `allowed` unreadable images of real sources do not stop the run: it leaves them out."""
     spoiled = [finding for finding in findings if finding.unreadable and finding.where.startswith("real ")]
     expected = sum(finding.unreadable for finding in spoiled)
     stops, about = expected > allowed, f"teacher.unreadable allows {allowed}"
     if expected > sum(len(finding.paths) for finding in spoiled):
-        about += f", and by this sample there are about {expected:.0f}: --all counts them"
+        about += f", and this sample suggests about {expected:.0f}; --all counts them"
     what = "" if stops else "they are recorded and left out; "
-    told = {id(one): replace(one, stops=stops, remedy=f"{what}{about}; {one.remedy}") for one in spoiled}
+    told = {id(finding): replace(finding, stops=stops, remedy=f"{what}{about}; {finding.remedy}") for finding in spoiled}
     return [told.get(id(finding), finding) for finding in findings]
 
 
@@ -57,4 +57,4 @@ def verdict(findings: Sequence[Finding], *, root: Path) -> str:
         notes = f"{len(findings)} notes above; " if findings else ""
         return f"ready: {notes}next: selfsyn round --run {root}"
     first = faults[0].remedy or faults[0].what
-    return f"not ready: mend the {len(faults)} faults above, first {faults[0].where}: {first}; then run doctor again"
+    return f"not ready: correct the {len(faults)} faults above, first {faults[0].where}: {first}; then run doctor again"

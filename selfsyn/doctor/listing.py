@@ -1,4 +1,4 @@
-"""What each data set of a run has on disk, by name: no image is opened yet."""
+"""The files of each data set of a run, by name. No image is opened."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 from selfsyn.config import DataFolder, RunConfig
 from selfsyn.data.dataset import DataSet
-from selfsyn.data.frames import VERIFIED, dataset
+from selfsyn.data.frames import VERIFIED, dataset, names_in
 from selfsyn.data.plain import PLAIN
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.errors import InputError
 from selfsyn.layout import Layout
-from selfsyn.phase import read_manifest
+from selfsyn.manifest import read_manifest
 
 
 @dataclass(frozen=True)
 class Role:
     """A data set's part in a run.
 
-    where: what findings call it.  labelled: whether its labels are looked at; those of real sources never are.
-    rendered: frames that `selfsyn world` makes for the part.
+    where: its name in findings.  labelled: whether its labels are read; never for real sources.
+    rendered: frames that `selfsyn world` makes for it.
     """
 
     where: str
@@ -32,9 +32,9 @@ class Role:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a data set: images that a run takes, and every label, by frame name.
+    """The files of a data set by frame name: the images that a run uses, and all labels.
 
-    findings: what is wrong with names and folders.  to_come: frames that are not rendered yet.
+    findings: faults of names and folders.  to_come: frames that are not rendered yet.
     """
 
     role: Role
@@ -61,7 +61,7 @@ def roles(config: RunConfig) -> list[Role]:
 
 
 def listed(layout: Layout, role: Role) -> Listing:
-    """The files of a data set, and what is wrong with their names. An unfinished world of the run's own is no fault."""
+    """The files of a data set, and faults of their names. A world that is still to be rendered is not a fault."""
     root, folder = layout.resolve(role.folder.root), role.folder
     if role.rendered and root.is_relative_to(layout.world.resolve()) and read_manifest(layout.world) is None:
         return Listing(role, root, to_come=role.rendered)
@@ -79,18 +79,15 @@ def listed(layout: Layout, role: Role) -> Listing:
 
 
 def _chosen(role: Role, found: Mapping[str, Path], files: Path | None) -> tuple[Mapping[str, Path], list[Finding]]:
-    """The frames that the text file `files` names, or all; and the names that are none. InputError for an unreadable file."""
+    """The frames that the text file `files` names, or all; and a finding of unknown names. InputError if unreadable."""
     if files is None or not found:
         return found, []
-    try:
-        names = [line.strip() for line in files.read_text().splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{files}: cannot be read ({error}); expected names of frames, one a line") from error
+    names = names_in(files)
     missing = tuple(name for name in names if name not in found)
     chosen = {name: found[name] for name in names if name in found}
     if names and not missing:
         return chosen, []
-    what = f"{len(missing)} of {len(names)} names in {files} are no frames"
+    what = f"{len(missing)} of {len(names)} names in {files} are not frames of the data set"
     return chosen, [Finding(role.where, what, f"expected frame names, one a line, such as {next(iter(found))}", missing)]
 
 
@@ -110,7 +107,7 @@ def _of_labels(
 ) -> list[Finding]:
     layout, split = role.folder.layout, role.folder.split
     if split in kind.unlabelled:
-        return [Finding(role.where, f"{root}: the labels of split {split!r} are no labels", "choose another split")]
+        return [Finding(role.where, f"{root}: split {split!r} has no usable labels", "choose another split")]
     without = [path for name, path in images.items() if name not in labels]
     remedy = f"add the labels or remove the images; expected {kind.expects}"
     findings = of_files(role.where, "images without a label", without, remedy=remedy)
@@ -118,19 +115,19 @@ def _of_labels(
         remedy = 'set `ids`, for example ids = { "0" = "road" }'
         findings.append(Finding(role.where, f"layout {layout!r} has no table of ids", remedy))
     lonely = [path for name, path in sorted(labels.items()) if name not in found]
-    remedy = "they are passed over; add the images if they were meant to be there"
+    remedy = "they are ignored; add the images if they are missing"
     return findings + of_files(role.where, "labels without an image", lonely, remedy=remedy, stops=False)
 
 
 def verified(listing: Listing) -> list[Finding]:
-    """What the layout's own `verify` says of the labels that a job would show it, the unreadable ones apart."""
+    """The finding of the layout's `verify` on the labels that a job would show it; unreadable labels are skipped."""
     labels = [label for _, label in listing.pairs.values()]
     sample = []
     for label in labels[:: max(1, len(labels) // VERIFIED)][:VERIFIED]:
         try:
             sample.append((label, listing.kind.read(label)))
         except InputError:
-            continue  # named with the unreadable files
+            continue  # reported as unreadable
     try:
         if sample:
             listing.kind.verify(sample)

@@ -1,4 +1,4 @@
-"""The machine: which packages are installed, which of them work, how much memory is shared."""
+"""The machine: installed packages, whether they work, and shared memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Probe:
-    """What other processes found out, which load large libraries.
+    """Results of other processes, which load large libraries.
 
-    providers: of onnxruntime, those that load; empty where it cannot be imported.  no_cuda: why CUDA is not among them, or ''.
-    speed: of the nets, or None.  no_speed: why it is None, or ''.  fault: a net of run.toml that cannot be built, or ''.
+    providers: of onnxruntime that load; empty if it cannot be imported.  no_cuda: why CUDA is not among them, or ''.
+    speed: of the nets, or None.  no_speed: why it is None, or ''.  fault: why a net of run.toml cannot be built, or ''.
     """
 
     providers: tuple[str, ...] = ()
@@ -30,13 +30,13 @@ class Probe:
 
 
 def faults(probe: Probe) -> list[Finding]:
-    """What is wrong with the machine's packages, and the nets that they cannot build."""
+    """Faults of the machine's packages, and a net that cannot be built."""
     found = [Finding("run.toml", probe.fault)] if probe.fault else []
     runtimes = installed(RUNTIMES)
     if len(runtimes) > 1:
         both = " and ".join(f"{name} {version}" for name, version in runtimes.items())
         remedy = "pip uninstall -y onnxruntime onnxruntime-gpu; pip install onnxruntime-gpu"
-        found.append(Finding("machine", f"{both} are both installed, and overwrite each other's files", remedy))
+        found.append(Finding("machine", f"{both} are both installed and overwrite each other's files", remedy))
     if not probe.providers:
         found.append(Finding("machine", f"onnxruntime does not work here: {probe.no_cuda}", "pip install onnxruntime-gpu"))
     if probe.speed is not None and probe.speed.device != "cpu" and probe.no_cuda:
@@ -46,7 +46,7 @@ def faults(probe: Probe) -> list[Finding]:
 
 
 def described(probe: Probe) -> dict[str, str]:
-    """What a person reads about the machine, by topic."""
+    """The machine in words, by topic."""
     runtimes = ", ".join(f"{name} {version}" for name, version in installed(RUNTIMES).items()) or "not installed"
     loaded = ", ".join(probe.providers) or "no provider"
     return {
@@ -59,7 +59,7 @@ def described(probe: Probe) -> dict[str, str]:
 def _torch(probe: Probe) -> str:
     version = installed(("torch",)).get("torch", "not installed")
     if probe.speed is None:
-        return f"{version}; its device is not known: {probe.no_speed}"
+        return f"{version}; its device is unknown: {probe.no_speed}"
     return f"{version}, {'no CUDA device' if probe.speed.device == 'cpu' else probe.speed.device}"
 
 

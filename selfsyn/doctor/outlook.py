@@ -1,4 +1,4 @@
-"""What a run on this machine has before it: do the packages work, how long will it take, is there room."""
+"""The outlook of a run on this machine: do the packages work, how long will it take, is the disk large enough."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from selfsyn.layout import Layout
 
 @dataclass(frozen=True)
 class Outlook:
-    """machine: what a person reads, by topic.  to_write: bytes of each part of the run that is not finished."""
+    """machine: words by topic.  to_write: bytes of each unfinished part of the run."""
 
     machine: dict[str, str]
     to_write: dict[str, int]
@@ -27,15 +27,15 @@ class Outlook:
     @property
     def lines(self) -> list[str]:
         """A line for each topic."""
-        width = max(len(topic) for topic in (*self.machine, *(one.job for one in self.estimates)))
-        rows = [*self.machine.items(), *((one.job, one.says) for one in self.estimates), ("", NOT_COVERED)]
+        width = max(len(topic) for topic in (*self.machine, *(estimate.job for estimate in self.estimates)))
+        rows = [*self.machine.items(), *((estimate.job, estimate.says) for estimate in self.estimates), ("", NOT_COVERED)]
         return [f"{topic.ljust(width)}  {says}" for topic, says in rows]
 
 
 def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], probe: Probe) -> Outlook:
-    """The outlook of a run from what was listed of its data and found out about the machine; a few frames are read."""
-    parts = [[one for one in listings if one.role.where.startswith(part)] for part in ("synthetic ", "real ")]
-    synthetic, real = (sum(len(one.images) or one.to_come for one in part) for part in parts)
+    """The outlook of a run on its listed data and this machine; reads a few frames."""
+    parts = [[listing for listing in listings if listing.role.where.startswith(part)] for part in ("synthetic ", "real ")]
+    synthetic, real = (sum(len(listing.images) or listing.to_come for listing in part) for part in parts)
     on_synthetic, on_real = (codec.measured(part, size=config.size) for part in parts)
     to_write = room.to_write(layout, config, synthetic=synthetic, real=real, codec=on_synthetic, speed=probe.speed)
     findings = (*_weights(layout, config), *machine.faults(probe), *room.lacking(layout, to_write))

@@ -1,30 +1,27 @@
-"""The pixels of frames: do they decode, is there anything in the image, which ids has the label."""
+"""Checks on the pixels of frames: do the files decode, is the image constant, which ids has the label."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.ahead import ahead
-from selfsyn.cores import usable_cores
+from selfsyn.ahead import on_all_cores
 from selfsyn.data.dataset import DataSet
 from selfsyn.doctor.ends import Ends
 from selfsyn.images import read_image
 from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
 
-SPREAD = 500  # frames of a data set whose pixels are looked at unless all are
-SMALLEST = 50  # image files looked at besides: a picture of one colour is a small file
-COARSE = 16  # pixels between those that are compared first
+SMALLEST = 50  # image files that are read as well: a picture of one colour is a small file
+COARSE = 16  # step of the grid of pixels that are compared first
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a frame's pixels say. constant: every pixel alike.  counts: (256,) pixels by id; zeros without a label.
+    """The result of reading a frame. constant: all pixels are equal.  counts: (256,) pixels by id; zeros without a label.
 
     unreadable: the files that do not decode, and why.
     """
@@ -35,22 +32,14 @@ class Pixels:
     unreadable: tuple[tuple[Path, str], ...]
 
 
-def spread(names: Sequence[str]) -> list[str]:
-    """The first, the last and others evenly between them: at most SPREAD."""
-    positions = np.linspace(0, len(names) - 1, min(SPREAD, len(names))).round().astype(int)
-    return [names[position] for position in positions]
-
-
 def smallest(images: Mapping[str, Ends]) -> list[str]:
-    """The frames with the fewest bytes a pixel: at most SMALLEST."""
+    """The frames with the fewest bytes per pixel: at most SMALLEST."""
     return sorted(images, key=lambda name: images[name].length / max(1, images[name].size[0] * images[name].size[1]))[:SMALLEST]
 
 
 def pixels_of(frames: Mapping[str, tuple[Path, Path | None]], *, kind: DataSet) -> Iterator[Pixels]:
-    """The pixels of each frame, in order. frames: image and, where it is looked at, label by name."""
-    cores = usable_cores()
-    with ThreadPoolExecutor(cores) as threads:
-        yield from ahead(lambda frame: _pixels(frame[0], *frame[1], kind), frames.items(), threads=threads, most=2 * cores)
+    """The pixels of each frame, in order. frames: image, and label or None, by name."""
+    return on_all_cores(lambda frame: _pixels(frame[0], *frame[1], kind), frames.items())
 
 
 def shares(counts: NDArray[np.int64], *, table: NDArray[np.uint8]) -> dict[str, float]:
@@ -63,18 +52,18 @@ def shares(counts: NDArray[np.int64], *, table: NDArray[np.uint8]) -> dict[str, 
 
 
 def strange_ids(counts: NDArray[np.int64], *, known: frozenset[int]) -> list[int]:
-    """The ids that occur in (256,) counts and are not the data set's."""
+    """The ids in (256,) counts that the data set does not define."""
     return sorted(set(np.flatnonzero(counts).tolist()) - known)
 
 
 def without_class(counts: NDArray[np.int64], *, table: NDArray[np.uint8]) -> bool:
-    """Whether a label has pixels, and not one of them has a class."""
+    """Whether a label has pixels but none with a class."""
     return bool(counts.any()) and not (table[np.flatnonzero(counts)] < CLASS_COUNT).any()
 
 
 def _pixels(name: str, image: Path, label: Path | None, kind: DataSet) -> Pixels:
     constant, counts, unreadable = False, np.zeros(256, np.int64), []
-    # Whatever a damaged file makes the decoders raise: it is this file's fault, and the others are to be looked at.
+    # A damaged file may make the decoders raise anything; the other files are still to be checked.
     try:
         constant = _is_constant(read_image(image))
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The room on the run folder's disk against what the run has still to write. Sizes are estimates, rather too large."""
+"""Free space on the run folder's disk, and an estimate (rather too large) of what the run will write."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from selfsyn.doctor.speed import Speed
 from selfsyn.errors import NotReadyError
 from selfsyn.flow import world_phase
 from selfsyn.layout import Layout
-from selfsyn.phase import finished_parts, read_manifest
+from selfsyn.manifest import finished_parts, read_manifest
 from selfsyn.stage import SOURCE_ONLY, round_stage
 
-ROUNDS = 2  # the last round that is assumed
-TASK_BYTES = 24  # a parameter of a task net: weights, average and two moments in the checkpoint, weights again, and ONNX
-ADAPTER_BYTES = 32  # a parameter of a generator or discriminator: two of each, with moments, and the average
+ROUNDS = 2  # the assumed last round
+TASK_BYTES = 24  # per parameter of a task net: weights, average and two moments in the checkpoint, weights again, and ONNX
+ADAPTER_BYTES = 32  # per parameter of a generator or discriminator: two of each, with moments, and the average
 
 
 def to_write(
     layout: Layout, config: RunConfig, *, synthetic: int, real: int, codec: Codec | None, speed: Speed | None
 ) -> dict[str, int]:
-    """Bytes of each part that is not finished, for rounds up to ROUNDS.
+    """Bytes of each unfinished part, for rounds up to ROUNDS.
 
-    Adapted images are taken to be as large as the synthetic ones at working size, confidences as large as uncompressed;
-    without a codec everything is uncompressed. Without a speed the models are not in it.
+    Assumes that adapted images are as large as the synthetic ones at working size, and confidences uncompressed. Without a
+    codec everything counts uncompressed; without a speed the models are left out.
     """
     pixels = config.size[0] * config.size[1]
     image, label = (codec.image_bytes, codec.label_bytes) if codec else (3 * pixels, pixels)
@@ -40,7 +40,7 @@ def to_write(
 
 
 def lacking(layout: Layout, parts: dict[str, int]) -> list[Finding]:
-    """The finding that the disk is too small for `parts`."""
+    """A finding if the disk is too small for `parts`."""
     free, need = shutil.disk_usage(layout.root).free, sum(parts.values())
     if free >= need:
         return []
@@ -51,8 +51,8 @@ def lacking(layout: Layout, parts: dict[str, int]) -> list[Finding]:
 def described(layout: Layout, parts: dict[str, int]) -> str:
     """'66 GB; the run will write about 3 GB to round 2 (adapted 2 GB, labels 1 GB)'."""
     named = ", ".join(f"{name} {amount(size)}" for name, size in parts.items() if size)
-    models = "" if "models" in parts else "; checkpoints and models come on top"
-    need = f"about {amount(sum(parts.values()))} up to round {ROUNDS} ({named})" if named else "nothing more that is known"
+    models = "" if "models" in parts else ", and checkpoints and models in addition"
+    need = f"about {amount(sum(parts.values()))} up to round {ROUNDS} ({named})" if named else "nothing more"
     return f"{amount(shutil.disk_usage(layout.root).free)}; the run will write {need}{models}"
 
 

@@ -1,4 +1,4 @@
-"""How long the nets of a run take on this machine: measured with torch, on random weights. The one file here that needs torch."""
+"""The speed of a run's nets on this machine, measured with torch and weights of zero. The only file here that needs torch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-SIDE = 128  # pixels that are timed on a CPU: there the time grows with the area, and a whole picture can take ten seconds
+SIDE = 128  # pixels of the timed image on a CPU, where time grows with area and a whole picture can take ten seconds
 
 Net = TypeVar("Net", bound="nn.Module")
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What torch says and how fast it is.
+    """Torch's version and device, and the speed of the nets.
 
-    device: of torch's own choice.  adapt_seconds: the generator, for an image at working size; on the CPU, with one core.
-    label_seconds: the task net on label_device, likewise.
-    task_parameters, adapter_parameters: of a task net; of a generator and a discriminator.
+    device: what 'auto' means here.  adapt_seconds: of the generator on an image at working size; on a CPU, with one core.
+    label_seconds: of the task net on label_device, likewise.
+    task_parameters, adapter_parameters: number of them in a task net; in a generator and a discriminator.
     """
 
     version: str
@@ -44,22 +44,22 @@ class Speed:
 
 
 def measured(config: RunConfig, *, labels_on: str) -> Speed:
-    """Two runs of each net, the second timed. labels_on: where onnxruntime would compute, 'cpu' or 'cuda'.
+    """Run each net twice and time the second run. labels_on: onnxruntime's device, 'cpu' or 'cuda'.
 
-    ImportError without torch, InputError for a net that cannot be built, RuntimeError where there is too little memory.
+    ImportError without torch, InputError for a net that cannot be built, RuntimeError without enough memory.
     """
-    # timm imports torchvision, that torch's compiler, and that Triton where it is installed: 70 MB that nothing here needs.
+    # Importing timm imports torchvision, torch's compiler and, if installed, Triton: 70 MB that are not needed here.
     sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
     import torch
 
     from selfsyn import devices
 
     device, label_device = devices.resolve("auto"), devices.resolve("auto" if labels_on == "cuda" else "cpu")
-    torch.set_num_threads(1)  # on busy cores two threads that wait for each other took fifty times as long
+    torch.set_num_threads(1)  # on busy cores, two threads took fifty times as long
     with torch.no_grad():
         adapt, adapter_parameters = _adapter(config, device)
         label, task_parameters = _task(config, label_device)
-    version = str(torch.__version__)  # its own class would bring torch into the process that reads it
+    version = str(torch.__version__)  # unpickling torch's own class would import torch in the other process
     name = devices.describe(device)
     return Speed(version, name, adapt, label, label_device.type, task_parameters, adapter_parameters)
 
@@ -90,16 +90,16 @@ def _task(config: RunConfig, device: torch.device) -> tuple[float, int]:
 
 
 def weightless(build: Callable[[], Net], *, device: torch.device) -> Net:
-    """The net that `build` makes, its tensors all zeros of one memory: as fast as any weights, and never larger than one layer.
+    """The net that `build` makes, with zeros that all its tensors share: as fast as real weights, in the memory of one layer.
 
-    A net that needs numbers while it is built has weights of its own.
+    A net whose construction needs real numbers gets its own weights.
     """
     import torch
 
     try:
         with torch.device("meta"):
             net = build()
-    except (InputError, RuntimeError):  # a tensor without numbers was asked for one; or the net cannot be built, said again now
+    except (InputError, RuntimeError):  # construction needs real numbers, or fails for another reason, which is raised again here
         return build().to(device)
     largest: dict[torch.dtype, int] = {}
     for tensor in (*net.parameters(), *net.buffers()):
@@ -123,7 +123,7 @@ def _seconds(work: Callable[[tuple[int, int]], object], config: RunConfig, *, on
 
 
 def depends_on(config: RunConfig, *, labels_on: str) -> str:
-    """A digest of what decides the speed: nets, working size, torch, and the devices that there are."""
+    """A digest of what the speed depends on: nets, working size, torch, and devices."""
     leaves = [f"{name} {value}" for name, value in flat(config).items() if name.split(".")[0] in ("size", "adapter", "task")]
     devices = [*sorted(path.name for path in Path("/dev").glob("nvidia*")), os.environ.get("CUDA_VISIBLE_DEVICES", "all")]
     return digest_lines([*leaves, str(installed(("torch",))), *devices, labels_on, platform.node(), platform.processor()])

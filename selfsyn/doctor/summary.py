@@ -1,4 +1,4 @@
-"""What a person reads: data sets and class shares as tables, findings as lines."""
+"""The doctor's output in text: tables of data sets and class shares, lines of findings."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from selfsyn.doctor.findings import Finding
 from selfsyn.doctor.machine import amount
 from selfsyn.labels import CLASSES
 
-SIZES = 3  # named in the table; report.json has them all
+SIZES = 3  # image sizes in the table; report.json has all
 
 
 def data_sets(facts: Sequence[Facts]) -> list[str]:
-    """A row for each data set: counts, bytes, how many frames' pixels were looked at, sizes."""
-    rows = [["data set", "layout", "images", "labels", "on disk", "pixels of", "sizes"]]
-    rows += [[one.where, one.layout, *_counts(one), f"{one.looked_at}" if not one.to_come else "-", sizes(one)] for one in facts]
+    """A row for each data set: counts, bytes, frames whose pixels were read, sizes."""
+    rows = [["data set", "layout", "images", "labels", "on disk", "pixels read", "sizes"]]
+    for data in facts:
+        rows.append([data.where, data.layout, *_counts(data), "-" if data.to_come else f"{data.looked_at}", sizes(data)])
     return table(rows, left=(0, 1, 6))
 
 
 def class_shares(facts: Sequence[Facts]) -> list[str]:
-    """A column for each data set whose labels were looked at, in percent; '-' for a class that never occurs."""
-    shown = [one for one in facts if one.shares]
+    """A column for each data set with checked labels, in percent; '-' for a class that never occurs."""
+    shown = [data for data in facts if data.shares]
     if not shown:
         return []
-    rows = [["class, percent of pixels", *(one.where for one in shown)]]
-    rows += [[name, *(_percent(one.shares[name]) for one in shown)] for name in (*CLASSES, "ignore")]
+    rows = [["class, percent of pixels", *(data.where for data in shown)]]
+    rows += [[name, *(_percent(data.shares[name]) for data in shown)] for name in (*CLASSES, "ignore")]
     return table(rows, left=(0,))
 
 
 def borders(config: RunConfig) -> list[str]:
-    """A line for each real source whose edges get no pseudo-labels."""
+    """A line for each real source with a border that gets no pseudo-labels."""
     said = []
     for source in config.real:
         (width, height), (top, right, bottom, left) = config.size, source.border
@@ -43,14 +44,14 @@ def borders(config: RunConfig) -> list[str]:
 
 
 def findings(found: Sequence[Finding]) -> list[str]:
-    """Faults, then notes, each kind under its title."""
-    faults, notes = [one.line for one in found if one.stops], [one.line for one in found if not one.stops]
-    lines = ["", "to be changed before the run:", *faults] if faults else []
-    return lines + (["", "worth a look:", *notes] if notes else [])
+    """Faults, then notes, each under a title."""
+    faults, notes = [finding.line for finding in found if finding.stops], [finding.line for finding in found if not finding.stops]
+    lines = ["", "correct before the run:", *faults] if faults else []
+    return lines + (["", "notes:", *notes] if notes else [])
 
 
 def table(rows: Sequence[Sequence[str]], *, left: tuple[int, ...]) -> list[str]:
-    """Rows of equally many cells -> aligned lines; columns in `left` begin flush left, the others end flush right."""
+    """Rows of cells -> aligned lines; columns in `left` are left-aligned, the others right-aligned."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(_cell(cell, widths[i], i in left) for i, cell in enumerate(row)).rstrip() for row in rows]
 
@@ -59,17 +60,17 @@ def _cell(text: str, width: int, is_left: bool) -> str:
     return text.ljust(width) if is_left else text.rjust(width)
 
 
-def _counts(one: Facts) -> tuple[str, str, str]:
-    if one.to_come:
-        return f"{one.to_come}", "-", "-"
-    return f"{one.images}", f"{one.labels}" if one.labelled else "-", amount(one.image_bytes)
+def _counts(data: Facts) -> tuple[str, str, str]:
+    if data.to_come:
+        return f"{data.to_come}", "-", "-"
+    return f"{data.images}", f"{data.labels}" if data.labelled else "-", amount(data.image_bytes)
 
 
-def sizes(one: Facts) -> str:
+def sizes(data: Facts) -> str:
     """'1914x1052 (24966), 1912x1052 (34)'."""
-    if one.to_come:
-        return "to come: `selfsyn world` renders them"
-    named = [f"{size} ({count})" if len(one.sizes) > 1 else size for size, count in one.sizes.items()]
+    if data.to_come:
+        return "not rendered yet: run `selfsyn world`"
+    named = [f"{size} ({count})" if len(data.sizes) > 1 else size for size, count in data.sizes.items()]
     return ", ".join(named[:SIZES]) + (f" and {len(named) - SIZES} others" if len(named) > SIZES else "")
 
 

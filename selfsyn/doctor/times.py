@@ -1,4 +1,4 @@
-"""How long adapting and pseudo-labelling all images will take here, and what the estimate stands on."""
+"""Estimated times of adapting and pseudo-labelling all images on this machine, with their basis."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from selfsyn.doctor.codec import Codec
 from selfsyn.doctor.machine import Probe
 from selfsyn.doctor.speed import SIDE
 
-NOT_COVERED = "fitting the adapter and training are not estimated: their length is a number of steps, not of images"
+NOT_COVERED = "fit-adapter and train are not estimated: their length is set in steps, not by the number of images"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A job's time. seconds: None where nothing can be said.  says: the estimate with what it stands on, for a person."""
+    """A job's time. seconds: None if unknown.  says: the estimate and its basis in words."""
 
     job: str
     images: int
@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
 
 
 def _net(seconds: float, device: str) -> tuple[float, str]:
-    """Seconds of an image with all that the machine has, and how they were found."""
+    """Seconds of an image with all cores or the GPU, and how they were measured."""
     if device != "cpu":
         return seconds, f"torch on {device}"
     return seconds / usable_cores(), f"torch on one core at {SIDE}x{SIDE}, scaled by area and shared by {usable_cores()} cores"
@@ -54,11 +54,11 @@ def _net(seconds: float, device: str) -> tuple[float, str]:
 
 def _estimate(job: str, images: int, codec: Codec | None, *, net: float, what: str, cores: int) -> Estimate:
     files = codec.seconds / cores if codec else 0.0
-    reading = f"{files:.2g} s in reading and writing on {cores} cores" if codec else "reading and writing are not in it"
+    reading = f"{files:.2g} s in reading and writing on {cores} cores" if codec else "without reading and writing"
     total = images * (net + files)
     return Estimate(job, images, total, f"about {duration(total)} for {images} images: each {net:.2g} s in {what}, {reading}")
 
 
 def _without_net(job: str, images: int, codec: Codec | None, *, why: str) -> Estimate:
     files = f"; reading and writing alone about {duration(images * codec.seconds / usable_cores())}" if codec else ""
-    return Estimate(job, images, None, f"cannot be said for {images} images, the net was not measured ({why}){files}")
+    return Estimate(job, images, None, f"unknown for {images} images: the net was not measured ({why}){files}")

@@ -1,21 +1,17 @@
-"""Charts about trust: is the teacher as often right as it is sure, and does it say again what it said a round ago?
-
-The first come from what `evaluate` measured; the last needs no held-out label. Never imports torch.
-"""
+"""Charts of calibration (from `evaluate`) and of agreement between rounds (without held-out labels). Never imports torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from selfsyn.labels import CLASSES
-from selfsyn.report.charts import WIDTH, Bars, Chart, grouped_bars
+from selfsyn.report.charts import Bars, Chart, class_values, grouped_bars, panel_grid
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, STYLE, round_colour, stage_colour, to_svg
@@ -24,7 +20,7 @@ from selfsyn.stage import ORACLE
 
 
 def trust(run: Run) -> Iterator[Chart]:
-    """Every chart of this kind that the run has data for."""
+    """The charts for which the run has data."""
     scores = [score for score in run.scores if "calibration" in score.metrics]  # evaluations of early versions have none
     if scores:
         yield _reliability(scores, last_round=run.last_round)
@@ -36,24 +32,19 @@ def trust(run: Run) -> Iterator[Chart]:
 
 
 def _reliability(scores: list[Score], *, last_round: int) -> Chart:
-    """A panel for each stage: accuracy against confidence, dots as large as their bin, and the diagonal of perfect trust."""
-    columns = min(5, len(scores))
-    rows = -(-len(scores) // columns)
+    """A panel for each stage: accuracy against confidence, with dot areas by pixels, and the diagonal of perfect calibration."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 2.4 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, score in zip(grid, scores, strict=False):
+        figure, grid = panel_grid(len(scores), columns=min(5, len(scores)), height=2.4)
+        for axes, score in zip(grid, scores, strict=True):
             found = score.metrics["calibration"]
             axes.set_title(f"{score.stage.title}: error {100 * found['ece']:.1f} %")
             _reliability_panel(axes, found["reliability"], colour=stage_colour(score.stage, last_round=last_round))
-        for axes in grid[len(scores) :]:
-            axes.axis("off")
         svg = to_svg(figure, name="reliability")
     caption = (
-        "Held-out images. Each dot is a range of confidence, as large as its share of the pixels: below the dashed line the"
-        " teacher is surer than it should be. Error: expected calibration error, the mean distance from the line over pixels."
+        "Held-out images. Each dot is a range of confidence; its area is the share of the pixels. Below the dashed line the"
+        " teacher is overconfident. Error: expected calibration error, the mean distance from the line over pixels."
     )
-    return Chart("Reliability: is the teacher as often right as it is sure?", svg, caption)
+    return Chart("Reliability: does confidence match accuracy?", svg, caption)
 
 
 def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str) -> None:
@@ -66,21 +57,22 @@ def _reliability_panel(axes: Axes, rows: list[Mapping[str, Any]], *, colour: str
     axes.set_xlim(0, 1.03)
     axes.set_ylim(0, 1.03)
     axes.set_xlabel("confidence")
-    axes.set_ylabel("share that is right")
+    axes.set_ylabel("accuracy")
+
+
+def stage_bars(scores: Sequence[Score], values: Sequence[Mapping[str, float | None]], *, last_round: int) -> list[Bars]:
+    """The series of each stage, in its colour. values: of each, by class."""
+    return [
+        Bars(score.stage.title, stage_colour(score.stage, last_round=last_round), class_values(of_stage))
+        for score, of_stage in zip(scores, values, strict=True)
+    ]
 
 
 def _class_errors(scores: list[Score], *, last_round: int) -> Chart:
-    classes = list(scores[0].metrics["calibration"]["class_ece"])
-    series = [
-        Bars(
-            score.stage.title,
-            stage_colour(score.stage, last_round=last_round),
-            _values(score.metrics["calibration"]["class_ece"]),
-        )
-        for score in scores
-    ]
-    svg = grouped_bars(classes, series, name="class-calibration", unit="calibration error", absent="never")
-    caption = "Expected calibration error of the pixels predicted as each class; “never”: no held-out pixel was. Lower is better."
+    errors = [score.metrics["calibration"]["class_ece"] for score in scores]
+    series = stage_bars(scores, errors, last_round=last_round)
+    svg = grouped_bars(list(errors[0]), series, name="class-calibration", unit="calibration error", absent="never")
+    caption = "Expected calibration error of the pixels predicted as each class (“never”: no such pixel). Lower is better."
     return Chart("Calibration by class", svg, caption)
 
 
@@ -89,13 +81,13 @@ def _coverage(score: Score) -> Chart:
     shares: Mapping[str, Mapping[str, float] | None] = found["class_coverage"]
     colours = {"labelled": COLOUR["source"], "rightly": COLOUR["ramp-12"]}
     series = [
-        Bars(key, colour, _values({name: share[key] if share else None for name, share in shares.items()}))
+        Bars(key, colour, class_values({name: share[key] if share else None for name, share in shares.items()}))
         for key, colour in colours.items()
     ]
     svg = grouped_bars(list(shares), series, name="class-coverage", unit="share of its pixels", absent=ABSENT)
     caption = (
-        f"{score.stage.title.capitalize()}, held-out images. Of the pixels that truly are of a class: how many would get a"
-        f" label if the most confident {found['portion']:g} of each predicted class count, and how many the right one."
+        f"{score.stage.title.capitalize()}, held-out images. Share of each true class's pixels that get a label, and the"
+        f" right label, if the most confident {found['portion']:g} of each predicted class is kept."
     )
     return Chart("Coverage by class", svg, caption)
 
@@ -111,8 +103,8 @@ def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
     drifts = ", ".join(f"{found.drift:.1%} in round {round_}" for round_, found in changes.items())
     last, changed = max(changes), 1 - changes[max(changes)].agreement
     caption = (
-        f"Of the pixels that a round's teacher took for a class, the share that the next teacher takes for it too, over at most"
-        f" {COMPARED} real images, whatever the confidence. All pixels: {overall}."
+        f"Share of the pixels of each class in one round's labels that have the same class in the next round's, in at most"
+        f" {COMPARED} real images, at any confidence. All pixels: {overall}."
         f" Round {last} changed {changed:.1%} of the labels: another round would change about as many, or fewer. Agreement is not"
         f" accuracy: both may be wrong. Mean confidence: {confidences}. Drift of the class shares: {drifts}."
     )
@@ -122,7 +114,3 @@ def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
 def _kept(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     total = counts.sum(axis=1)
     return np.where(total > 0, np.diag(counts) / np.maximum(total, 1), np.nan)
-
-
-def _values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in by_class.values()])

@@ -1,4 +1,4 @@
-"""The page's charts: numbers in, <svg> text out. Never imports torch."""
+"""The charts of the pages: numbers in, <svg> text out. Never imports torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from selfsyn.report.svg import COLOUR, STYLE, to_svg
 
 WIDTH = 11.0  # inches; the page scales it to its own width
-POINTS = 250  # of a curve: more do not show
+POINTS = 250  # of a curve, at most
 GRIDS_A_ROW = 4
-FEW = 12  # points of a curve that are marked, so that a straight line between two is not taken for data
+FEW = 12  # curves of so few points have markers
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Bound:
-    """A dashed line across the panel of that title."""
+    """A dashed line across the panel named `panel`."""
 
     panel: str
     name: str
@@ -61,7 +61,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of the page with its title and the sentence below it."""
+    """A chart with its title and the caption below it."""
 
     title: str
     svg: str
@@ -70,7 +70,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Panel:
-    """A small chart of a row of charts. from_zero: the scale begins at 0; without it, small differences show."""
+    """A small chart in a row. from_zero: the scale begins at 0; otherwise small differences are visible."""
 
     title: str
     curves: tuple[Curve, ...]
@@ -80,7 +80,7 @@ class Panel:
 def grouped_bars(
     classes: Sequence[str], series: Sequence[Bars], *, name: str, unit: str, absent: str = "", lines: Sequence[float] = ()
 ) -> str:
-    """Bars by class, one for each series. A class without any value says `absent`; `lines` are drawn across, dashed.
+    """Bars by class, one for each series. A class without values shows the word `absent`; `lines` are dashed lines across.
 
     Values are shares in 0..1.
     """
@@ -105,8 +105,7 @@ def grouped_bars(
 def score_by_round(points: Mapping[str, Sequence[tuple[str, float]]], *, bounds: Sequence[Bound], name: str) -> str:
     """One panel for each score: its title -> (round's name, score) in the order of the rounds."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
-        grid = figure.subplots(1, len(points), squeeze=False)[0]
+        figure, grid = panel_grid(len(points), columns=len(points), height=2.5)
         for axes, (title, values) in zip(grid, points.items(), strict=True):
             axes.set_title(title)
             _rounds_line(axes, values)
@@ -118,19 +117,15 @@ def score_by_round(points: Mapping[str, Sequence[tuple[str, float]]], *, bounds:
 
 def curve_row(panels: Sequence[Panel], *, name: str, columns: int, x_label: str = "step") -> str:
     """Small charts beside each other, `columns` in a row, each with its own scale; one legend when lines have names."""
-    rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 2.1 * rows + 0.1), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, panel in zip(grid, panels, strict=False):
+        figure, grid = panel_grid(len(panels), columns=columns, height=2.1, margin=0.1)
+        for axes, panel in zip(grid, panels, strict=True):
             _curve_panel(axes, panel, x_label)
-        for axes in grid[len(panels) :]:
-            axes.axis("off")
         return to_svg(figure, name=name)
 
 
 def class_dots(classes: Sequence[str], series: Sequence[Bars], *, name: str, unit: str, percent: bool = False) -> str:
-    """Values by class on a logarithmic scale: dots, because a bar has no honest foot there. 0 and NaN have no dot.
+    """Values by class on a logarithmic scale, as dots because it has no zero for bars. 0 and NaN have no dot.
 
     percent: values are shares in 0..1.
     """
@@ -155,20 +150,31 @@ def class_dots(classes: Sequence[str], series: Sequence[Bars], *, name: str, uni
 
 def class_grids(classes: Sequence[str], grids: Sequence[Grid], *, name: str) -> str:
     """Class-by-class shares in 0..1, a grid for each data set: squares whose area is the share."""
-    rows = -(-len(grids) // GRIDS_A_ROW)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, (WIDTH / GRIDS_A_ROW + 0.6) * rows), layout="constrained")
-        cells = figure.subplots(rows, GRIDS_A_ROW, squeeze=False).ravel()
-        for axes, grid in zip(cells, grids, strict=False):
+        figure, cells = panel_grid(len(grids), columns=GRIDS_A_ROW, height=WIDTH / GRIDS_A_ROW + 0.6)
+        for axes, grid in zip(cells, grids, strict=True):
             _class_grid(axes, classes, grid)
-        for axes in cells[len(grids) :]:
-            axes.axis("off")
         return to_svg(figure, name=name)
 
 
-def thinned(x: NDArray[np.float64], y: NDArray[np.float64], *, points: int = POINTS) -> tuple[NDArray[Any], NDArray[Any]]:
-    """At most `points` points of a curve, each the mean of as many neighbours as it takes."""
-    take = -(-len(x) // points)
+def panel_grid(count: int, *, columns: int, height: float, margin: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, `columns` in a row. height: inches of a row.  margin: inches more of the whole figure."""
+    rows = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, height * rows + margin), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes in panels[count:]:
+        axes.axis("off")
+    return figure, panels[:count]
+
+
+def class_values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
+    """The values in their order, NaN for None."""
+    return np.array([np.nan if value is None else value for value in by_class.values()])
+
+
+def thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """At most POINTS points of a curve, each the mean of an equal number of neighbours."""
+    take = -(-len(x) // POINTS)
     starts = np.arange(0, len(x), take)
     counts = np.diff(np.append(starts, len(x)))
     return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
@@ -237,7 +243,7 @@ def _curve_panel(axes: Axes, panel: Panel, x_label: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if panel.from_zero:
         low, high = axes.dataLim.intervaly
-        if low or high:  # a curve of zeros has no scale to begin anywhere
+        if low or high:  # a curve of zeros keeps its default scale
             axes.set_ylim(min(0.0, 1.05 * low), max(0.0, 1.05 * high))
     if len(panel.curves) > 1 and all(curve.name for curve in panel.curves):
         axes.legend(handlelength=1.0, borderpad=0, labelspacing=0.25)

@@ -17,7 +17,7 @@ from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
 from selfsyn.flow import Phase, phases
 from selfsyn.layout import Layout
-from selfsyn.phase import MANIFEST, SHARDED, finished_parts, read_manifest
+from selfsyn.manifest import MANIFEST, SHARDED, finished_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 

@@ -1,4 +1,4 @@
-"""Whether an adapter keeps what its images show: what its frozen net sees in them, before and after."""
+"""Whether an adapter keeps the content of images: the frozen net's predictions before and after adaptation."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ LINES = {"agreement_source": ("source", COLOUR["source"]), "agreement_adapted": 
 
 
 def content_charts(run: Run) -> list[Chart]:
-    """The agreement over the fit of the adapter, and the class shares at its end; what the fit has not written is left out."""
+    """Agreement during the adapter's fit, and class shares at its end; a chart without data is left out."""
     drawn = (_agreement(run), _shares(run)) if run.has(run.layout.adapter) else ()
     return [chart for chart in drawn if chart is not None]
 
 
 def hallucination(run: Run) -> str | None:
-    """A warning where the source-only net recognises too little of the adapted images; None otherwise."""
+    """A warning if the source-only net recognises the adapted images badly; None otherwise."""
     last = _last_row(run) if run.has(run.layout.adapter) else {}
     if "agreement_adapted" not in last or last["agreement_adapted"] >= ENOUGH * last["agreement_source"]:
         return None
     return (
         "The adapter changes what its images show: the source-only net is right on"
         f" {percent(last['agreement_source'])} of the pixels of source images and on {percent(last['agreement_adapted'])} of"
-        f" adapted ones, less than {percent(ENOUGH)} of that. Labels no longer fit their images: raise adapter.semantic, or fit"
-        " for fewer steps."
+        f" adapted ones, less than {percent(ENOUGH)} of that. Labels no longer fit the adapted images: raise adapter.semantic, or"
+        " fit for fewer steps."
     )
 
 
@@ -42,12 +42,12 @@ def _agreement(run: Run) -> Chart | None:
     lines = tuple(Curve(*LINES[key], *curves[key]) for key in LINES if key in curves)
     if not lines:
         return None
-    panels = [Panel("pixels that the source-only net gets right", lines, from_zero=False)]
+    panels = [Panel("pixels right by the source-only net", lines, from_zero=False)]
     if "moved" in curves:
-        panels.append(Panel("pixels that it gives another class", (Curve("", COLOUR["ramp-12"], *curves["moved"]),)))
+        panels.append(Panel("pixels with another class", (Curve("", COLOUR["ramp-12"], *curves["moved"]),)))
     caption = (
-        "Shares, on synthetic frames as they are (source) and adapted: an adapted image must still show what its label says."
-        " The right one is the least share of pixels that must have changed class for the class shares to change as they did."
+        "Shares, on synthetic frames before (source) and after adaptation: an adapted image must still match its label. Right:"
+        " the smallest share of pixels whose class must have changed, given the change of the class shares."
     )
     return Chart("Does the adapter keep the content?", curve_row(panels, name="agreement", columns=2), caption)
 
@@ -62,14 +62,14 @@ def _shares(run: Run) -> Chart | None:
     ]
     svg = grouped_bars(CLASSES, series, name="content", unit="share of the pixels")
     caption = (
-        f"At step {last['step']}, on the same synthetic frames. A class that grows is painted in where its label is not:"
-        " trees in the sky are the failure that such adapters are known for."
+        f"At step {last['step']}, on the same synthetic frames. A class that grows was painted where the label has"
+        " another one; trees in the sky are a known failure of such adapters."
     )
-    return Chart("What the source-only net sees in source and in adapted images", svg, caption)
+    return Chart("Predictions of the source-only net on source and adapted images", svg, caption)
 
 
 def _last_row(run: Run) -> Mapping[str, Any]:
-    """The last row of a fit that looked at the content, or an empty one."""
+    """The last row of a fit's history with content figures, or {}."""
     path = run.layout.adapter / "history.jsonl"
     if not path.exists():
         return {}

@@ -1,5 +1,5 @@
-"""The data sets of a run beside each other: which classes are common, occur together and are large, and the colours of
-the images. It shows the imbalance, and the gap between the domains, before anything has been trained."""
+"""Charts that compare the data sets of a run: class frequencies, object sizes, class co-occurrence and colours. They show class
+imbalance and the domain gap before training."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.data.dataset import DataSet
-from selfsyn.data.sample import sample_of
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.data.statistics import NO_COLOURS, NO_LABELS, ColourStatistics, LabelStatistics, of_image, of_label, total
 from selfsyn.images import UnreadableError, read_image, resize_image, resize_label, to_train_ids
 from selfsyn.labels import CLASSES
 from selfsyn.report.charts import Bars, Chart, Curve, Grid, Panel, class_dots, class_grids, curve_row
 
-COUNTED = 200  # frames of a data set, evenly spread; GTA5 has 25,000
+COUNTED = 200  # evenly spaced frames of a data set; GTA5 has 25,000
 LEVELS_A_POINT = 8  # of a colour curve
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A data set: its name, its stand-in colour, and what was counted; None where it has no labels, or no images."""
+    """A data set: name, stand-in colour, and statistics; None without labels or images."""
 
     name: str
     colour: str
@@ -34,7 +34,7 @@ class Domain:
 def labels_of(paths: Mapping[str, Path], kind: DataSet, *, size: tuple[int, int]) -> LabelStatistics | None:
     """Statistics of label files by frame name, at `size` (width, height); None without files.
 
-    InputError for one that cannot be read, or has an id that the data set does not define.
+    InputError for an unreadable file, or an id that the data set does not define.
     """
 
     def count(path: Path) -> LabelStatistics:
@@ -46,12 +46,12 @@ def labels_of(paths: Mapping[str, Path], kind: DataSet, *, size: tuple[int, int]
 
 
 def colours_of(paths: Mapping[str, Path], *, size: tuple[int, int]) -> ColourStatistics | None:
-    """Statistics of image files by frame name, at `size`; None without files. Those that cannot be read are not in them."""
+    """Statistics of image files by frame name, at `size`, without unreadable files; None without files."""
 
     def count(path: Path) -> ColourStatistics:
         try:
             return of_image(resize_image(read_image(path), size=size))
-        except UnreadableError:  # recorded where it was to be labelled; where it must not be, the run has not come this far
+        except UnreadableError:  # other phases record or refuse it
             return NO_COLOURS
 
     chosen = _some(paths)
@@ -59,11 +59,11 @@ def colours_of(paths: Mapping[str, Path], *, size: tuple[int, int]) -> ColourSta
 
 
 def _some(paths: Mapping[str, Path]) -> list[Path]:
-    return sample_of([path for _, path in sorted(paths.items())], count=COUNTED)
+    return evenly_spaced([path for _, path in sorted(paths.items())], count=COUNTED)
 
 
 def domain_charts(domains: Sequence[Domain]) -> list[Chart]:
-    """Class shares, object sizes, classes that occur together, colours; each only where there is something to compare."""
+    """Class shares, object sizes, class co-occurrence and colours; a chart without data is left out."""
     labelled = [(domain, domain.labels) for domain in domains if domain.labels and domain.labels.pixels.any()]
     seen = np.any([labels.pixels > 0 for _, labels in labelled], axis=0) if labelled else np.zeros(len(CLASSES), bool)
     drawn = (_shares(labelled, seen), _sides(labelled, seen), _together(labelled, seen), _colours(domains))
@@ -74,16 +74,16 @@ Labelled = Sequence[tuple[Domain, LabelStatistics]]
 
 
 def _shares(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
-    caption = f"Of the pixels with a class, in at most {COUNTED} labels of each data set. A class without a dot never occurs."
+    caption = f"Of the pixels with a class, in at most {COUNTED} labels of each data set. No dot: the class does not occur."
     return _dots(labelled, seen, lambda labels: labels.shares, "Class shares", caption, unit="share of pixels", percent=True)
 
 
 def _sides(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
     caption = (
-        "The side of a square with the area of the segment in which the class's middle pixel lies, at the size of training:"
-        " what is smaller than the net's stride, it can hardly learn."
+        "Square root of the median segment area (segments weighted by their pixels), at the training size. A net can hardly learn"
+        " objects smaller than its stride."
     )
-    return _dots(labelled, seen, lambda labels: labels.sides, "Size of what hangs together", caption, unit="pixels")
+    return _dots(labelled, seen, lambda labels: labels.sides, "Object sizes", caption, unit="pixels")
 
 
 def _dots(
@@ -108,10 +108,10 @@ def _together(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
         return None
     grids = [Grid(domain.name, labels.given[np.ix_(seen, seen)]) for domain, labels in labelled]
     caption = (
-        "Of the frames with the row's class, the share that shows the column's class too: the fuller the square, the larger."
-        " An empty row: no frame has the class. Where data sets differ, a net learns company that it will not meet."
+        "Area of a square: share of the frames with the row's class that also show the column's class. An empty row: no frame"
+        " has the class. Where data sets differ, a net learns context that the target does not have."
     )
-    return Chart("Classes that occur together", class_grids(_names(seen), grids, name="together"), caption)
+    return Chart("Class co-occurrence", class_grids(_names(seen), grids, name="together"), caption)
 
 
 def _colours(domains: Sequence[Domain]) -> Chart | None:
@@ -123,9 +123,7 @@ def _colours(domains: Sequence[Domain]) -> Chart | None:
         Panel(name, tuple(Curve(domain.name, domain.colour, x, _density(levels[channel])) for domain, levels in coloured))
         for channel, name in enumerate(("red", "green", "blue"))
     ]
-    caption = (
-        f"How often each level occurs, in percent of the pixels of at most {COUNTED} images for every {LEVELS_A_POINT} levels."
-    )
+    caption = f"Histogram of the levels, in percent of the pixels per {LEVELS_A_POINT} levels, over at most {COUNTED} images."
     return Chart("Colours", curve_row(panels, name="colours", columns=3, x_label="level"), caption)
 
 

@@ -1,4 +1,4 @@
-"""What the numbers on the page mean and how they were made, as plain words from the configuration and the manifests."""
+"""The meaning and the making of the page's numbers, in words from the configuration and the manifests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfsyn import config as configuration
 from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.flow import stage_before
-from selfsyn.phase import MANIFEST
+from selfsyn.manifest import MANIFEST
 from selfsyn.report.collect import Run
 from selfsyn.report.verdict import score_of
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
@@ -30,8 +29,8 @@ class Making:
 
 
 def meaning(run: Run) -> list[tuple[str, str]]:
-    """(term, words) in the order in which a reader asks."""
-    facts = [("Synthetic", _sources(run.config.synthetic)), ("Real", _real(run))]
+    """(term, words), the most general first."""
+    facts = [("Synthetic", _sources(run.config.synthetic)), ("Real", f"{_sources(run.config.real)}; images only")]
     facts += [("Held out", _held_out(run)), ("Net", _net(run)), ("Training", _training(run)), ("Seed", str(run.config.seed))]
     if run.config.teacher.flip or run.config.teacher.scales != (1.0,):
         facts.append(("Views", _views(run.config)))
@@ -40,15 +39,15 @@ def meaning(run: Run) -> list[tuple[str, str]]:
 
 
 def honesty(run: Run) -> str:
-    """What training saw and what chose the numbers."""
-    words = "No training saw a real label, and no checkpoint, threshold, round or stop was chosen by these scores"
+    """A statement that real labels had no influence on training or selection."""
+    words = "Training used no real label, and no checkpoint, threshold, round or stop was chosen by these scores"
     if score_of(run.scores, ORACLE) is not None:
-        words += "; the oracle alone was trained on real labels, as an upper bound"
+        words += "; only the oracle, an upper bound, was trained on real labels"
     return words + ". One run with one seed: small differences may be chance."
 
 
 def budget(run: Run) -> str | None:
-    """A warning when the last round has learned for longer than the net that it is compared with."""
+    """A warning when the last round has had more updates than the source-only net that it is compared with."""
     counts, rounds = _train_counts(run), [score.stage for score in run.scores if not score.stage.is_bound]
     if not rounds or score_of(run.scores, SOURCE_ONLY) is None:
         return None
@@ -56,14 +55,14 @@ def budget(run: Run) -> str | None:
     if last <= source:
         return None
     unfinished = (
-        ", and its learning rate had not come down, because round 0 continues it"
+        " (whose learning rate was still high, because round 0 continues that training)"
         if run.config.rounds.start_of(0) == "continue"
         else ""
     )
     return (
-        f"{rounds[-1].title.capitalize()} has had {last:,} updates, source-only {source:,}{unfinished}: what so many more"
-        " updates on the plain synthetic images would have gained is part of the difference, and this page does not say how much."
-        " selfsyn compare trains every method for as long."
+        f"{rounds[-1].title.capitalize()} has had {last:,} updates, source-only {source:,}{unfinished}. More"
+        " updates on the synthetic images alone would have gained an unknown part of the difference; selfsyn compare trains every"
+        " method for the same number of updates."
     )
 
 
@@ -72,22 +71,19 @@ def stand_in(run: Run) -> str | None:
     if not run.config.world.camera:
         return None
     return (
-        "The “real” images of this run are rendered: a stand-in camera with another look and another mix of objects than the"
-        " synthetic engine. It shows that the method works from end to end, not what it scores on photographs."
+        "The “real” images of this run are rendered too, by a stand-in camera whose look and mix of objects differ from the"
+        " synthetic engine's. The run shows that the method works end to end, not how it scores on photographs."
     )
 
 
 def making(run: Run) -> list[Making]:
     """Every phase in the order of the flow."""
     return [
-        _finished(step.phase.name, step.phase.folder, step.manifest) if step.manifest else _unfinished(step.phase.name)
+        _finished(step.phase.name, step.phase.folder, step.manifest)
+        if step.manifest
+        else Making(step.phase.name, "", "", "", "not finished", (), "")
         for step in run.steps
     ]
-
-
-def run_toml(run: Run) -> str:
-    """The configuration of the run, every field."""
-    return configuration.to_toml(run.config)
 
 
 def libraries(run: Run) -> list[tuple[str, str]]:
@@ -119,17 +115,13 @@ def _views(config: RunConfig) -> str:
     words = f"each image is seen {'as it is and mirrored' if teacher.flip else 'as it is'}, at {sizes} of its size"
     if teacher.views == "every":
         return words
-    return f"{words}, by the teachers of the rounds that label for a next one; the last round's net and the bounds see it once"
+    return f"{words}, by teachers that label for a next round; the last round's net and the bounds see each image once"
 
 
 def _finished(name: str, folder: str, manifest: Mapping[str, Any]) -> Making:
     counts = ", ".join(f"{key.replace('_', ' ')} {_scalar(value)}" for key, value in manifest["counts"].items())
     wall, inputs = duration(manifest["wall_seconds"]), tuple(manifest["inputs"].items())
     return Making(name, f"../{folder}/{MANIFEST}", wall, manifest["device"], counts, inputs, manifest["digest"])
-
-
-def _unfinished(name: str) -> Making:
-    return Making(name, "", "", "", "not finished", (), "")
 
 
 def _scalar(value: object) -> str:
@@ -143,7 +135,7 @@ def _scalar(value: object) -> str:
 def _sources(sources: tuple[Source, ...]) -> str:
     whole = sum(source.share for source in sources)
     return "; ".join(
-        _folder(s) + (f", {s.share / whole:.0%} of what is drawn" if whole and len(sources) > 1 else "") for s in sources
+        _folder(s) + (f", {s.share / whole:.0%} of the draws" if whole and len(sources) > 1 else "") for s in sources
     )
 
 
@@ -152,13 +144,9 @@ def _folder(folder: DataFolder) -> str:
     return f"{folder.root} ({folder.layout} layout, split {folder.split}{some})"
 
 
-def _real(run: Run) -> str:
-    return f"{_sources(run.config.real)}; images only"
-
-
 def _held_out(run: Run) -> str:
     if run.config.held_out is None:
-        return "none: this run has no labelled real images, so it has no scores"
+        return "none: without labelled real images there are no scores"
     words = f"{_folder(run.config.held_out)}, protocol {run.config.held_out.protocol}"
     if not run.scores:
         return f"{words}; not evaluated yet"
@@ -181,7 +169,7 @@ def _net(run: Run) -> str:
 
 
 def _training(run: Run) -> str:
-    # Taken from the manifests, not from run.toml: how much each row has learned is a claim, and this is its proof.
+    # From the manifests, not from run.toml: they record the updates that were made.
     counts = _train_counts(run)
     batches = {of_stage["batch"] for of_stage in counts.values()}
     each = ", ".join(f"{stage} {_updates(run, stage, counts)}" for stage in counts)
@@ -202,7 +190,7 @@ def _updates(run: Run, stage: Stage, counts: Mapping[Stage, Mapping[str, int]]) 
 
 
 def _total(run: Run, stage: Stage, counts: Mapping[Stage, Mapping[str, int]]) -> int:
-    """The updates of a stage's net with those of the stages that it goes on from."""
+    """The updates of a stage's net, including those of the stages that it continues."""
     total = 0
     before: Stage | None = stage
     while before is not None and before in counts:

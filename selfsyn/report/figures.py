@@ -1,9 +1,9 @@
-"""Which charts the page has, each with the words around it. A chart without data is left out."""
+"""The charts of the page with their captions. A chart without data is left out."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.frames import dataset
 from selfsyn.labels import CLASSES
 from selfsyn.pseudo_labels import LabelStore
-from selfsyn.report.calibration import trust
+from selfsyn.report.calibration import stage_bars, trust
 from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
 from selfsyn.report.collect import Curves, Run, read_curves
 from selfsyn.report.content import content_charts
@@ -28,7 +28,7 @@ SYNTHETIC_COLOURS = (COLOUR["source"], COLOUR["ink"], COLOUR["muted"])
 
 
 def charts(run: Run) -> list[Chart]:
-    """Every chart that the run has data for, in the order of the page."""
+    """The charts for which the run has data, in the order of the page."""
     before = (_class_iou(run), _scores(run), _training(run), _adapter_losses(run))
     drawn = (*before, *content_charts(run), _coverage(run))
     return [*(chart for chart in drawn if chart is not None), *trust(run)]
@@ -38,12 +38,9 @@ def _class_iou(run: Run) -> Chart | None:
     if not run.scores:
         return None
     classes = list(run.scores[0].metrics["class_iou"])
-    series = [
-        Bars(score.stage.title, stage_colour(score.stage, last_round=run.last_round), _values(score.metrics["class_iou"]))
-        for score in run.scores
-    ]
+    series = stage_bars(run.scores, [score.metrics["class_iou"] for score in run.scores], last_round=run.last_round)
     svg = grouped_bars(classes, series, name="class-iou", unit="IoU", absent=ABSENT)
-    return Chart("Class IoU", svg, "Held-out images. A class without ground truth has no IoU and does not enter the mean.")
+    return Chart("Class IoU", svg, "Held-out images. A class without ground truth has no IoU and does not count in the mean.")
 
 
 def _scores(run: Run) -> Chart | None:
@@ -59,12 +56,12 @@ def _scores(run: Run) -> Chart | None:
         if (score := score_of(run.scores, stage)) is not None
     ]
     svg = score_by_round(points, bounds=bounds, name="score-by-round")
-    return Chart("Scores by round", svg, "Dashed: the bounds, trained without adaptation and (oracle) on real labels.")
+    return Chart("Scores by round", svg, "Dashed: the bounds: source-only (no adaptation) and the oracle (real labels).")
 
 
 def _training(run: Run) -> Chart | None:
     curves = {stage: read_curves(run.layout.task(stage) / "history.jsonl") for stage in run.stages}
-    keys = _loss_keys(curves.values())
+    keys = sorted({key for own in curves.values() for key in own if key.startswith("loss")})  # 'loss', the total, is first
     if not keys:
         return None
     panels = [
@@ -79,7 +76,7 @@ def _training(run: Run) -> Chart | None:
         for key in keys
     ]
     svg = curve_row(panels, name="training", columns=max(2, min(3, len(panels))))
-    return Chart("Training losses", svg, "One line for each stage. Long histories are thinned to means of neighbouring steps.")
+    return Chart("Training losses", svg, "A line for each stage. Points of long histories are means of neighbouring steps.")
 
 
 def _adapter_losses(run: Run) -> Chart | None:
@@ -89,8 +86,8 @@ def _adapter_losses(run: Run) -> Chart | None:
         return None
     svg = curve_row(panels, name="adapter", columns=3)
     caption = (
-        "Each with its own scale; target and source are the two directions of the translation."
-        " Adversarial losses are not meant to fall: they balance two nets."
+        "Scales differ; target and source are the two directions of the translation. Adversarial losses need not fall: they"
+        " balance two nets."
     )
     return Chart("Adapter losses", svg, caption)
 
@@ -111,7 +108,7 @@ def _by_direction(curves: Curves) -> dict[str, list[Curve]]:
 
 
 def domains(run: Run) -> Iterator[Domain]:
-    """The data sets of the run as far as they are there: synthetic, adapted, real; pseudo-labels; held-out labels if scored."""
+    """The data sets of the run that exist: synthetic, adapted, real, pseudo-labels, and held-out labels once they are scored."""
     size = run.config.size
     for source, colour in zip(run.config.synthetic, itertools.cycle(SYNTHETIC_COLOURS)):
         kind, images, labels = dataset(source.layout, ids=source.ids), *_files(run, source)
@@ -131,7 +128,7 @@ def domains(run: Run) -> Iterator[Domain]:
 
 
 def _files(run: Run, folder: DataFolder) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Images and labels by frame name, as far as they are there: a page can be made where the data no longer is."""
+    """Existing images and labels by frame name: the page can be made after the data was removed."""
     kind, root = dataset(folder.layout), run.layout.resolve(folder.root)
     images = kind.find_images(root, folder.split)
     left_out = kind.unusable.keys() | kind.mis_sized
@@ -147,15 +144,13 @@ def _coverage(run: Run) -> Chart | None:
         colour = round_colour(round_, last_round=run.last_round)
         series.append(Bars(f"round {round_}", colour, _counted_share(store, portion=run.config.rounds.portion_of(round_))))
     portions = {round_: run.config.rounds.portion_of(round_) for round_ in run.stores}
-    svg = grouped_bars(
-        CLASSES, series, name="coverage", unit="share that counts", absent="none", lines=sorted(set(portions.values()))
-    )
+    svg = grouped_bars(CLASSES, series, name="coverage", unit="share used", absent="none", lines=sorted(set(portions.values())))
     asked = ", ".join(f"{portion:g} in round {round_}" for round_, portion in portions.items())
     caption = (
-        f"Share of each class's pseudo-labelled pixels that training used. Dashed: the portion asked for ({asked})."
-        " A bar above it: ties at the threshold. No bar: the teacher never, or hardly ever, predicted the class."
+        f"Share of each class's pseudo-labelled pixels that training uses. Dashed: the configured portion ({asked}). Bars"
+        " above it: ties at the threshold. No bar: the teacher predicted the class never or hardly ever."
     )
-    return Chart("Pseudo-labels that count", svg, caption)
+    return Chart("Pseudo-labels used", svg, caption)
 
 
 def _counted_share(store: LabelStore, *, portion: float) -> NDArray[np.float64]:
@@ -163,11 +158,3 @@ def _counted_share(store: LabelStore, *, portion: float) -> NDArray[np.float64]:
     counted = np.where(np.arange(256) >= least[:, None], store.counts, 0).sum(axis=1)
     total = store.counts.sum(axis=1)
     return np.where(total > 0, counted / np.maximum(total, 1), np.nan)
-
-
-def _values(by_class: Mapping[str, float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in by_class.values()])
-
-
-def _loss_keys(histories: Iterable[Curves]) -> list[str]:
-    return sorted({key for curves in histories for key in curves if key.startswith("loss")})  # 'loss', the total, is first

@@ -1,4 +1,4 @@
-"""The one self-contained page: everything collected and drawn, put into page.html. Never imports torch."""
+"""The report as a self-contained HTML page, from page.html. Never imports torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib import resources
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from selfsyn.config import to_toml
 from selfsyn.labels import CLASSES, PALETTE
 from selfsyn.report import facts, pictures
 from selfsyn.report.charts import Chart
@@ -21,7 +22,7 @@ from selfsyn.report.verdict import caveat, headline
 
 
 def render(run: Run) -> str:
-    """The page as HTML text. The same run gives the same text; everything that is text in the run is escaped."""
+    """The page as HTML text. The same run gives the same text; all text from the run is escaped."""
     return (
         environment()
         .get_template("page.html")
@@ -45,20 +46,20 @@ def render(run: Run) -> str:
             held_out=pictures.held_out_gallery(run),
             classes=class_colours(),
             making=facts.making(run),
-            run_toml=facts.run_toml(run),
+            run_toml=to_toml(run.config),
             libraries=facts.libraries(run),
         )
     )
 
 
 def render_data(recipe: str, words: Sequence[tuple[str, str]], domains: Sequence[Domain]) -> str:
-    """The page about data sets alone, as HTML text. words: (term, what is said of it)."""
+    """The page about the data sets only, as HTML text. words: (term, description)."""
     data = _drawn(domain_charts(domains))
     return environment().get_template("data.html").render(css=stylesheet(), recipe=recipe, facts=words, data=data)
 
 
 def stylesheet() -> Markup:
-    """What every page looks like."""
+    """The style sheet of all pages."""
     return Markup(_resource("page.css"))
 
 
@@ -68,7 +69,7 @@ def class_colours() -> list[tuple[str, str]]:
 
 
 def environment() -> Environment:
-    """The templates of this folder: escaped, and a name that is not given is an error."""
+    """The templates of this folder, with escaping; an undefined name is an error."""
     loader = FunctionLoader(_resource)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"short": facts.short, "unbroken": _unbroken}
@@ -84,6 +85,6 @@ def _resource(name: str) -> str:
 
 
 def _unbroken(sentence: str) -> str:
-    """Keeps on one line what a headline would part: a number and its word, a hyphenated name."""
+    """Keep a number with its word, and a hyphenated name, on a line of the headline."""
     together = re.sub(r"(?<=round) (?=\d)|(?<=\d) (?=%)", "\u00a0", sentence)
     return together.replace("source-only", "source\u2011only")

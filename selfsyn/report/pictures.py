@@ -1,6 +1,6 @@
 """The page's pictures as data: URIs: photographs as JPEG, labels as palette PNG. Never imports torch.
 
-Held-out labels are read here to be looked at beside the predictions; nothing is computed from them.
+Held-out labels are shown beside the predictions; nothing is computed from them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from selfsyn.config import DataFolder, HeldOut, Source
 from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.frames import LabelledFrame, dataset
 from selfsyn.data.mixing import prefix
-from selfsyn.data.sample import sample_of
+from selfsyn.data.sample import evenly_spaced
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.layout import Layout
 from selfsyn.report.collect import Run
@@ -35,7 +35,7 @@ CONFIDENCE_COLOURS: Final = (matplotlib.colormaps["viridis"](np.arange(256))[:, 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image of the page. what: 'photo' or 'label', which decides how a browser enlarges it."""
+    """An image of the page. what: 'photo' or 'label'; a browser enlarges labels without smoothing."""
 
     uri: str
     width: int
@@ -55,7 +55,7 @@ Column = Callable[[str], Picture]
 
 
 def adapted_gallery(run: Run) -> Gallery | None:
-    """Synthetic frames beside what the adapter made of them and their label; None while `adapt` is unfinished."""
+    """Synthetic frames, their adapted versions and their labels; None while `adapt` is unfinished."""
     if not run.has(run.layout.adapted):
         return None
     images = {"synthetic": _images_of(run, run.config.synthetic), "adapted": ADAPTED.find_images(run.layout.adapted, "")}
@@ -75,7 +75,7 @@ def sample_sheet(run: Run) -> Picture | None:
 
 
 def pseudo_label_gallery(run: Run) -> Gallery | None:
-    """Real images, what each round's training saw of their pseudo-labels, and the confidence of the last round."""
+    """Real images, their pseudo-labels as each round's training reads them, and the confidence of the last round."""
     if not run.stores:
         return None
     images = _images_of(run, run.config.real)
@@ -131,7 +131,7 @@ def confidence(grey: NDArray[np.uint8]) -> Picture:
 
 
 def _spread(names: Iterable[str]) -> list[str]:
-    return sample_of(sorted(names), count=PICTURES)
+    return evenly_spaced(sorted(names), count=PICTURES)
 
 
 def _gallery(names: Sequence[str], columns: dict[str, Column]) -> Gallery | None:

@@ -1,11 +1,11 @@
-"""The table of scores: one row for each evaluated stage, each number with the manifest that it comes from."""
+"""The table of scores: a row for each evaluated stage, and the source manifest of each number."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selfsyn.phase import MANIFEST
+from selfsyn.manifest import MANIFEST
 from selfsyn.report.collect import Score
 from selfsyn.report.verdict import gap_closed, percent, score_of, signed
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
@@ -41,7 +41,7 @@ class Scoreboard:
 
 
 def scoreboard(scores: Sequence[Score]) -> Scoreboard:
-    """The table of all evaluated stages. Columns that compare exist only when what they compare with was evaluated."""
+    """The table of all evaluated stages. A column that compares exists only if its reference was evaluated."""
     source = score_of(scores, SOURCE_ONLY)
     oracle = score_of(scores, ORACLE)
     summary = ["mIoU", "pixel accuracy"]

@@ -1,4 +1,4 @@
-"""Figures as SVG text for the page: matplotlib draws in stand-in colours, which become CSS, so a chart follows light and dark."""
+"""Figures as SVG text: matplotlib draws in stand-in colours that become CSS variables, so charts follow light and dark mode."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CSS: Final = {
     "oracle": "var(--oracle)",
 } | {f"ramp-{i}": f"color-mix(in oklab, var(--late) {100 * i // RAMP_STEPS}%, var(--early))" for i in range(RAMP_STEPS + 1)}
 
-# Any colour that no chart uses for itself will do; black is left out because matplotlib does not write it.
+# Any colours that charts do not use otherwise, except black, which matplotlib does not write.
 COLOUR: Final = {name: f"#0a0b{index:02x}" for index, name in enumerate(_CSS)}
 
 STYLE: Final[dict[str, Any]] = {
-    "svg.fonttype": "none",  # text stays text: searchable, and in the page's font
+    "svg.fonttype": "none",  # text stays text, in the page's font
     "text.parse_math": False,
     "font.size": 9,
     "axes.titlesize": 9,
@@ -58,7 +58,7 @@ STYLE: Final[dict[str, Any]] = {
 
 
 def stage_colour(stage: Stage, *, last_round: int) -> str:
-    """The stand-in colour of a stage: grey source-only, rounds from early to late, a colour of its own for the oracle."""
+    """The stand-in colour of a stage: source-only is grey, rounds follow a ramp, the oracle has another colour."""
     if stage.round is None:
         return COLOUR["source" if stage == SOURCE_ONLY else "oracle"]
     return round_colour(stage.round, last_round=last_round)
@@ -70,16 +70,13 @@ def round_colour(round_: int, *, last_round: int) -> str:
 
 
 def to_svg(figure: Figure, *, name: str) -> str:
-    """The figure as an <svg> element; the same figure gives the same text.
-
-    Ids get `name` in front: several charts share one page.
-    """
+    """The figure as an <svg> element; the same figure gives the same text. Ids get the prefix `name`, unique on the page."""
     buffer = io.StringIO()
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    # Inside HTML an <svg> needs neither its size in points nor XML's namespaces.
+    # In HTML, an <svg> needs no size in points and no XML namespaces.
     text = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r"<svg \1>", text, count=1, flags=re.DOTALL)
     text = re.sub(r'\bid="', f'id="{name}-', text).replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
     for key, stand_in in COLOUR.items():

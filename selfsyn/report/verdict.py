@@ -1,4 +1,4 @@
-"""What the scores say, in words and honest about the sign. Pure functions on the collected scores."""
+"""The scores in words, losses as well as gains. Pure functions on the collected scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def score_of(scores: Sequence[Score], stage: Stage) -> Score | None:
 
 
 def gap_closed(miou: float, *, source: float, oracle: float) -> float | None:
-    """Share of the way from source-only to oracle, 1 = all of it, negative = further away; None when there is no gap."""
+    """(miou - source) / (oracle - source): 1 is the oracle, negative is below source-only; None when there is no gap."""
     gap = oracle - source
     return (miou - source) / gap if gap >= VISIBLE else None
 
@@ -32,28 +32,28 @@ def percent(share: float) -> str:
 
 
 def headline(scores: Sequence[Score]) -> str:
-    """One sentence: source-only against the last round, and the oracle where it was computed."""
+    """A sentence: source-only against the last round, and the oracle if evaluated."""
     rounds = [score for score in scores if not score.stage.is_bound]
     source = score_of(scores, SOURCE_ONLY)
     if not scores:
-        return "No held-out scores: the method ran, but nothing here measures it."
+        return "No held-out scores: the run is not evaluated."
     if not rounds:
         return f"Held-out mIoU {scores[0].miou:.3f} {scores[0].stage.title}; no round is evaluated yet."
     last = rounds[-1]
     if source is None:
-        return f"Held-out mIoU {last.miou:.3f} after {last.stage.title}; source-only is not evaluated, so no comparison."
+        return f"Held-out mIoU {last.miou:.3f} after {last.stage.title}; source-only is not evaluated."
     return _comparison(source, last, score_of(scores, ORACLE))
 
 
 def caveat(scores: Sequence[Score]) -> str | None:
-    """The round that scored higher than the last one, when there is one: the headline takes the last, never the best."""
+    """A sentence if an earlier round scored higher: the headline takes the last round, never the best."""
     rounds = [score for score in scores if not score.stage.is_bound]
     if not rounds:
         return None
     best = max(rounds, key=lambda score: score.miou)
     if best.miou - rounds[-1].miou < VISIBLE:
         return None
-    return f"{best.stage.title.capitalize()} scored {best.miou:.3f}; the headline is the last round, not the best one."
+    return f"{best.stage.title.capitalize()} scored {best.miou:.3f}; the headline uses the last round, not the best."
 
 
 def _comparison(source: Score, last: Score, oracle: Score | None) -> str:

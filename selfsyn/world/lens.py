@@ -1,4 +1,4 @@
-"""From linear light to the picture on disk: exposure, tone, lens, sensor, codec; and the own car's bonnet."""
+"""From linear light to the picture on disk: exposure, tone, lens, sensor, codec; and the camera car's bonnet."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def shrunk(picture: Floats, *, factor: int) -> Floats:
 
 
 def add_bonnet(light_HW3: Floats, label_HW: NDArray[np.uint8], *, look: Look, dice: Dice) -> None:
-    """Draw the own car's bonnet along the lower edge, in place, and label it IGNORE."""
+    """Draw the camera car's bonnet along the lower edge, in place, and label it IGNORE."""
     if not dice.chance(look.lens.bonnet):
         return
     height, width = label_HW.shape

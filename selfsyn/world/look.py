@@ -100,7 +100,7 @@ class LensLook:
     pitch: float  # radians, positive looks down
     pitch_sigma: float
     yaw_sigma: float
-    bonnet: float  # chance of seeing the own car's bonnet
+    bonnet: float  # chance of seeing the camera car's bonnet
     exposure: Range  # brightness, of 1 in linear light, that the middle of the street is given
     exposure_sigma: float  # stops by which that goes wrong
     white_balance_sigma: float

@@ -11,8 +11,6 @@ from selfsyn.world.plants import place_hedge, place_tree
 from selfsyn.world.street import FAR_END, LEFT, RIGHT, Pose, Stage, Zone
 from selfsyn.world.vehicles import place_tram, place_vehicle
 
-_WIDEST_CAR = 2.0
-
 
 def populate(stage: Stage) -> None:
     """Put everything into the street that `stage.look` says belongs there."""

@@ -1,0 +1,43 @@
+"""The manifest that a finished phase leaves in its folder, and the shards that a folder may be cut into. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from selfsyn.errors import NotReadyError
+from selfsyn.files import read_json
+from selfsyn.verbs import VERBS
+
+MANIFEST = "manifest.json"
+SHARDED = {verb.writes: verb.name for verb in VERBS.values() if verb.sharded}  # {folder that may have shards: its verb}
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a finished phase, or None."""
+    return read_json(folder / MANIFEST)
+
+
+def finished_manifest(folder: Path, *, verb: str) -> dict[str, Any]:
+    """The manifest of a finished phase. NotReadyError, naming the verb to run, without one."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise NotReadyError(f"{folder}: not finished; run `selfsyn {verb}` first")
+    return manifest
+
+
+def finished_parts(folder: Path) -> Sequence[Path]:
+    """The folders with the output of a sharded phase: `folder` itself, or its finished shards, all of one partition.
+
+    NotReadyError when a shard is missing.
+    """
+    if read_manifest(folder) is not None:
+        return [folder]
+    found = sorted(path.parent for path in folder.glob(f"shard-*-of-*/{MANIFEST}"))
+    if not found:
+        raise NotReadyError(f"{folder}: no finished shard; run `selfsyn {SHARDED.get(folder.name, 'round')}` first")
+    totals = {int(path.name.rsplit("-", 1)[1]) for path in found}
+    if len(totals) > 1 or len(found) != totals.pop():
+        raise NotReadyError(f"{folder}: {len(found)} finished shards {[p.name for p in found]}; finish or delete the rest")
+    return found
