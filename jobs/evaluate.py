@@ -104,7 +104,7 @@ def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write
 
 def _next_portion(config: RunConfig, stage: Stage) -> float:
     """The portion of this teacher's labels that the round after its own would count."""
-    return config.rounds.portion_of(1 if stage.round is None else stage.round + 1)
+    return config.rounds.kept_fraction_of(1 if stage.round is None else stage.round + 1)
 
 
 def _counts(

@@ -43,7 +43,7 @@ def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:
     click.echo("\n".join(_origin(layout, store, name, round_=round_)))
     if name in store.skipped:
         return
-    portion = config.rounds.portion_of(round_)
+    portion = config.rounds.kept_fraction_of(round_)
     click.echo("\n".join(_statistics(store, name, portion=portion)))
     target = to or Path(f"{name.replace('/', '_')}-round-{round_}.png")
     _write_picture(target, layout, config, store, name, portion=portion)

@@ -129,7 +129,7 @@ def _train(job: Job, stage: Stage, *, device: torch.device, workers: int) -> Non
 
 
 def _re_estimate(state: TrainState, real: list[Frame], started: Started, *, device: torch.device, workers: int) -> None:
-    """The batch-norm statistics of the net on real images (rounds.statistics), and the weights written anew."""
+    """The batch-norm statistics of the net on real images (rounds.adabn_share), and the weights written anew."""
     from selfsyn.task.batch_norm import re_estimate, real_batches
     from selfsyn.task.train import write_weights
 
@@ -138,7 +138,7 @@ def _re_estimate(state: TrainState, real: list[Frame], started: Started, *, devi
     assert started.phase.stage is not None
     say(f"{started.phase.name}: batch-norm statistics on {len(real)} real images")
     images = real_batches(real, started.config.of_stage(started.phase.stage), device=device, workers=workers)
-    re_estimate(state.average.module, images, share=started.config.rounds.statistics)
+    re_estimate(state.average.module, images, share=started.config.rounds.adabn_share)
     write_weights(state, folder=started.folder)
 
 

@@ -68,8 +68,10 @@ _ALL = (
         device=True, workers=True, sharded=True, indexed=True, learns=True, deadline=3 * DAY,
     ),
     Verb("labels"),
-    # The portion is what its calibration reports on.
-    Verb("evaluate", reads=(HELD_OUT,), writes="evaluation", settings=("teacher.", "rounds.portion"), device=True, workers=True),
+    Verb(
+        "evaluate", reads=(HELD_OUT,), writes="evaluation", settings=("teacher.", "rounds.kept_fraction"),  # of its calibration
+        device=True, workers=True,
+    ),
     Verb("probe-gap", reads=(SYNTHETIC,), writes="probe-gap", device=True, workers=True),
     Verb("report", writes="report"),
     Verb("publish"),

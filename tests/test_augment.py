@@ -19,7 +19,7 @@ from selfsyn.data.weather import EXTINCTION, FARTHEST, WEATHERS, blended, fallin
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE
 
-OFF = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
+OFF = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0, cutout=0.0)
 SIZE = (64, 48)
 SHADES = np.array([40, 120, 200], dtype=np.uint8)
 
@@ -46,7 +46,7 @@ def test_nothing_happens_when_everything_is_off() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_image_and_label_move_together(seed: int) -> None:
     image, label = blocks()
-    augment = Augment(flip=True, zoom=2.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
+    augment = Augment(flip=True, zoom=2.0, color_jitter=0.0, blur=0.0, noise=0.0, cutout=0.0)
     moved, moved_label = changed_pair(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed))
     assert not np.array_equal(moved_label, label)
     # Bilinear against nearest differ only where blocks meet.
@@ -64,7 +64,7 @@ def test_changes_of_the_picture_leave_the_label(what: str, most: float) -> None:
 
 def test_what_is_cut_out_is_ignored() -> None:
     image, label = blocks()
-    augment = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.8)
+    augment = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0, cutout=0.8)
     touched = 0
     for seed in range(8):
         cut, cut_label = changed_pair(image, label, size=SIZE, augment=augment, rng=np.random.default_rng(seed))
@@ -78,7 +78,7 @@ def test_the_output_has_the_size_asked_for_and_the_detail_of_the_file() -> None:
     fine = np.zeros((96, 128, 3), dtype=np.uint8)
     fine[:, ::2] = 200  # stripes that a frame shrunk to half its size has lost
     label = np.zeros((48, 64), dtype=np.uint8)  # smaller than its image, as pseudo-labels may be
-    zoomed = Augment(flip=False, zoom=4.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0)
+    zoomed = Augment(flip=False, zoom=4.0, color_jitter=0.0, blur=0.0, noise=0.0, cutout=0.0)
     contrast = []
     for seed in range(8):
         image, resized = changed_pair(fine, label, size=SIZE, augment=zoomed, rng=np.random.default_rng(seed))
@@ -89,7 +89,7 @@ def test_the_output_has_the_size_asked_for_and_the_detail_of_the_file() -> None:
 
 def test_noise_has_the_deviation_that_was_drawn() -> None:
     grey, label = np.full((600, 1000, 3), 128, dtype=np.uint8), np.zeros((600, 1000), dtype=np.uint8)
-    noisy = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=20.0, cutout=0.0)
+    noisy = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=20.0, cutout=0.0)
     images = [
         changed_pair(grey, label, size=(1000, 600), augment=noisy, rng=np.random.default_rng(seed))[0].astype(float)
         for seed in range(12)
@@ -103,7 +103,7 @@ def test_noise_has_the_deviation_that_was_drawn() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_recolouring_depends_on_the_pixel_alone_and_keeps_the_order_of_greys(seed: int) -> None:
     image = np.random.default_rng(5).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    strong = Augment(flip=False, zoom=1.0, colour=0.4, blur=0.0, noise=0.0, cutout=0.0)
+    strong = Augment(flip=False, zoom=1.0, color_jitter=0.4, blur=0.0, noise=0.0, cutout=0.0)
     changed = changed_pair(image, image[..., 0] % 19, size=SIZE, augment=strong, rng=np.random.default_rng(seed))[0]
     # A table for each channel and one matrix for all: what is equal stays equal, what is brighter does not get darker.
     twice = np.concatenate([image, image], axis=1)
@@ -176,7 +176,7 @@ def test_without_jpeg_and_weather_nothing_else_changes_by_a_bit(seed: int) -> No
     mine, plain = np.random.default_rng(seed), np.random.default_rng(seed)
     changed = disturbed(image, label, augment=augment, rng=mine)
     # The steps of before there were any other, in their order.
-    expected = augmentation._recoloured(image, strength=augment.colour, rng=plain)
+    expected = augmentation._recoloured(image, strength=augment.color_jitter, rng=plain)
     expected = augmentation._blurred(expected, most=augment.blur, rng=plain)
     expected = augmentation._noisy(expected, most=augment.noise, rng=plain)
     cut = augmentation._with_cutout(expected, label, most=augment.cutout, rng=plain)

@@ -84,7 +84,7 @@ def test_real_images_come_in_order_at_the_working_size_and_a_rest_is_left_out(tm
 
 
 def test_a_round_without_updates_is_the_net_before_with_the_statistics_of_the_real_images(tmp_path: Path) -> None:
-    run = make(tmp_path / "run", "train.steps=2", "rounds.steps=0", "rounds.adapted=false", "rounds.statistics=1.0")
+    run = make(tmp_path / "run", "train.steps=2", "rounds.steps=0", "rounds.adapted=false", "rounds.adabn_share=1.0")
     for verb in (["world"], ["train", "--bound", "source-only"], ["train", "--round", "0"]):
         code, said = selfsyn_here(verb[0], "--run", run, *verb[1:])
         assert code == 0, said

@@ -68,7 +68,7 @@ def test_an_oracle_that_is_no_better_leaves_no_gap() -> None:
     assert gap_share({0: 0.5}, source={0: 0.4}, oracle={0: 0.3}) == (None, 1)
 
 
-PLAIN = ("rounds.start=warm", "rounds.statistics=0.0")
+PLAIN = ("rounds.start=warm", "rounds.adabn_share=0.0")
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ RIVAL = {
     "rounds.learning_rate": 5e-4,  # the rate at which source-only begins
     "rounds.start": ("fresh",),
     "rounds.real_share": (0.0,),
-    "rounds.class_mix": 0.0,
-    "rounds.colours": 0.0,
+    "rounds.classmix": 0.0,
+    "rounds.color_transfer": 0.0,
 }
 CHANGES: dict[str, dict[str, object]] = {
     "source-only": {"train.steps": 19},
@@ -105,9 +105,9 @@ CHANGES: dict[str, dict[str, object]] = {
         "rounds.steps": 0,
         "rounds.adapted": False,
         "rounds.real_share": (0.0,),
-        "rounds.statistics": 1.0,
-        "rounds.class_mix": 0.0,
-        "rounds.colours": 0.0,
+        "rounds.adabn_share": 1.0,
+        "rounds.classmix": 0.0,
+        "rounds.color_transfer": 0.0,
         "rounds.learning_rate": 5e-4,
     },
     "cycada": {**RIVAL, "rival.method": "cycada"},
@@ -121,12 +121,12 @@ CHANGES: dict[str, dict[str, object]] = {
         "rounds.start": ("fresh", "warm"),
         "rounds.adapted": False,
         "rounds.real_share": (0.0, 1.0),
-        "rounds.portion": (1.0,),
+        "rounds.kept_fraction": (1.0,),
         "rounds.rectify": True,
     },
     "ours": {},
     "oracle": {"train.oracle_steps": 19},
-    "without-class-mix": {"rounds.class_mix": 0.0},
+    "without-class-mix": {"rounds.classmix": 0.0},
     "without-adapter": {"rounds.adapted": False},
 }
 
@@ -180,13 +180,13 @@ def test_what_each_row_sees(run: Path) -> None:
 
 def test_masked_copies_are_images_too(run: Path) -> None:
     one = entry_of(run, "ours")
-    masked = replace(one.config, rounds=replace(one.config.rounds, mask=0.5))
+    masked = replace(one.config, rounds=replace(one.config.rounds, mask_ratio=0.5))
     assert cost(masked, one.phases, stage=one.stage).pseudo == 16
 
 
 def test_real_images_are_counted_for_each_use(run: Path) -> None:
     one = entry_of(run, "ours")
-    rounds, rival = replace(one.config.rounds, online=True), Rival("mrnet")
+    rounds, rival = replace(one.config.rounds, ema_pseudo_labels=True), Rival("mrnet")
     used = replace(one.config, rounds=rounds, rival=rival, train=replace(one.config.train, batch=4))
     # 7 updates of source-only without any, 4 of round 0 with 4 and 4, 8 with 2 and 2.
     assert cost(used, one.phases, stage=one.stage).unlabelled == 4 * 8 + 8 * 4
@@ -232,7 +232,9 @@ def test_a_net_that_labels_and_one_that_does_not_share_no_export_where_views_are
 
 @pytest.mark.parametrize("online", ["true", "false"])
 def test_round_0_reads_what_acts_on_pseudo_labels_where_it_makes_its_own(tmp_path: Path, online: str) -> None:
-    run = make(tmp_path / "run", f"rounds.online={online}", "rounds.robust=symmetric", "rounds.mask=0.5")
+    run = make(
+        tmp_path / "run", f"rounds.ema_pseudo_labels={online}", "rounds.symmetric_cross_entropy=true", "rounds.mask_ratio=0.5"
+    )
     prints = {name: fingerprints(entry_of(run, name))["round-0/task"] for name in ("ours", "without-robust", "without-masks")}
     assert (prints["ours"] == prints["without-robust"]) == (online == "false")
     assert prints["ours"] == prints["without-masks"]
@@ -241,7 +243,7 @@ def test_round_0_reads_what_acts_on_pseudo_labels_where_it_makes_its_own(tmp_pat
 def test_online_images_are_counted_beside_bare_ones(run: Path) -> None:
     one = entry_of(run, "ours")
     config = replace(one.config, train=replace(one.config.train, batch=4))
-    online = replace(config, rounds=replace(config.rounds, online=True))
+    online = replace(config, rounds=replace(config.rounds, ema_pseudo_labels=True))
     both = replace(online, rival=Rival("mrnet"))
     seen = [cost(used, one.phases, stage=one.stage).unlabelled for used in (online, both)]
     assert seen == [60 - 7 * 4, 2 * (60 - 7 * 4)]  # as many as synthetic ones, source-only's apart

@@ -63,7 +63,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"adapter": {"crop": 128}}, "adapter.crop is 128; expected at most the shorter side"),
         ({"rounds": {"real_share": [0.5]}}, "real_share starts with 0.5; expected 0"),
         ({"teacher": {"views": "some"}}, "teacher.views is 'some'; expected one of every, labelling"),
-        ({"rounds": {"portion": [0.0]}}, "rounds.portion is 0.0; expected a number in \\(0, 1\\]"),
+        ({"rounds": {"portion": [0.0]}}, "rounds.kept_fraction is 0.0; expected a number in \\(0, 1\\]"),
         ({"task": {"architecture": "unet"}}, "'unet'; expected one of deeplabv3plus, fcn, segnet"),
         ({"held_out": {"layout": "camvid", "root": "x", "protocol": "voc"}}, "protocol 'voc' is not known"),
         ({"train": 3}, "train is 3; expected a table"),
@@ -99,9 +99,20 @@ def test_a_renamed_key_loads_with_one_line_that_names_the_new_one(
     del old["seed"]
     built = config.from_mapping(old)
     assert (built.train.ema, built.train.steps, built.seed) == (0.5, 7, 3)
-    assert "run.toml: train.old_ema is now called train.ema" in capsys.readouterr().err
+    said = [line for line in capsys.readouterr().err.splitlines() if "run.toml" in line]
+    assert len(said) == 1 and "train.old_ema is now train.ema, train.nested.seed is now seed" in said[0]
     with pytest.raises(InputError, match=r"train\.ema is there twice"):
         config.from_mapping(values(train={"old_ema": 0.5, "ema": 0.5}))
+
+
+def test_every_old_name_has_a_new_one_that_exists() -> None:
+    known = set(config.flat(config.from_mapping(values())))
+    assert set(old_keys.RENAMED.values()) <= known
+    assert not known & (set(old_keys.RENAMED) | set(old_keys.REMOVED))
+    old = config.with_settings(values(rounds={"robust": "symmetric"}), ("rounds.portion=[0.3]",))
+    built = config.from_mapping(old).rounds
+    assert (built.symmetric_cross_entropy, built.kept_fraction) == (True, (0.3,))
+    assert config.from_mapping(config.with_settings(values(), ("rounds.robust=symmetric",))).rounds.symmetric_cross_entropy
 
 
 @pytest.mark.parametrize(
@@ -109,7 +120,7 @@ def test_a_renamed_key_loads_with_one_line_that_names_the_new_one(
     [
         *("train.steps=-5", "train.ema=2.0", "train.checkpoint_every=0", "train.augment.zoom=0.2", "train.learning_rate=-1"),
         *("world.engine=-1", "seed=-1", "adapter.crop=33", "train.clip_norm=nan", "train.learning_rate=inf", "train.batch=0"),
-        *("rounds.mask=1.0", "rounds.mask_block=0", "rounds.rare=-0.1", "rival.discriminator_channels=0"),
+        *("rounds.mask_ratio=1.0", "rounds.mask_block_size=0", "rounds.rcs_temperature=-0.1", "rival.discriminator_channels=0"),
         *("train.steps=1e3", "train.steps=1" + 30 * "0", "rounds.steps=[1, -1]", "rounds.learning_rate=[]", "teacher.scales=[9]"),
     ],
 )
@@ -161,9 +172,9 @@ def test_a_missing_value_says_how_to_set_it() -> None:
 
 
 def test_settings_reach_their_field_and_integers_become_floats() -> None:
-    changed = config.with_settings(values(), ("train.learning_rate=1", "real.root=/data/x y", "rounds.portion=[0.3, 0.4]"))
+    changed = config.with_settings(values(), ("train.learning_rate=1", "real.root=/data/x y", "rounds.kept_fraction=[0.3, 0.4]"))
     built = config.from_mapping(changed)
-    assert (built.train.learning_rate, built.real[0].root, built.rounds.portion) == (1.0, "/data/x y", (0.3, 0.4))
+    assert (built.train.learning_rate, built.real[0].root, built.rounds.kept_fraction) == (1.0, "/data/x y", (0.3, 0.4))
 
 
 def test_one_source_or_several_and_settings_by_their_number(tmp_path: Path) -> None:
@@ -204,9 +215,9 @@ def test_settings_of_a_list_name_which_one() -> None:
 
 
 def test_a_round_beyond_the_schedule_takes_its_last_value() -> None:
-    rounds = config.Rounds(real_share=(0.0, 0.25, 0.5), portion=(0.2, 0.4))
+    rounds = config.Rounds(real_share=(0.0, 0.25, 0.5), kept_fraction=(0.2, 0.4))
     assert [rounds.real_share_of(k) for k in (0, 1, 2, 9)] == [0.0, 0.25, 0.5, 0.5]
-    assert [rounds.portion_of(k) for k in (1, 2, 9)] == [0.2, 0.4, 0.4]
+    assert [rounds.kept_fraction_of(k) for k in (1, 2, 9)] == [0.2, 0.4, 0.4]
 
 
 def test_only_the_nets_that_label_look_twice_where_views_are_for_labelling() -> None:

@@ -135,7 +135,7 @@ class Grouped(TinyNet):
 
 def fitted(folder: Path, *, dies_at: int | None = None) -> list[dict[str, float]] | None:
     """A whole training by `fit`: its own batches, masked copies, online and bare images -> the history of each step."""
-    config = tiny_config(mask=0.5, mask_block=8, online=True, rival="mrnet")
+    config = tiny_config(mask_ratio=0.5, mask_block_size=8, ema_pseudo_labels=True, rival="mrnet")
     config = replace(config, train=replace(config.train, batch=12))
     mixture = tiny_mixture(config, class_mix=0.5, real=6)
     with mock.patch.multiple("selfsyn.task.train", HISTORY_EVERY=1), mock.patch("tiny_training.TinyNet", Grouped):

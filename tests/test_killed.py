@@ -20,13 +20,13 @@ from selfsyn.flow import Phase, phases
 # Every term of the joint objective and every way of drawing at once, so that what they remember is killed with the rest.
 LEVERS = (
     "train.batch=4",
-    "train.rare=0.1",
+    "train.rcs_temperature=0.1",
     "rounds.real_share=[0.0, 0.5]",
-    "rounds.rare=0.1",
-    "rounds.mask=0.5",
-    "rounds.mask_block=8",
+    "rounds.rcs_temperature=0.1",
+    "rounds.mask_ratio=0.5",
+    "rounds.mask_block_size=8",
     "rounds.rectify=true",
-    "rounds.online=true",
+    "rounds.ema_pseudo_labels=true",
     "rival={method='mrnet', discriminator_channels=4}",
 )
 # A checkpoint is a means; a manifest tells wall times, as speed.jsonl does, and the page prints them: compared apart from those.

@@ -23,7 +23,7 @@ def plain(net: TinyNet) -> Forward:
     return Forward(net, device=torch.device("cpu"), half=False)
 
 
-STILL = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
+STILL = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0)
 
 
 def test_each_part_has_its_terms_and_bare_images_have_no_labels() -> None:
@@ -77,7 +77,7 @@ def test_bare_images_are_normalised_by_themselves_and_labelled_ones_together() -
 
 
 def test_everything_at_once_learns(tmp_path: Path) -> None:
-    config = tiny_config(steps=120, rival="mrnet", rectify=True, robust="symmetric")
+    config = tiny_config(steps=120, rival="mrnet", rectify=True, symmetric_cross_entropy=True)
     extra = extra_terms(config, purpose="train test", device=torch.device("cpu"))
     state = tiny_fit(tmp_path, config, tiny_mixture(config), extra=extra)
     assert state is not None
@@ -116,7 +116,7 @@ def test_each_term_reaches_exactly_its_parameters() -> None:
 
 
 def test_masked_copies_are_of_the_same_images_and_keep_their_labels() -> None:
-    config = tiny_config(augment=STILL, class_mix=1.0, mask=0.5, mask_block=8)
+    config = tiny_config(augment=STILL, classmix=1.0, mask_ratio=0.5, mask_block_size=8)
     batch = tiny_mixture(config, class_mix=1.0).read_batch(1)
     assert batch.sizes == {SYNTHETIC: 2, PSEUDO: 2, MASKED: 2}
     assert batch.names[2:4] == batch.names[4:]
@@ -146,7 +146,7 @@ class Fixed(TinyNet):
 
 
 def test_the_average_labels_the_online_part_as_it_is_undisturbed() -> None:
-    config = tiny_config(augment=Augment(zoom=1.0, flip=False, colour=0.9, noise=20.0), online=True)
+    config = tiny_config(augment=Augment(zoom=1.0, flip=False, color_jitter=0.9, noise=20.0), ema_pseudo_labels=True)
     batch = tiny_mixture(config).read_batch(0)
     assert batch.sizes == {SYNTHETIC: 2, PSEUDO: 2, ONLINE: 2}
     online = batch.parts[ONLINE]
@@ -165,7 +165,7 @@ def test_the_average_labels_the_online_part_as_it_is_undisturbed() -> None:
 
 
 def test_the_averages_answer_by_hand() -> None:
-    config = tiny_config(online=True)
+    config = tiny_config(ema_pseudo_labels=True)
     logits = torch.zeros(1, 19, 1, 1)
     logits[0, 4] = np.log(18 * 4)  # odds 4 : 1 together
 
@@ -178,7 +178,7 @@ def test_the_averages_answer_by_hand() -> None:
 
 
 def test_online_parts_weigh_by_their_share_and_resume(tmp_path: Path) -> None:
-    config = tiny_config(online=True)
+    config = tiny_config(ema_pseudo_labels=True)
     mixture = tiny_mixture(config, real=1)  # 3 labelled, 1 pseudo-labelled, 3 online
     losses = {name: torch.tensor(value) for name, value in {"synthetic": 1.0, "pseudo": 10.0, "online": 100.0}.items()}
     named = {f"loss_{name}": value for name, value in losses.items()}
@@ -192,7 +192,7 @@ def test_online_parts_weigh_by_their_share_and_resume(tmp_path: Path) -> None:
 
 
 def test_the_average_gets_no_gradient_and_the_labels_none() -> None:
-    config = tiny_config(online=True)
+    config = tiny_config(ema_pseudo_labels=True)
     net, average = TinyNet(), TinyNet()
     seen = seen_by(plain(net), tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19), average=average)
     total_of(losses_of(seen, config), weights_of(tiny_mixture(config).read_batch(0), config)).backward()

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from tiny_training import Shown, tiny_config, tiny_fit, tiny_mixture
 
-from selfsyn.config import Augment, Train
+from selfsyn.config import Augment
 from selfsyn.data.augment import augmented
 from selfsyn.data.mixing import Mix
 from selfsyn.data.sampling import LEAST_SHARE, class_chances, pixels_by_class, rare_classes
-from selfsyn.errors import InputError
 from selfsyn.labels import CLASSES, IGNORE
 from selfsyn.task.examples import class_counts
 
@@ -146,7 +145,7 @@ def test_counts_are_kept(tmp_path: Path) -> None:
 
 
 def test_the_mixture_draws_by_class_and_resumes(tmp_path: Path) -> None:
-    config = tiny_config(class_mix=0.5)
+    config = tiny_config(classmix=0.5)
     counts = np.stack([pixels_by_class(Shown(number).read_label()) for number in range(5)])
     rare = rare_classes(counts * (np.arange(5) == 3)[:, None], temperature=0.1)  # as if frame 3 alone showed anything
     mixture = tiny_mixture(config, class_mix=0.5, rare=rare)
@@ -158,8 +157,3 @@ def test_the_mixture_draws_by_class_and_resumes(tmp_path: Path) -> None:
     assert whole is not None
     names = ("weights.safetensors", "history.jsonl")
     assert [(tmp_path / "twice" / name).read_bytes() for name in names] == [(tmp_path / "whole" / n).read_bytes() for n in names]
-
-
-def test_a_temperature_below_zero_is_refused() -> None:
-    with pytest.raises(InputError, match=r"train\.rare is -0\.1; expected a temperature"):
-        Train(rare=-0.1)

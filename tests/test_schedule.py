@@ -47,7 +47,7 @@ def test_lists_and_numbers_survive_run_toml(config: RunConfig, tmp_path: Path, r
         ({"start": ["warm", "hot"]}, "rounds.start.1 is 'hot'; expected one of warm, fresh, continue"),
         ({"steps": []}, "expected a list of at least 1 integers"),
         ({"steps": "many"}, "rounds.steps is 'many'; expected an integer"),
-        ({"statistics": 1.5}, "rounds.statistics is 1.5; expected a number in"),
+        ({"statistics": 1.5}, "rounds.adabn_share is 1.5; expected a number in"),
         ({"real_share": [0.0, 1.5]}, "rounds.real_share.1 is 1.5; expected a number in"),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_fresh_start_needs_no_net_before(config: RunConfig) -> None:
 
 
 def test_bounds_care_for_none_of_it(config: RunConfig) -> None:
-    rounds = Rounds(adapted=False, start=("fresh",), statistics=1.0)
+    rounds = Rounds(adapted=False, start=("fresh",), adabn_share=1.0)
     changed = replace(config, rounds=rounds, train=replace(config.train, batch=4), rival=Rival("mrnet"))
     for stage in (SOURCE_ONLY, ORACLE):
         assert train_phase(changed, stage=stage).needs == train_phase(config, stage=stage).needs == ("world",)

@@ -85,9 +85,9 @@ def test_without_a_term_that_needs_them_there_are_none(config: RunConfig, tmp_pa
     [
         Rounds(),
         Rounds(adapted=False),
-        Rounds(colours=0.5),
-        Rounds(statistics=0.5),
-        Rounds(online=True),
+        Rounds(color_transfer=0.5),
+        Rounds(adabn_share=0.5),
+        Rounds(ema_pseudo_labels=True),
     ],
 )
 def test_a_stages_data_sets_are_known_without_its_frames(
@@ -171,8 +171,8 @@ def test_a_sources_border_is_taken_out_of_its_labels_alone(tmp_path: Path, confi
     names = [f"ulm_{number:06d}_000019" for number in range(1, 4)]
     maps = np.full((32, 48), 5, np.uint8), np.full((32, 48), 200, np.uint8)
     write_shard(tmp_path / "round-1/labels/shard-00000-of-00001", dict.fromkeys(names, maps))
-    bordered = replace(config, real=(replace(config.real[0], border=(2, 0, 8, 4)),), rounds=Rounds(online=True))
-    still = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0)
+    bordered = replace(config, real=(replace(config.real[0], border=(2, 0, 8, 4)),), rounds=Rounds(ema_pseudo_labels=True))
+    still = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0)
     bordered = replace(bordered, train=replace(bordered.train, augment=still))
     drawn, _ = sources_of(Layout(tmp_path), bordered, stage=Stage("round-1"))
     assert drawn.pseudo is not None and drawn.unlabelled is not None

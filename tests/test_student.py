@@ -122,7 +122,7 @@ def test_a_student_begins_with_its_own_backbone(tmp_path: Path, monkeypatch: pyt
 
 def test_what_is_masked_has_the_students_colour(tmp_path: Path) -> None:
     config = with_student(mean=[0.2, 0.4, 0.6])
-    config = replace(config, rounds=replace(config.rounds, mask=0.5))
+    config = replace(config, rounds=replace(config.rounds, mask_ratio=0.5))
     none = ExampleSource([], Mix(()), 0, "test", config.size, config.train.augment)
     made = [
         mixture_of(Sources(none, none), Layout(tmp_path), config, stage=round_stage(round_), folder=tmp_path, workers=1)

@@ -13,7 +13,7 @@ from torch import nn
 
 from selfsyn.config import Adapter, Augment, Rival, Rounds, RunConfig, Source, Train
 from selfsyn.data.augment import Record
-from selfsyn.data.colours import Colours
+from selfsyn.data.color_transfer import Colours
 from selfsyn.data.mixing import Mix
 from selfsyn.data.sampling import RareClasses
 from selfsyn.labels import IGNORE
@@ -103,12 +103,12 @@ def tiny_mixture(
     makers = {
         SYNTHETIC: above,
         PSEUDO: Pseudo(pseudo, above, class_mix),
-        MASKED: Masked(pseudo, rounds.mask, rounds.mask_block, (1, 2, 3)),
+        MASKED: Masked(pseudo, rounds.mask_ratio, rounds.mask_block_size, (1, 2, 3)),
         ONLINE: Online(source(range(20, 23), "online", labelled=False), above),
         BARE: Bare(source(range(20, 23), "bare", labelled=False)),
     }
     rest = config.train.batch - real
-    wanted = {SYNTHETIC: rest, PSEUDO: real, MASKED: real * bool(rounds.mask), ONLINE: rest * rounds.online}
+    wanted = {SYNTHETIC: rest, PSEUDO: real, MASKED: real * bool(rounds.mask_ratio), ONLINE: rest * rounds.ema_pseudo_labels}
     sizes = wanted | {BARE: rest * (config.looks_at_bare if bare is None else bare)}
     return Mixture(makers, {part: size for part, size in sizes.items() if size}, labelled.examples, config.seed, "train test")
 

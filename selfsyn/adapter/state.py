@@ -75,8 +75,8 @@ def new_state(frozen: nn.Module, *, config: RunConfig, device: torch.device) -> 
         average=copy.deepcopy(to_target).requires_grad_(False),
         generator_optimizer=_optimizer(to_target, to_source, rate=adapter.learning_rate),
         critic_optimizer=_optimizer(target_critic, source_critic, rate=adapter.learning_rate),
-        target_pool=Pool(adapter.pool),
-        source_pool=Pool(adapter.pool),
+        target_pool=Pool(adapter.image_pool),
+        source_pool=Pool(adapter.image_pool),
     )
 
 

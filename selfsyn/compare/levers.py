@@ -56,7 +56,7 @@ def _small_teacher(config: RunConfig) -> RunConfig:
     return config if config.student is None else replace(config, task=Task(**vars(config.student)), student=None)
 
 
-NO_AUGMENT = Augment(flip=False, zoom=1.0, colour=0.0, blur=0.0, noise=0.0, cutout=0.0, jpeg=0, weather=0.0)
+NO_AUGMENT = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0, cutout=0.0, jpeg=0, weather=0.0)
 
 LEVERS = (
     _rounds(
@@ -66,20 +66,20 @@ LEVERS = (
         adapted=False,
     ),
     Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
-    _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", portion=(1.0,)),
-    _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", class_mix=0.0),
-    _rounds("colours", "colours of real images", "synthetic images keep their own exposure and contrast", colours=0.0),
-    _train("rare-classes", "rare-class sampling", "every synthetic frame is drawn as often as any", rare=0.0),
-    _rounds("rare-labels", "rare-class sampling of pseudo-labels", "every real frame is drawn as often as any", rare=0.0),
+    _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", kept_fraction=(1.0,)),
+    _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", classmix=0.0),
+    _rounds("colours", "colours of real images", "synthetic images keep their own exposure and contrast", color_transfer=0.0),
+    _train("rare-classes", "rare-class sampling", "every synthetic frame is as likely as any", rcs_temperature=0.0),
+    _rounds("rare-labels", "rare-class sampling of pseudo-labels", "every real frame is as likely as any", rcs_temperature=0.0),
     _rounds("rectified", "the rectified loss", "pseudo-labels weigh alike where the heads differ", rectify=False),
-    _rounds("robust", "the robust loss", "pseudo-labels are learned by cross-entropy", robust=""),
-    _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask=0.0),
-    _rounds("online", "labels as it goes", "the training's own average labels no real images", online=False),
+    _rounds("robust", "the robust loss", "pseudo-labels are learned by cross-entropy", symmetric_cross_entropy=False),
+    _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask_ratio=0.0),
+    _rounds("online", "labels as it goes", "the training's own average labels no real images", ema_pseudo_labels=False),
     _rounds("warm-start", "the start from the round before", "every round begins from the pretrained backbone", start="fresh"),
     Lever(
         "plain-start", "continued or fresh starts", "every round goes on from the one before, with a schedule of its own", _warm
     ),
-    _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", statistics=0.0),
+    _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", adabn_share=0.0),
     _train("class-weights", "class weights", "every class weighs alike", class_weight_power=0.0),
     _train("augmentation", "augmentation", "images are trained on as they are", augment=NO_AUGMENT),
     _augment("jpeg", "JPEG as augmentation", "no training image is compressed", jpeg=0),

@@ -62,5 +62,7 @@ def with_rounds(config: RunConfig, rounds: Rounds, *, method: str = "") -> RunCo
 def one_round(config: RunConfig, rounds: int, *, plan: Rounds, method: str) -> RunConfig:
     """One training from the pretrained backbone with the whole budget, at the rate at which source-only begins."""
     steps, rate = budget(config, rounds=rounds), config.train.learning_rate
-    one = replace(plan, steps=steps, learning_rate=rate, start=("fresh",), real_share=(0.0,), portion=config.rounds.portion)
+    one = replace(
+        plan, steps=steps, learning_rate=rate, start=("fresh",), real_share=(0.0,), kept_fraction=config.rounds.kept_fraction
+    )
     return with_rounds(config, one, method=method)

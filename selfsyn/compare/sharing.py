@@ -22,8 +22,8 @@ from selfsyn.task.schedule import schedule_of
 
 # The sections of run.toml in which rows differ: a verb reads those in its `settings` alone, and all others.
 CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "rival.", "teacher.")
-OF_STORED_LABELS = ("class_mix", "rare", "mask", "mask_block")  # what acts on them alone
-OF_PSEUDO_LABELS = ("robust", "rectify")  # what acts on them and on online ones
+OF_STORED_LABELS = ("classmix", "rcs_temperature", "mask_ratio", "mask_block_size")  # what acts on them alone
+OF_PSEUDO_LABELS = ("symmetric_cross_entropy", "rectify")  # what acts on them and on online ones
 
 
 def fingerprints(entry: Entry) -> dict[str, str]:
@@ -79,10 +79,10 @@ def _of_round(rounds: Rounds, round_: int) -> Rounds:
     rate, start = rounds.learning_rate_of(round_), (rounds.start_of(round_),)
     one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rate, start=start)
     if round_ == 0:  # it has no pseudo-labels but online ones
-        idle = OF_STORED_LABELS if rounds.online else OF_STORED_LABELS + OF_PSEUDO_LABELS
+        idle = OF_STORED_LABELS if rounds.ema_pseudo_labels else OF_STORED_LABELS + OF_PSEUDO_LABELS
         plain = {name: getattr(Rounds(), name) for name in idle}
-        return replace(one, real_share=(0.0,), portion=(1.0,), **plain)
-    return replace(one, real_share=(0.0, rounds.real_share_of(round_)), portion=(rounds.portion_of(round_),))
+        return replace(one, real_share=(0.0,), kept_fraction=(1.0,), **plain)
+    return replace(one, real_share=(0.0, rounds.real_share_of(round_)), kept_fraction=(rounds.kept_fraction_of(round_),))
 
 
 def _fills(folder: str, need: str) -> bool:

@@ -20,7 +20,7 @@ class Adapter:
     generator_channels, generator_blocks, discriminator_channels: widths of the first layers, and number of residual blocks.
     learning_rate: of Adam, for all four nets.
     cycle, identity, semantic, gan: weights of the losses. identity must not be 0: colours drift without it.
-    pool: adapted images kept for the discriminators to see again.
+    image_pool: adapted images kept for the discriminators to see again.
     checkpoint_every: updates between two checkpoints.
     full_resolution: learn from images and adapt them at their own sizes, instead of the working size.
     """
@@ -36,6 +36,6 @@ class Adapter:
     identity: Positive = 5.0
     semantic: NonNegative = 1.0
     gan: NonNegative = 1.0
-    pool: Whole = 50
+    image_pool: Whole = 50
     checkpoint_every: Count = 500
     full_resolution: bool = False

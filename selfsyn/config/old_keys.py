@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from selfsyn.errors import InputError
 from selfsyn.progress import say
 
-RENAMED: dict[str, str] = {
+RENAMED = {
+    "adapter.pool": "adapter.image_pool",
     "rounds.align.channels": "rival.discriminator_channels",
+    "rounds.class_mix": "rounds.classmix",
+    "rounds.colours": "rounds.color_transfer",
+    "rounds.mask": "rounds.mask_ratio",
+    "rounds.mask_block": "rounds.mask_block_size",
+    "rounds.online": "rounds.ema_pseudo_labels",
+    "rounds.portion": "rounds.kept_fraction",
+    "rounds.rare": "rounds.rcs_temperature",
+    "rounds.robust": "rounds.symmetric_cross_entropy",
+    "rounds.statistics": "rounds.adabn_share",
+    "train.augment.colour": "train.augment.color_jitter",
+    "train.auxiliary": "train.auxiliary_weight",
+    "train.head_factor": "train.head_lr_factor",
+    "train.pseudo_label": "train.pseudo_label_weight",
+    "train.rare": "train.rcs_temperature",
 }
+MISSING = object()
+# Old values that read differently under the new name.
+VALUES: dict[str, dict[Any, Any]] = {"rounds.robust": {"": False, "symmetric": True}}
 # Removed because no figure supports them -> their old defaults, with which a configuration still means the same.
 REMOVED: dict[str, Any] = {
     "rounds.align.auxiliary": 0.0,
@@ -43,24 +61,23 @@ def updated(values: Mapping[str, Any]) -> dict[str, Any]:
                 f"run.toml: {key} is {value!r}, but that key was removed;"
                 " delete it, or finish this run with the version of selfsyn that began it"
             )
-    for old in RENAMED:
-        missing = object()
-        value = _taken(result, old, missing)
-        if value is not missing:
-            _put(result, current(old), value)
+    found = {key: value for key in RENAMED if (value := _taken(result, key, MISSING)) is not MISSING}
+    if found:
+        _say_renamed(tuple(found))
+    for old, value in found.items():
+        _put(result, *renewed(old, value))
     return result
 
 
-def current(key: str) -> str:
-    """Today's name of a dotted key; says so, once, when it has been renamed."""
-    if key in RENAMED:
-        _say_renamed(key, RENAMED[key])
-    return RENAMED.get(key, key)
+def renewed(key: str, value: Any) -> tuple[str, Any]:
+    """A dotted key and its value -> the same as this version writes them."""
+    word = value if isinstance(value, str) else MISSING
+    return RENAMED.get(key, key), VALUES.get(key, {}).get(word, value)
 
 
 @cache
-def _say_renamed(old: str, new: str) -> None:
-    say(f"run.toml: {old} is now called {new}")
+def _say_renamed(keys: Sequence[str]) -> None:
+    say(f"run.toml has old names of keys: {', '.join(f'{key} is now {RENAMED[key]}' for key in keys)}")
 
 
 def _taken(values: dict[str, Any], key: str, default: Any) -> Any:

@@ -33,7 +33,7 @@ class Rounds:
     colours: share of the synthetic images that take the mean and covariance of RGB of a random real image (Pitié & Kokaram
     2007). A pasted synthetic image takes those of the image below it.
     statistics: AdaBN. Share of the batch-norm statistics that is re-estimated on real images at the end of a round.
-    rare: as train.rare, for pseudo-labelled images and the pseudo-labels that count.
+    rare: as train.rcs_temperature, for pseudo-labelled images and the pseudo-labels that count.
     robust: the loss on pseudo-labels: '' is cross-entropy, 'symmetric' is symmetric cross-entropy (Wang et al. 2019).
     mask: share of the blocks that are hidden in a second copy of each pseudo-labelled image; the net learns the same labels
     from it (MIC, Hoyer et al. 2023: 0.7). 0 makes no copy.
@@ -49,16 +49,16 @@ class Rounds:
     start: Start | Annotated[tuple[Start, ...], Some] = "warm"
     adapted: bool = True
     real_share: Annotated[tuple[Share, ...], Some] = (0.0, 0.25, 0.5)
-    portion: Annotated[tuple[Fraction, ...], Some] = (0.5, 0.65)
-    class_mix: Share = 0.0
-    colours: Share = 0.0
-    statistics: Share = 0.0
-    rare: NonNegative = 0.0
-    robust: Literal["", "symmetric"] = ""
-    mask: Below1 = 0.0
-    mask_block: Count = 64
+    kept_fraction: Annotated[tuple[Fraction, ...], Some] = (0.5, 0.65)
+    classmix: Share = 0.0
+    color_transfer: Share = 0.0
+    adabn_share: Share = 0.0
+    rcs_temperature: NonNegative = 0.0
+    symmetric_cross_entropy: bool = False
+    mask_ratio: Below1 = 0.0
+    mask_block_size: Count = 64
     rectify: bool = False
-    online: bool = False
+    ema_pseudo_labels: bool = False
 
     def __post_init__(self) -> None:
         first = self.real_share[0]
@@ -82,9 +82,9 @@ class Rounds:
         """The share of real images in a batch of round `round_`."""
         return _by_round(self.real_share, round_)
 
-    def portion_of(self, round_: int) -> float:
+    def kept_fraction_of(self, round_: int) -> float:
         """The share of each class's pseudo-labels that counts in round `round_` (1, 2, ...)."""
-        return _by_round(self.portion, round_ - 1)
+        return _by_round(self.kept_fraction, round_ - 1)
 
 
 def _by_round(value: V | tuple[V, ...], round_: int) -> V:

@@ -72,7 +72,7 @@ class RunConfig:
     @property
     def looks_at_real(self) -> bool:
         """Whether a batch also has real images that no stored label belongs to."""
-        return self.looks_at_bare or self.rounds.online
+        return self.looks_at_bare or self.rounds.ema_pseudo_labels
 
     @property
     def last_round(self) -> int:

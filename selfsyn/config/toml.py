@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from selfsyn.config.old_keys import current, updated
+from selfsyn.config.old_keys import renewed, updated
 from selfsyn.config.run import RunConfig
 from selfsyn.errors import InputError
 
@@ -213,13 +213,14 @@ def with_settings(values: Mapping[str, Any], settings: Sequence[str]) -> dict[st
         key, equals, text = setting.partition("=")
         if not equals:
             raise InputError(f"--set {setting!r}: expected KEY=VALUE, for example train.steps=300")
-        *tables, leaf = current(key.strip()).split(".")
+        key, value = renewed(key.strip(), _value_of(text.strip()))
+        *tables, leaf = key.split(".")
         node: Any = result
         for table in tables:
             node = _inside(node, table, setting=setting)
         if isinstance(node, list):
             raise InputError(f"--set {setting!r}: {len(node)} tables are there; name one of them, KEY.0.…")
-        node[leaf] = _value_of(text.strip())
+        node[leaf] = value
     return result
 
 

@@ -16,7 +16,7 @@ class Augment:
 
     flip: mirror half of the images.
     zoom: largest factor of the random crop and resize.
-    colour: strength of the jitter of brightness, contrast, saturation and hue.
+    color_jitter: strength of the jitter of brightness, contrast, saturation and hue.
     blur: largest sigma, in pixels.
     noise: largest standard deviation, in grey levels.
     cutout: largest side of the erased rectangle, as a share of the image's side.
@@ -26,7 +26,7 @@ class Augment:
 
     flip: bool = True
     zoom: Annotated[float, Meta(ge=1)] = 1.6
-    colour: Share = 0.4
+    color_jitter: Share = 0.4
     blur: NonNegative = 1.0
     noise: NonNegative = 8.0
     cutout: Below1 = 0.0
@@ -42,7 +42,7 @@ class Train:
     oracle_steps: updates of the oracle. For a fair bound, as many as the last round's net has had in total.
     batch: images per update.
     learning_rate: of AdamW for the pretrained encoder, at the start.
-    head_factor: factor of the learning rate for the other layers.
+    head_lr_factor: factor of the learning rate for the other layers.
     weight_decay: of AdamW.
     warmup_steps: updates until the learning rate is reached.
     clip_norm: largest norm of the gradient; 0 does not clip.
@@ -51,10 +51,10 @@ class Train:
     compile: use torch.compile.
     tensorboard: also write TensorBoard's event files.
     ema: decay of the EMA of the weights, which is the exported net; 0 exports the last weights.
-    auxiliary: weight of the auxiliary head's loss.
+    auxiliary_weight: weight of the auxiliary head's loss.
     class_weight_power: the weight of a class is its share of the pixels ** -power, at most 10; 0 weighs all classes alike.
-    pseudo_label: weight of the loss on pseudo-labelled pixels.
-    rare: temperature of rare-class sampling on labelled frames (Hoyer et al. 2022: 0.01); 0 draws every frame alike.
+    pseudo_label_weight: weight of the loss on pseudo-labelled pixels.
+    rcs_temperature: temperature of rare-class sampling on labelled frames (Hoyer et al. 2022: 0.01); 0 draws every frame alike.
     checkpoint_every: updates between two checkpoints.
     """
 
@@ -62,7 +62,7 @@ class Train:
     oracle_steps: Whole = 70_000
     batch: Count = 4
     learning_rate: Positive = 1e-3
-    head_factor: Positive = 5.0
+    head_lr_factor: Positive = 5.0
     weight_decay: NonNegative = 0.01
     warmup_steps: Whole = 500
     clip_norm: NonNegative = 0.0
@@ -70,9 +70,9 @@ class Train:
     compile: bool = False
     tensorboard: bool = False
     ema: Below1 = 0.999
-    auxiliary: NonNegative = 0.4
+    auxiliary_weight: NonNegative = 0.4
     class_weight_power: NonNegative = 0.5
-    pseudo_label: NonNegative = 1.0
-    rare: NonNegative = 0.0
+    pseudo_label_weight: NonNegative = 1.0
+    rcs_temperature: NonNegative = 0.0
     checkpoint_every: Count = 500
     augment: Augment = field(default_factory=Augment)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.config import Augment
-from selfsyn.data.colours import Colours, with_colours
+from selfsyn.data.color_transfer import Colours, with_colours
 from selfsyn.data.sampling import LEAST_SHARE
 from selfsyn.data.weather import WEATHERS
 from selfsyn.images import decode_image, encode_jpeg, resize_image, resize_label
@@ -61,7 +61,7 @@ def disturbed(image: Picture, label: Picture, *, augment: Augment, rng: np.rando
     The order is that of a camera: air, exposure, lens, sensor, file.
     """
     image = _weathered(image, most=augment.weather, rng=rng)
-    image = _recoloured(image, strength=augment.colour, rng=rng)
+    image = _recoloured(image, strength=augment.color_jitter, rng=rng)
     image = _blurred(image, most=augment.blur, rng=rng)
     image = _noisy(image, most=augment.noise, rng=rng)
     image = _compressed(image, most=augment.jpeg, rng=rng)

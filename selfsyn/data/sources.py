@@ -29,7 +29,7 @@ def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
         return phase.facts.reads
     if stage.is_bound:
         return (SYNTHETIC,) if stage == SOURCE_ONLY else (REAL_WITH_LABELS,)
-    looked_at = stage.round or config.looks_at_real or rounds.colours or rounds.statistics
+    looked_at = stage.round or config.looks_at_real or rounds.color_transfer or rounds.adabn_share
     return (*[SYNTHETIC] * (not rounds.adapted), *[REAL] * bool(looked_at))
 
 

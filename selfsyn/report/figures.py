@@ -142,8 +142,8 @@ def _coverage(run: Run) -> Chart | None:
     series = []
     for round_, store in run.stores.items():
         colour = round_colour(round_, last_round=run.last_round)
-        series.append(Bars(f"round {round_}", colour, _counted_share(store, portion=run.config.rounds.portion_of(round_))))
-    portions = {round_: run.config.rounds.portion_of(round_) for round_ in run.stores}
+        series.append(Bars(f"round {round_}", colour, _counted_share(store, portion=run.config.rounds.kept_fraction_of(round_))))
+    portions = {round_: run.config.rounds.kept_fraction_of(round_) for round_ in run.stores}
     svg = grouped_bars(CLASSES, series, name="coverage", unit="share used", absent="none", lines=sorted(set(portions.values())))
     asked = ", ".join(f"{portion:g} in round {round_}" for round_, portion in portions.items())
     caption = (

@@ -154,7 +154,7 @@ def _truth(layout: Layout, held_out: HeldOut) -> Callable[[str], NDArray[np.uint
 
 
 def _pseudo_label_column(run: Run, round_: int) -> Column:
-    store, portion = run.stores[round_], run.config.rounds.portion_of(round_)
+    store, portion = run.stores[round_], run.config.rounds.kept_fraction_of(round_)
     return lambda name: label(store.read(name, portion=portion))
 
 

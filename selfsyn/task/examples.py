@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from selfsyn.ahead import ahead
 from selfsyn.data.augment import Record
-from selfsyn.data.colours import Colours, colours_of_file, stacked, unstacked
+from selfsyn.data.color_transfer import Colours, colours_of_file, stacked, unstacked
 from selfsyn.data.frames import Frame, LabelledFrame
 from selfsyn.data.sampling import pixels_by_class
 from selfsyn.errors import InputError

@@ -10,7 +10,7 @@ import numpy as np
 
 from selfsyn.config import Augment
 from selfsyn.data.augment import Record, augmented, class_mixed, disturbed, masked, placed
-from selfsyn.data.colours import Colours, colours_of, with_colours
+from selfsyn.data.color_transfer import Colours, colours_of, with_colours
 from selfsyn.data.mixing import Mix
 from selfsyn.data.sampling import RareClasses
 from selfsyn.randomness import generator

@@ -10,7 +10,7 @@ import torch
 
 from selfsyn.config import RunConfig, Task
 from selfsyn.data import sources
-from selfsyn.data.colours import Colours
+from selfsyn.data.color_transfer import Colours
 from selfsyn.data.frames import Frame, LabelledFrame, labelled
 from selfsyn.data.mixing import Mix, by_source, mix_of, prefix
 from selfsyn.data.sampling import rare_classes
@@ -76,8 +76,8 @@ def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
     if stage.round is None:
         return {SYNTHETIC: config.train.batch}
     real = config.real_in_batch(stage.round)
-    sizes = {SYNTHETIC: config.train.batch - real, PSEUDO: real, MASKED: real * bool(config.rounds.mask)}
-    sizes |= {ONLINE: sizes[SYNTHETIC] * config.rounds.online, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
+    sizes = {SYNTHETIC: config.train.batch - real, PSEUDO: real, MASKED: real * bool(config.rounds.mask_ratio)}
+    sizes |= {ONLINE: sizes[SYNTHETIC] * config.rounds.ema_pseudo_labels, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
     return {part: size for part, size in sizes.items() if size}
 
 
@@ -97,7 +97,7 @@ def sources_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Sour
     frames, mix, digests = _rounds_synthetic(layout, config)
     labelled_frames = _labelled(config, stage, frames, mix)
     if not stage.round:
-        if not (config.looks_at_real or config.rounds.colours):
+        if not (config.looks_at_real or config.rounds.color_transfer):
             return Sources(labelled_frames), digests
         real_frames, digest = sources.real(layout, config)
         return Sources(labelled_frames, None, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
@@ -113,15 +113,15 @@ def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stag
     Counts of classes and colours of images, for which many files are read, are kept in the stage's `folder`.
     """
     train, rounds = config.train, config.rounds
-    source = _with_rare(drawn.labelled, temperature=train.rare, file=folder / "class_counts.npy", workers=workers)
-    above = Labelled(source, _colours_of_real(layout, config, stage=stage, folder=folder, workers=workers), rounds.colours)
+    source = _with_rare(drawn.labelled, temperature=train.rcs_temperature, file=folder / "class_counts.npy", workers=workers)
+    above = Labelled(source, _colours_of_real(layout, config, stage=stage, folder=folder, workers=workers), rounds.color_transfer)
     makers: dict[str, Maker] = {SYNTHETIC: above}
     if drawn.pseudo is not None:
         file = folder / "pseudo_class_counts.npy"
-        pseudo = _with_rare(drawn.pseudo, temperature=rounds.rare, file=file, workers=workers)
+        pseudo = _with_rare(drawn.pseudo, temperature=rounds.rcs_temperature, file=file, workers=workers)
         red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # what the net sees as zeros
-        makers |= {PSEUDO: Pseudo(pseudo, above, rounds.class_mix)}
-        makers |= {MASKED: Masked(pseudo, rounds.mask, rounds.mask_block, (red, green, blue))}
+        makers |= {PSEUDO: Pseudo(pseudo, above, rounds.classmix)}
+        makers |= {MASKED: Masked(pseudo, rounds.mask_ratio, rounds.mask_block_size, (red, green, blue))}
     if drawn.unlabelled is not None:
         named = {part: replace(drawn.unlabelled, purpose=f"train {stage} {part}") for part in (ONLINE, BARE)}
         makers |= {ONLINE: Online(named[ONLINE], above), BARE: Bare(named[BARE])}
@@ -139,7 +139,7 @@ def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledF
 
 def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[list[Frame], dict[str, str]]:
     """The real images on which the stage's net re-estimates its batch-norm statistics, and their digest; none for a bound."""
-    if not config.rounds.statistics or stage.is_bound:
+    if not config.rounds.adabn_share or stage.is_bound:
         return [], {}
     frames, digest = sources.real(layout, config)
     return frames, {"real": digest}
@@ -155,7 +155,7 @@ def _with_rare(source: ExampleSource, *, temperature: float, file: Path, workers
 
 def _colours_of_real(layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Sequence[Colours]:
     """The colours of real images that the labelled frames of a round may take, where run.toml asks for them."""
-    if not config.rounds.colours or stage.is_bound:
+    if not config.rounds.color_transfer or stage.is_bound:
         return ()
     frames, _ = sources.listed_real(layout, config)  # sources_of has said which are truncated
     return colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
@@ -187,7 +187,7 @@ def _pseudo(config: RunConfig, stage: Stage, frames: Sequence[Frame], store: Lab
     assert stage.round is not None
     if config.real_in_batch(stage.round) and not frames:
         raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
-    portion = config.rounds.portion_of(stage.round)
+    portion = config.rounds.kept_fraction_of(stage.round)
     examples = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in frames]
     return _source(config, stage, examples, mix_of(frames, config.real), kind="real")
 

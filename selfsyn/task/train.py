@@ -69,13 +69,13 @@ def new_state(
     # Depthwise convolutions run twice as fast with channels last, on CPUs and GPUs alike.
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    # After the copy: the first process alone re-estimates the average's statistics (rounds.statistics); no other would join in.
+    # After the copy: the first process alone re-estimates the average's statistics (rounds.adabn_share); no other would join in.
     if processes.count() > 1 and device.type == "cuda":
         net = convert_sync_batchnorm(net)
     backbone = {id(parameter) for parameter in net.backbone.parameters()}
     groups = [
         {"params": [p for p in net.parameters() if id(p) in backbone], "factor": 1.0},
-        {"params": [p for p in net.parameters() if id(p) not in backbone], "factor": config.head_factor},
+        {"params": [p for p in net.parameters() if id(p) not in backbone], "factor": config.head_lr_factor},
     ]
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=config.weight_decay, fused=True)
     half = devices.half(config.precision, device=device)

@@ -12,8 +12,8 @@ from selfsyn.compare.rivals import adaptsegnet
 from selfsyn.compare.row import Row, first_round, one_round
 from selfsyn.config import Rounds, RunConfig
 from selfsyn.task.mixture import BARE
-from selfsyn.task.noisy import divergence, rows
 from selfsyn.task.objective import ExtraTerm
+from selfsyn.task.pseudo_label_losses import divergence, rows
 from selfsyn.task.scores import Scores
 
 WEIGHT = 0.1

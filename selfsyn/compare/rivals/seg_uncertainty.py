@@ -18,7 +18,7 @@ def _settings(config: RunConfig, rounds: int) -> RunConfig:
         start=("fresh", "warm"),
         adapted=False,
         real_share=(0.0, 1.0),
-        portion=(1.0,),
+        kept_fraction=(1.0,),
         rectify=True,
     )
     return with_rounds(config, plan, method=ROW.name)

@@ -45,7 +45,7 @@ def pseudo_label_loss(scores: Scores, maps: Mapping[str, Tensor], *, auxiliary: 
     losses = []
     for own_PK, other_PK in ((main_PK, auxiliary_PK), (auxiliary_PK, main_PK)):
         plain_P = F.cross_entropy(own_PK, label_P, ignore_index=IGNORE, reduction="none")
-        treated_P = symmetric(plain_P) if how.robust else plain_P
+        treated_P = symmetric(plain_P) if how.symmetric_cross_entropy else plain_P
         loss_P = weight_P * torch.where(true_P | (label_P == IGNORE), plain_P, treated_P)
         doubt_P = torch.where(true_P, 0.0, divergence(own_PK, other_PK)) if how.rectify else None
         losses.append(_over_pixels(loss_P, label_P, doubt_P=doubt_P))

@@ -12,7 +12,7 @@ import torch
 from selfsyn.config import Rounds
 from selfsyn.labels import IGNORE
 from selfsyn.task.losses import segmentation_loss
-from selfsyn.task.noisy import divergence, pseudo_label_loss, symmetric
+from selfsyn.task.pseudo_label_losses import divergence, pseudo_label_loss, symmetric
 from selfsyn.task.scores import Scores
 
 NOT = -1e4  # the score of a class that has no share at all
@@ -61,7 +61,7 @@ def by_hand(scores: Scores, case: dict[str, Any]) -> float:
             if label == IGNORE:
                 continue
             loss = -np.log(p[label])
-            if not true and how.robust == "symmetric":
+            if not true and how.symmetric_cross_entropy:
                 loss = 0.1 * loss - (p * np.log(np.maximum(np.eye(19)[label], 1e-4))).sum()
             losses.append(np.exp(-doubt) * weight * loss)
         total += (1.0, case["auxiliary"])[head] * (np.sum(losses) / len(losses) + np.mean(doubts))
@@ -81,9 +81,9 @@ def test_divergence_by_hand() -> None:
 
 CASES = [
     {},
-    {"robust": "symmetric"},
+    {"symmetric_cross_entropy": True},
     {"rectify": True},
-    {"rectify": True, "robust": "symmetric"},
+    {"rectify": True, "symmetric_cross_entropy": True},
 ]
 
 
@@ -121,6 +121,6 @@ def test_with_nothing_asked_for_it_is_the_ordinary_loss_to_the_bit() -> None:
 
 
 def test_a_label_that_is_ignored_everywhere_costs_nothing() -> None:
-    scores, case = some(robust="symmetric")
+    scores, case = some(symmetric_cross_entropy=True)
     case["maps"]["label"] = torch.full((2, 3, 4), IGNORE)
     assert float(pseudo_label_loss(scores, **case).detach()) == 0.0

@@ -12,7 +12,7 @@ from tiny_training import tiny_config, tiny_mixture
 
 from selfsyn.compare.levers import NO_AUGMENT
 from selfsyn.config import Adapter, Rounds, RunConfig, Source, Train
-from selfsyn.data.colours import Colours, colours_of, stacked, unstacked, with_colours
+from selfsyn.data.color_transfer import Colours, colours_of, stacked, unstacked, with_colours
 from selfsyn.data.frames import Frame, listing
 from selfsyn.errors import InputError
 from selfsyn.layout import Layout
@@ -110,7 +110,7 @@ def config(tmp_path: Path) -> RunConfig:
         real=(Source("cityscapes", "city"),),
         adapter=Adapter(crop=32),
         train=Train(batch=4),
-        rounds=Rounds(adapted=False, colours=0.75),
+        rounds=Rounds(adapted=False, color_transfer=0.75),
     )
 
 
