@@ -18,8 +18,9 @@ class Adapter:
     batch: images of each domain per update.
     crop: side of the square training crops, in pixels, a multiple of 4.
     generator_channels, generator_blocks, discriminator_channels: widths of the first layers, and number of residual blocks.
-    learning_rate: of Adam, for all four nets.
-    cycle, identity, semantic, gan: weights of the losses. identity must not be 0: colours drift without it.
+    learning_rate: of Adam, for both generators and both discriminators.
+    cycle, identity, semantic, gan: weights of the cycle-consistency, identity, semantic-consistency and adversarial losses.
+    identity must be above 0: without it, colours drift.
     image_pool: adapted images kept for the discriminators to see again.
     checkpoint_every: updates between two checkpoints.
     full_resolution: learn from images and adapt them at their own sizes, instead of the working size.

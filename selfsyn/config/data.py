@@ -11,7 +11,7 @@ from selfsyn.config.bounds import NonNegative, Whole, require
 class DataFolder:
     """One data set on disk. Relative paths start at the run folder.
 
-    layout: a key of selfsyn.data.frames.LAYOUTS.
+    layout: the kind of data set, one of the table in docs/data.md.
     root: the folder of the data set.
     split: the part of the data set, for layouts that have parts.
     files: a text file with the names of the frames to use, one per line; empty uses the whole split.
@@ -37,8 +37,8 @@ class Source(DataFolder):
 
     name: tells several data sets of a role apart; the layout where it is empty.
     share: probability of drawing a frame of this data set, relative to the shares of the others. With 0 for all of them,
-    every frame is equally likely.
-    border: of a real data set, in pixels at the working size: top, right, bottom, left. Pseudo-labels there never count.
+    every frame is equally likely. Some with 0 and some without is an error.
+    border: of a real data set, in pixels at the working size: top, right, bottom, left. Pseudo-labels there are ignored.
     It hides the hood of the camera's car and the edges of undistorted images (Hoyer et al. 2022 use [15, 0, 120, 0] for
     Cityscapes at 1024 x 512).
     """
@@ -60,7 +60,10 @@ class Source(DataFolder):
 
 @dataclass(frozen=True)
 class HeldOut(DataFolder):
-    """The labelled real images that only `evaluate` reads, and the protocol that scores them."""
+    """The labelled real images that only `evaluate` reads, and how they are scored.
+
+    protocol: which classes count, see docs/data.md.
+    """
 
     split: str = "val"
     protocol: str = "cityscapes-19"

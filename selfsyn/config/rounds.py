@@ -18,30 +18,36 @@ Some = Meta(min_length=1)
 class Rounds:
     """The rounds. A value that may differ by round is one value or a list; a round beyond the list takes the last.
 
-    Nothing here concerns the bounds (source-only, oracle): they never see a real image without its label.
+    Source-only and the oracle use no unlabelled images: only `start` = 'continue' changes one of them, see there.
 
     steps: updates of a round; 0 leaves the net as it was.
-    learning_rate: of the encoder at the start of a round.
-    start: where a round begins. 'warm': from the net of the round before, with a new schedule. 'continue': from the net,
-    optimizer and EMA of the round before, on one schedule of train.learning_rate that ends with the last round that
-    real_share names; the source-only training of such a run does not reach the end of that schedule. 'fresh': rounds 1, 2,
-    ... from the pretrained encoder (Zhang et al. 2021). In a list, 'fresh' may also stand for round 0.
-    adapted: train the rounds on adapted synthetic images; false uses the images as they are, and fits no adapter.
-    real_share: share of a batch that is pseudo-labelled real images. Round 0 has 0; 1 leaves the synthetic images out.
-    portion: share of each class's pixels that count as pseudo-labels, most confident first, in rounds 1, 2, ...
-    class_mix: share of the pseudo-labelled images onto which half the classes of an adapted image are pasted (ClassMix).
-    colours: share of the synthetic images that take the mean and covariance of RGB of a random real image (Pitié & Kokaram
-    2007). A pasted synthetic image takes those of the image below it.
-    statistics: AdaBN. Share of the batch-norm statistics that is re-estimated on real images at the end of a round.
-    rare: as train.rcs_temperature, for pseudo-labelled images and the pseudo-labels that count.
-    robust: the loss on pseudo-labels: '' is cross-entropy, 'symmetric' is symmetric cross-entropy (Wang et al. 2019).
-    mask: share of the blocks that are hidden in a second copy of each pseudo-labelled image; the net learns the same labels
-    from it (MIC, Hoyer et al. 2023: 0.7). 0 makes no copy.
-    mask_block: side of a block, in pixels (Hoyer et al. 2023: 64 at 1024 x 512).
-    rectify: weigh a pixel's loss down where the two heads differ (Zheng & Yang 2021).
-    online: add as many real images to a batch as there are labelled ones. The EMA net labels them during training, and half
-    the classes of an adapted image are pasted onto each. Their loss weighs as much as the share of pixels of which the EMA
-    net is sure (DACS, Tranheden et al. 2021).
+    learning_rate: peak learning rate of the encoder in a round. Unused in a round that starts with 'continue'.
+    start: where a round begins.
+      'warm': from the net of the round before (round 0: from the source-only net), with a new learning-rate schedule.
+      'continue': from the net, the optimizer and the EMA of the stage before, on the learning-rate schedule of that stage.
+      If all rounds continue, one schedule spans source-only and all rounds of real_share, and the source-only net ends at a
+      learning rate above 0.
+      'fresh': from the pretrained encoder (Zhang et al. 2021). A single 'fresh' applies from round 1 on; to start round 0
+      fresh as well, write a list: ["fresh", ...].
+    adapted: train the rounds on adapted synthetic images. false uses the images as they are, and fits no adapter.
+    real_share: share of a batch that is pseudo-labelled real images, by round. Round 0 has 0. With 1, synthetic images only
+    appear where ClassMix pastes them.
+    kept_fraction: share of the pixels of each predicted class that count as pseudo-labels, in rounds 1, 2, ... The most
+    confident pixels over all real images are kept; the others are ignored.
+    classmix: share of the pseudo-labelled images onto which half the classes of a synthetic image are pasted (ClassMix).
+    color_transfer: share of the synthetic images whose mean and covariance of RGB are set to those of a random real image
+    (Pitié & Kokaram 2007). A pasted synthetic image takes those of the real image that it is pasted onto.
+    adabn_share: AdaBN, as an interpolation of the batch-norm statistics at the end of a round: (1 - adabn_share) x those of
+    training + adabn_share x those of the real images.
+    rcs_temperature: as train.rcs_temperature, for pseudo-labelled images and the pixels that kept_fraction keeps.
+    symmetric_cross_entropy: the loss on pseudo-labels is symmetric cross-entropy (Wang et al. 2019), not cross-entropy.
+    mask_ratio: share of the blocks that are hidden in a second copy of each pseudo-labelled image. The net learns the same
+    labels from the copy (MIC; Hoyer et al. 2023 use 0.7). 0 makes no copy.
+    mask_block_size: side of a block, in pixels at the working size (Hoyer et al. 2023 use 64 at 1024 x 512).
+    rectify: weigh a pixel's loss down where the main and the auxiliary head disagree (Zheng & Yang 2021).
+    ema_pseudo_labels: add as many real images to a batch as it has synthetic ones. The EMA net labels them during training,
+    and half the classes of a synthetic image are pasted onto each. The loss on these images is multiplied by the share of
+    their pixels with a confidence of at least 0.968 (DACS, Tranheden et al. 2021).
     """
 
     steps: Whole | Annotated[tuple[Whole, ...], Some] = 10_000

@@ -25,8 +25,9 @@ class RunConfig:
     """Everything that decides a run's result.
 
     recipe: the name of the recipe that the run began with.
-    seed: of every random draw.
-    size: (width, height) in pixels at which nets see images, multiples of 4.
+    seed: of all random number generators, of the built-in world too.
+    size: (width, height) in pixels of training and inference, multiples of 4. Images are resized to it; scores are counted
+    at the size of the label.
     synthetic, real: one data set ([synthetic] in run.toml) or several ([[synthetic]], one after another).
     """
 

@@ -18,14 +18,14 @@ class Task:
     """The segmentation net.
 
     architecture: the kind of net.
-    backbone: its ImageNet encoder, by timm's name.
+    backbone: timm name of the encoder.
     weights: where the encoder's weights come from. 'download' fetches the published ImageNet weights, 'package' uses the copy
-    that an installed package carries, 'scratch' starts from random weights. Anything else is a .safetensors or .pth file;
+    that an installed package carries (efficientnet_lite0 only), 'scratch' starts from random weights. Anything else is a .safetensors or .pth file;
     a relative path starts at the run folder.
     decoder_channels: width of the decoder.
-    output_stride: of the encoder of deeplabv3plus; 32 is faster and coarser than 16.
+    output_stride: of the encoder, deeplabv3plus only. 8 is slower and finer than 16, 32 faster and coarser.
     mean, std: of RGB in 0..1, as the encoder was trained.
-    auxiliary_at_inference: factor of the auxiliary head's logits in the teacher's sum of both heads.
+    auxiliary_at_inference: logits of the exported net = main head + auxiliary_at_inference x auxiliary head.
     """
 
     architecture: Architecture = "deeplabv3plus"
@@ -66,7 +66,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Student(Task):
-    """The net of the last round, and of any round beyond it; the nets of [task] teach it (as in CLDA and DUDA).
+    """The net of the last round, and of any round beyond it. It learns from the pseudo-labels of the nets of [task].
 
     Values that run.toml does not set are those of [task]. The student cannot start from another net's weights, so its
     first round starts 'fresh'.

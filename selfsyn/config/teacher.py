@@ -18,12 +18,15 @@ Scale = Annotated[float, Meta(ge=0.25, le=4)]
 class Teacher:
     """The exported net.
 
-    precision: of the ONNX file that labels and is evaluated. 'fp16' needs half the memory on a GPU; it is not always faster.
-    flip: test-time augmentation: also look at the mirrored image, and average the logits.
-    scales: test-time augmentation: factors of the working size at which the teacher looks at an image; 1.0 is that size.
-    views: which nets use this test-time augmentation. 'every' net, or 'labelling': only those of the rounds before the last.
-    The last round's net, which is delivered, and the bounds then look at an image once.
-    unreadable: share of the real images that may be unreadable, rounded up; such images are recorded and left out.
+    precision: of the exported ONNX model, which pseudo-labels and is evaluated. 'fp16' needs half the memory on a GPU; it is not always faster.
+    flip: test-time augmentation: also run on the mirrored image. The logits of all views are averaged.
+    scales: test-time augmentation: run at each of these factors of the working size; 1.0 is that size.
+    views: which nets have this test-time augmentation in their ONNX graph.
+      'every': all of them.
+      'labelling': those that label for a later round. The last round's net, which is delivered, source-only and the oracle
+      run once per image.
+    unreadable: share of the real images that may be unreadable, rounded up. Such images are recorded and left out; more of
+    them stop the run.
     """
 
     precision: Literal["fp32", "fp16"] = "fp32"

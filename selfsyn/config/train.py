@@ -20,8 +20,9 @@ class Augment:
     blur: largest sigma, in pixels.
     noise: largest standard deviation, in grey levels.
     cutout: largest side of the erased rectangle, as a share of the image's side.
-    jpeg: largest loss of JPEG quality; 70 draws qualities from 100 down to 30.
-    weather: largest strength of haze, rain or snow; at 1, haze leaves a twentieth of the contrast at 100 m.
+    jpeg: JPEG compression with a quality from [100 - jpeg, 100].
+    weather: largest strength of haze, rain or snow. No depth is needed: the distance is guessed from the image row. At 1,
+    haze leaves a twentieth of the contrast at 100 m.
     """
 
     flip: bool = True
@@ -36,25 +37,29 @@ class Augment:
 
 @dataclass(frozen=True)
 class Train:
-    """The optimizer, the losses and their weights. The updates of the rounds stand in [rounds].
+    """The optimizer, the losses and their weights. The lengths of the rounds are set in [rounds].
 
     steps: updates of the source-only training.
-    oracle_steps: updates of the oracle. For a fair bound, as many as the last round's net has had in total.
-    batch: images per update.
-    learning_rate: of AdamW for the pretrained encoder, at the start.
-    head_lr_factor: factor of the learning rate for the other layers.
+    oracle_steps: updates of the oracle. For a fair reference, the updates of the last round's net from the pretrained encoder
+    on: with rounds that start 'warm' or 'continue', train.steps + the sum of rounds.steps.
+    batch: labelled and pseudo-labelled images per update. Masked copies and images for ema_pseudo_labels come on top.
+    learning_rate: peak learning rate of AdamW for the pretrained encoder. It rises linearly during the warm-up and falls to
+    0 at the last step as (1 - t) ** 0.9.
+    head_lr_factor: factor of the learning rate for decoder and heads.
     weight_decay: of AdamW.
-    warmup_steps: updates until the learning rate is reached.
+    warmup_steps: updates of the warm-up, at the start of each schedule.
     clip_norm: largest norm of the gradient; 0 does not clip.
-    precision: 'fp32', 'bf16' or 'auto': bf16 on GPUs that compute in it and on CPUs with AMX, otherwise fp32. The manifest
+    precision: 'fp32', 'bf16' or 'auto': bf16 on GPUs with native bf16 and on CPUs with AMX, otherwise fp32. The manifest
     records the choice.
     compile: use torch.compile.
     tensorboard: also write TensorBoard's event files.
-    ema: decay of the EMA of the weights, which is the exported net; 0 exports the last weights.
+    ema: decay of the EMA of the weights. The EMA weights are exported; with 0, the last weights.
     auxiliary_weight: weight of the auxiliary head's loss.
-    class_weight_power: the weight of a class is its share of the pixels ** -power, at most 10; 0 weighs all classes alike.
+    class_weight_power: the loss weight of a class is (its share of the pixels) ** -power, divided by the mean over all pixels,
+    at most 10. With 0.5, a class with a hundredth of another's pixels weighs ten times as much; with 0, all weigh 1.
     pseudo_label_weight: weight of the loss on pseudo-labelled pixels.
-    rcs_temperature: temperature of rare-class sampling on labelled frames (Hoyer et al. 2022: 0.01); 0 draws every frame alike.
+    rcs_temperature: temperature of rare-class sampling of synthetic frames. 0 turns it off. Above 0, a lower temperature
+    draws frames with rare classes more often (Hoyer et al. 2022 use 0.01).
     checkpoint_every: updates between two checkpoints.
     """
 
