@@ -39,7 +39,7 @@ def test_the_total_by_hand() -> None:
     config = tiny_config()
     batch = tiny_mixture(config, real=1).read_batch(0)  # three labelled, one pseudo-labelled
     losses = {name: torch.tensor(10.0**power) for power, name in enumerate(("loss_synthetic", "loss_pseudo", "extra"))}
-    weights = weights_of(batch, config) | {"extra": 0.3, "behind a closed gate": 2.0}
+    weights = weights_of(batch) | {"extra": 0.3, "behind a closed gate": 2.0}
     assert float(total_of(losses, weights)) == pytest.approx(0.75 * 1 + 0.25 * 10 + 0.3 * 100)
 
 
@@ -131,7 +131,7 @@ def test_masked_copies_are_of_the_same_images_and_keep_their_labels() -> None:
     losses = losses_of(seen_by(plain(TinyNet()), batch, config, weights_K=torch.ones(19), average=TinyNet()), config)
     assert set(losses) == {"loss_synthetic", "loss_pseudo", "loss_masked"}
     ones = {name: torch.tensor(value) for name, value in zip(losses, (1.0, 10.0, 100.0), strict=True)}
-    assert float(total_of(ones, weights_of(batch, config))) == pytest.approx(0.5 * 1 + 0.5 * 10 + 0.5 * 100)
+    assert float(total_of(ones, weights_of(batch))) == pytest.approx(0.5 * 1 + 0.5 * 10 + 0.5 * 100)
 
 
 class Fixed(TinyNet):
@@ -182,7 +182,7 @@ def test_online_parts_weigh_by_their_share_and_resume(tmp_path: Path) -> None:
     mixture = tiny_mixture(config, real=1)  # 3 labelled, 1 pseudo-labelled, 3 online
     losses = {name: torch.tensor(value) for name, value in {"synthetic": 1.0, "pseudo": 10.0, "online": 100.0}.items()}
     named = {f"loss_{name}": value for name, value in losses.items()}
-    assert float(total_of(named, weights_of(mixture.read_batch(0), config))) == pytest.approx((3 * 1 + 1 * 10 + 3 * 100) / 7)
+    assert float(total_of(named, weights_of(mixture.read_batch(0)))) == pytest.approx((3 * 1 + 1 * 10 + 3 * 100) / 7)
     whole = tiny_fit(tmp_path / "whole", config, mixture)
     tiny_fit(tmp_path / "twice", config, mixture, dies_at=3)
     tiny_fit(tmp_path / "twice", config, mixture)
@@ -195,6 +195,6 @@ def test_the_average_gets_no_gradient_and_the_labels_none() -> None:
     config = tiny_config(ema_pseudo_labels=True)
     net, average = TinyNet(), TinyNet()
     seen = seen_by(plain(net), tiny_mixture(config).read_batch(0), config, weights_K=torch.ones(19), average=average)
-    total_of(losses_of(seen, config), weights_of(tiny_mixture(config).read_batch(0), config)).backward()
+    total_of(losses_of(seen, config), weights_of(tiny_mixture(config).read_batch(0))).backward()
     assert all(parameter.grad is None for parameter in average.parameters())
     assert all(parameter.grad is not None for parameter in net.parameters())

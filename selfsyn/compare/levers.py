@@ -56,7 +56,7 @@ def _small_teacher(config: RunConfig) -> RunConfig:
     return config if config.student is None else replace(config, task=Task(**vars(config.student)), student=None)
 
 
-NO_AUGMENT = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0, cutout=0.0, jpeg=0, weather=0.0)
+NO_AUGMENT = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0, jpeg=0, weather=0.0)
 
 LEVERS = (
     _rounds(

@@ -23,9 +23,7 @@ RENAMED = {
     "rounds.robust": "rounds.symmetric_cross_entropy",
     "rounds.statistics": "rounds.adabn_share",
     "train.augment.colour": "train.augment.color_jitter",
-    "train.auxiliary": "train.auxiliary_weight",
     "train.head_factor": "train.head_lr_factor",
-    "train.pseudo_label": "train.pseudo_label_weight",
     "train.rare": "train.rcs_temperature",
 }
 MISSING = object()
@@ -47,7 +45,10 @@ REMOVED: dict[str, Any] = {
     "rounds.stop_agreement": 0.0,
     "rounds.unadapted": 0.0,
     "teacher.prior": 0.0,
+    "train.augment.cutout": 0.0,
+    "train.auxiliary": 0.4,
     "train.decay": "poly",
+    "train.pseudo_label": 1.0,
 }
 
 

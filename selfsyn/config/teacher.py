@@ -18,7 +18,8 @@ Scale = Annotated[float, Meta(ge=0.25, le=4)]
 class Teacher:
     """The exported net.
 
-    precision: of the exported ONNX model, which pseudo-labels and is evaluated. 'fp16' needs half the memory on a GPU; it is not always faster.
+    precision: of the exported ONNX model, which pseudo-labels and is evaluated. 'fp16' needs half the memory on a GPU; it is
+    not always faster.
     flip: test-time augmentation: also run on the mirrored image. The logits of all views are averaged.
     scales: test-time augmentation: run at each of these factors of the working size; 1.0 is that size.
     views: which nets have this test-time augmentation in their ONNX graph.

@@ -19,7 +19,6 @@ class Augment:
     color_jitter: strength of the jitter of brightness, contrast, saturation and hue.
     blur: largest sigma, in pixels.
     noise: largest standard deviation, in grey levels.
-    cutout: largest side of the erased rectangle, as a share of the image's side.
     jpeg: JPEG compression with a quality from [100 - jpeg, 100].
     weather: largest strength of haze, rain or snow. No depth is needed: the distance is guessed from the image row. At 1,
     haze leaves a twentieth of the contrast at 100 m.
@@ -30,7 +29,6 @@ class Augment:
     color_jitter: Share = 0.4
     blur: NonNegative = 1.0
     noise: NonNegative = 8.0
-    cutout: Below1 = 0.0
     jpeg: Annotated[int, Meta(ge=0, le=99)] = 0
     weather: Share = 0.0
 
@@ -54,10 +52,8 @@ class Train:
     compile: use torch.compile.
     tensorboard: also write TensorBoard's event files.
     ema: decay of the EMA of the weights. The EMA weights are exported; with 0, the last weights.
-    auxiliary_weight: weight of the auxiliary head's loss.
     class_weight_power: the loss weight of a class is (its share of the pixels) ** -power, divided by the mean over all pixels,
     at most 10. With 0.5, a class with a hundredth of another's pixels weighs ten times as much; with 0, all weigh 1.
-    pseudo_label_weight: weight of the loss on pseudo-labelled pixels.
     rcs_temperature: temperature of rare-class sampling of synthetic frames. 0 turns it off. Above 0, a lower temperature
     draws frames with rare classes more often (Hoyer et al. 2022 use 0.01).
     checkpoint_every: updates between two checkpoints.
@@ -75,9 +71,7 @@ class Train:
     compile: bool = False
     tensorboard: bool = False
     ema: Below1 = 0.999
-    auxiliary_weight: NonNegative = 0.4
     class_weight_power: NonNegative = 0.5
-    pseudo_label_weight: NonNegative = 1.0
     rcs_temperature: NonNegative = 0.0
     checkpoint_every: Count = 500
     augment: Augment = field(default_factory=Augment)

@@ -36,8 +36,7 @@ def augmented(
     """`placed`, with other `colours` if given, then `disturbed`."""
     made = placed(record, size=size, augment=augment, rng=rng, wanted=wanted)
     image = made["image"] if colours is None else with_colours(made["image"], colours)
-    image, label = disturbed(image, made["label"], augment=augment, rng=rng)
-    return made | {"image": image, "label": label}
+    return made | {"image": disturbed(image, augment=augment, rng=rng)}
 
 
 def placed(
@@ -55,8 +54,8 @@ def placed(
     return made
 
 
-def disturbed(image: Picture, label: Picture, *, augment: Augment, rng: np.random.Generator) -> tuple[Picture, Picture]:
-    """Random weather, colours, blur, noise, JPEG compression and cutout; the geometry stays.
+def disturbed(image: Picture, *, augment: Augment, rng: np.random.Generator) -> Picture:
+    """Random weather, colours, blur, noise and JPEG compression; the geometry stays.
 
     The order is that of a camera: air, exposure, lens, sensor, file.
     """
@@ -64,8 +63,7 @@ def disturbed(image: Picture, label: Picture, *, augment: Augment, rng: np.rando
     image = _recoloured(image, strength=augment.color_jitter, rng=rng)
     image = _blurred(image, most=augment.blur, rng=rng)
     image = _noisy(image, most=augment.noise, rng=rng)
-    image = _compressed(image, most=augment.jpeg, rng=rng)
-    return _with_cutout(image, label, most=augment.cutout, rng=rng)
+    return _compressed(image, most=augment.jpeg, rng=rng)
 
 
 def class_mixed(
@@ -167,15 +165,3 @@ def _compressed(image: Picture, *, most: int, rng: np.random.Generator) -> Pictu
 @cache
 def _noise_table() -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal(NOISE_VALUES, dtype=np.float32)
-
-
-def _with_cutout(image: Picture, label: Picture, *, most: float, rng: np.random.Generator) -> tuple[Picture, Picture]:
-    if most <= 0 or rng.random() < 0.5:
-        return image, label
-    height, width = label.shape
-    tall, wide = (rng.uniform(0.1, 1, size=2) * most * (height, width)).astype(int)
-    top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
-    image, label = image.copy(), label.copy()
-    image[top : top + tall, left : left + wide] = rng.integers(256, size=3)
-    label[top : top + tall, left : left + wide] = IGNORE
-    return image, label

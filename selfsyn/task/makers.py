@@ -152,7 +152,7 @@ class Online:
         example, size, augment = self.source.at(position).example, self.source.size, self.source.augment
         seen = placed(example.read(), size=size, augment=augment, rng=rng)
         # What is cut out of the disturbed image is still labelled: the teacher sees it.
-        image, _ = disturbed(seen["image"], seen["label"], augment=augment, rng=rng)
+        image = disturbed(seen["image"], augment=augment, rng=rng)
         mixed = self.above.over(Item(example.name, {"image": image, "label": seen["label"]}), rng).arrays
         to_label = (seen["open"] > 0) & ~mixed["true"]
         return Item(example.name, mixed | {"to_label": to_label, "undisturbed": seen["image"]})

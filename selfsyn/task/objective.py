@@ -15,6 +15,7 @@ from selfsyn.task.mixture import BARE, MASKED, ONLINE, PSEUDO, SYNTHETIC, Batch
 from selfsyn.task.pseudo_label_losses import pseudo_label_loss
 from selfsyn.task.scores import Scores, TaskNet, normalised
 
+AUXILIARY = 0.4  # weight of the auxiliary head's loss (Zhao et al. 2017)
 SURE = 0.968  # confidence from which the average counts as sure of a pixel (Tranheden et al. 2021)
 
 
@@ -109,23 +110,21 @@ def losses_of(seen: Mapping[str, Seen], config: RunConfig) -> dict[str, Tensor]:
 
 
 def _loss_of(name: str, part: Seen, config: RunConfig) -> Tensor:
-    maps, heads = part.maps, config.train.auxiliary_weight
+    maps = part.maps
     if name == SYNTHETIC:
-        return segmentation_loss(part.scores, maps["label"], weight_BHW=maps["weight"], auxiliary=heads)
-    return pseudo_label_loss(part.scores, maps, auxiliary=heads, how=config.rounds)
+        return segmentation_loss(part.scores, maps["label"], weight_BHW=maps["weight"], auxiliary=AUXILIARY)
+    return pseudo_label_loss(part.scores, maps, auxiliary=AUXILIARY, how=config.rounds)
 
 
-def weights_of(batch: Batch, config: RunConfig) -> dict[str, float]:
-    """The weights of the terms of `losses_of`: a part's share of the labelled images, `train.pseudo_label_weight` times it for
-    pseudo-labels.
+def weights_of(batch: Batch) -> dict[str, float]:
+    """The weights of the terms of `losses_of`: a part's share of the labelled images.
 
-    Masked copies weigh as much as what they are copies of (MIC: lambda 1).
+    Masked copies weigh as much as the images that they are copies of (MIC: lambda 1).
     """
     sizes = batch.sizes
     labelled = sum(sizes.get(part, 0) for part in (SYNTHETIC, PSEUDO, ONLINE))
-    shares = {part: sizes.get(PSEUDO if part == MASKED else part, 0) / labelled for part in (PSEUDO, MASKED, ONLINE)}
-    weights = {f"loss_{part}": share * config.train.pseudo_label_weight for part, share in shares.items()}
-    return weights | {"loss_synthetic": sizes.get(SYNTHETIC, 0) / labelled}
+    images = {part: sizes.get(PSEUDO if part == MASKED else part, 0) for part in (SYNTHETIC, PSEUDO, MASKED, ONLINE)}
+    return {f"loss_{part}": count / labelled for part, count in images.items()}
 
 
 def total_of(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -97,7 +97,7 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
         group["lr"] = rate * group["factor"]
     seen = seen_by(state.forward, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
     scores = {part: one.scores for part, one in seen.items()}
-    losses, weights = losses_of(seen, config), weights_of(batch, config)
+    losses, weights = losses_of(seen, config), weights_of(batch)
     for term in state.extra:
         losses |= term.losses(scores)
         weights |= term.weights
@@ -148,11 +148,22 @@ def fit(
     before: the folder of the training that this one continues, whose net, average and optimizer replace `net`.
     Several processes share each batch and end with the same net; the first one writes. SIGTERM writes a checkpoint: exit 143.
     """
-    stopping, rank, ranks = Stopping(), processes.rank(), processes.count()
-    refuse_unshared(mixture.sizes, config, ranks=ranks, device=device)
+    refuse_unshared(mixture.sizes, config, ranks=processes.count(), device=device)
     weights_K = class_weights(label_counts(mixture.labelled), power=config.train.class_weight_power)
     state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device, extra=extra)
     _resume(state, config=config, folder=folder, before=before)
+    _learn(state, mixture, config=config, folder=folder, workers=workers)
+    if not schedule.steps:
+        _save(state, config=config, folder=folder)
+    if processes.rank() == 0:
+        write_weights(state, folder=folder)
+    return state
+
+
+def _learn(state: TrainState, mixture: Mixture, *, config: RunConfig, folder: Path, workers: int) -> None:
+    """The steps that are left, with a checkpoint now and then. SystemExit(143) after a checkpoint on SIGTERM."""
+    stopping, rank, ranks, schedule = Stopping(), processes.rank(), processes.count(), state.schedule
+    device = state.weights_K.device
     log = Log(folder, batch=config.train.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
     if state.step == 0 and rank == 0:
         write_atomic(folder / SAMPLE, _sample(mixture))
@@ -170,11 +181,6 @@ def fit(
             log.save()
         if stop:
             raise SystemExit(EXIT_CODE)
-    if not schedule.steps:
-        _save(state, config=config, folder=folder)
-    if rank == 0:
-        write_weights(state, folder=folder)
-    return state
 
 
 def _note(terms: Mapping[str, float], state: TrainState, *, log: Log) -> None:
