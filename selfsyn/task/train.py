@@ -148,11 +148,12 @@ def fit(
     before: the folder of the training that this one continues, whose net, average and optimizer replace `net`.
     Several processes share each batch and end with the same net; the first one writes. SIGTERM writes a checkpoint: exit 143.
     """
+    stopping = Stopping()
     refuse_unshared(mixture.sizes, config, ranks=processes.count(), device=device)
     weights_K = class_weights(label_counts(mixture.labelled), power=config.train.class_weight_power)
     state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device, extra=extra)
     _resume(state, config=config, folder=folder, before=before)
-    _learn(state, mixture, config=config, folder=folder, workers=workers)
+    _learn(state, mixture, config=config, folder=folder, workers=workers, stopping=stopping)
     if not schedule.steps:
         _save(state, config=config, folder=folder)
     if processes.rank() == 0:
@@ -160,10 +161,9 @@ def fit(
     return state
 
 
-def _learn(state: TrainState, mixture: Mixture, *, config: RunConfig, folder: Path, workers: int) -> None:
+def _learn(state: TrainState, mixture: Mixture, *, config: RunConfig, folder: Path, workers: int, stopping: Stopping) -> None:
     """The steps that are left, with a checkpoint now and then. SystemExit(143) after a checkpoint on SIGTERM."""
-    stopping, rank, ranks, schedule = Stopping(), processes.rank(), processes.count(), state.schedule
-    device = state.weights_K.device
+    rank, ranks, schedule, device = processes.rank(), processes.count(), state.schedule, state.weights_K.device
     log = Log(folder, batch=config.train.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
     if state.step == 0 and rank == 0:
         write_atomic(folder / SAMPLE, _sample(mixture))
