@@ -69,6 +69,9 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"train": 3}, "train is 3; expected a table"),
         ({"train": {"precision": "fp16"}}, "train.precision is 'fp16'; expected one of auto, fp32, bf16"),
         ({"train": {"clip_norm": -1}}, "train.clip_norm is -1; expected a number of at least 0"),
+        ({"train": {"augment": {"jpeg": 100}}}, r"train\.augment\.jpeg is 100; expected an integer in \[0, 99\]"),
+        ({"train": {"augment": {"jpeg": -1}}}, r"train\.augment\.jpeg is -1"),
+        ({"train": {"augment": {"weather": 1.5}}}, r"train\.augment\.weather is 1\.5; expected a number in \[0, 1\]"),
         ({"train": {"batch": 1}}, "train.batch is 1; expected at least 2 for deeplabv3plus"),
         (
             {"train": {"batch": 2}, "rounds": {"real_share": [0, 0.5]}, "rival": {"method": "mrnet"}},
