@@ -379,7 +379,7 @@ def test_kitti_without_faults(tmp_path: Path, run: Path, doctor: Doctor) -> None
         (["held_out.split=test"], "split 'test' has no usable labels; choose another split"),
         (["real.layout=kitti", "real.split=dev"], "split 'dev' of layout kitti; expected one of"),
         (["synthetic.files=none.txt"], "none.txt: cannot be read"),
-        (["task.weights=none.pth"], "run.toml: task.weights none.pth: no such file"),
+        (["task.weights=none.pth"], "other/none.pth: no such file (task.weights = 'none.pth')"),
     ],
 )
 def test_mistakes_in_the_configuration(tmp_path: Path, run: Path, doctor: Doctor, settings: list[str], said: str) -> None:
@@ -454,7 +454,7 @@ def test_whatever_a_look_depends_on_makes_it_look_again(tmp_path: Path, run: Pat
         put(tmp_path / HELD_OUT_LABEL, png(every_id(33), colour=GREY))
     else:
         text = (run / "run.toml").read_text()
-        (run / "run.toml").write_text(text.replace("ids = {}", 'ids = { "0" = "road" }', 1))
+        (run / "run.toml").write_text(text.replace("[real]", '[synthetic.ids]\n"0" = "road"\n\n[real]', 1))
     assert not doctor(run).report["cached"]
 
 
