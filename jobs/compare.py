@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.options import device_option, dry_run_option, run_option, workers_option
+from selfsyn.config.task import ARCHITECTURES
 from selfsyn.errors import FaultError, InputError
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def _listed(context: click.Context, parameter: click.Parameter, value: str) -> t
 )
 @click.option("--rows", callback=_listed, default="", metavar="ROW,...", help="Some rows only; default: all but the ablation.")
 @click.option("--seeds", callback=_listed, default="", metavar="N,...", help="Seeds of nets and world; default: the run's.")
-@click.option(
-    "--net", "nets", multiple=True, type=click.Choice(["fcn", "deeplabv3plus", "segnet"]), help="Other nets; default: the run's."
-)
+@click.option("--net", "nets", multiple=True, type=click.Choice(ARCHITECTURES), help="Other nets; default: the run's.")
 @click.option("--ablate", is_flag=True, help="Also our rounds with one lever off, for each lever that the run uses.")
 @device_option
 @workers_option

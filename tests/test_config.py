@@ -64,7 +64,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path) -> None:
         ({"rounds": {"real_share": [0.5]}}, "real_share starts with 0.5; expected 0"),
         ({"teacher": {"views": "some"}}, "teacher.views is 'some'; expected one of every, labelling"),
         ({"rounds": {"portion": [0.0]}}, "rounds.kept_fraction is 0.0; expected a number in \\(0, 1\\]"),
-        ({"task": {"architecture": "unet"}}, "'unet'; expected one of deeplabv3plus, fcn, segnet"),
+        ({"task": {"architecture": "unet"}}, "'unet'; expected one of fcn, deeplabv3plus, segnet"),
         ({"held_out": {"layout": "camvid", "root": "x", "protocol": "voc"}}, "protocol 'voc' is not known"),
         ({"train": 3}, "train is 3; expected a table"),
         ({"train": {"precision": "fp16"}}, "train.precision is 'fp16'; expected one of auto, fp32, bf16"),

@@ -13,14 +13,13 @@ from selfsyn.compare.budget import Cost, cost, needed
 from selfsyn.compare.row import Row
 from selfsyn.compare.rows import OURS, ROWS, ablations
 from selfsyn.config import DataFolder, RunConfig, Task
-from selfsyn.config.task import WEIGHTS, Architecture
+from selfsyn.config.task import ARCHITECTURES, WEIGHTS, Architecture
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.flow import Phase, phases, world_phase
 from selfsyn.layout import Layout
 from selfsyn.stage import Stage
 
-NETS = ("fcn", "deeplabv3plus", "segnet")
 FOLDER = "compare"
 WORLD = "world"
 
@@ -105,7 +104,7 @@ def entry(layout: Layout, config: RunConfig, *, row: Row, net: str, seed: int, r
 def present(layout: Layout, config: RunConfig, *, rounds: int) -> tuple[list[Entry], list[Path]]:
     """(every entry that has a folder, in the order of nets, rows and seeds; folders that were made with other settings)."""
     found, others = [], []
-    for net, row in ((net, row) for net in NETS for row in (*ROWS, *ablations(config))):
+    for net, row in ((net, row) for net in ARCHITECTURES for row in (*ROWS, *ablations(config))):
         folders = (layout.root / FOLDER / net / row.name).glob("seed-*/run.toml")
         for seed in sorted(int(path.parent.name.removeprefix("seed-")) for path in folders):
             one = entry(layout, config, row=row, net=net, seed=seed, rounds=rounds)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from selfsyn.config.bounds import Count, NonNegative, Positive, Share
 from selfsyn.errors import InputError
 
-Architecture = Literal["deeplabv3plus", "fcn", "segnet"]
+Architecture = Literal["fcn", "deeplabv3plus", "segnet"]  # in the order of a comparison's table
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 WEIGHTS = ("download", "package", "scratch")  # anything else is a file
 
 
