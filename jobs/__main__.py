@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -14,6 +15,8 @@ from selfsyn.cores import openmp
 from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.stopping import EXIT_CODE
 from selfsyn.verbs import VERBS
+
+OF_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EROFS)  # a path that the user must change
 
 
 class Verbs(click.Group):
@@ -53,6 +56,11 @@ def main() -> None:
     except (InputError, NotReadyError, FaultError) as error:
         click.echo(f"selfsyn: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in OF_PATHS or error.filename is None:
+            raise
+        click.echo(f"selfsyn: {error.filename!s:.300}: {error.strerror}; give another path", err=True)
+        sys.exit(InputError.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

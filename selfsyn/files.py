@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from selfsyn.errors import FaultError
+from selfsyn.errors import FaultError, InputError
 
 TEMPORARY = ".tmp-"
 
@@ -52,11 +52,21 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in that file, or None when there is no such file."""
+    """The JSON object in that file, or None when there is no such file. InputError for a file that holds no JSON object."""
     try:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError:
         return None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: not a JSON object ({error}); delete the file and run the same command again") from error
+
+
+def expanded(path: str) -> Path:
+    """The path with ~ as the home folder. That of a user who does not exist stays as it is: no such file, later."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def digest_bytes(data: bytes) -> str:

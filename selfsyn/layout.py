@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfsyn.files import expanded
 from selfsyn.stage import Stage, parse, round_stage
 from selfsyn.verbs import VERBS
 
@@ -79,7 +80,7 @@ class Layout:
 
     def resolve(self, root: str) -> Path:
         """A path of the configuration: absolute, below the home folder (~), or relative to the run folder."""
-        path = Path(root).expanduser()
+        path = expanded(root)
         return path if path.is_absolute() else (self.root / path).resolve()
 
     def _of(self, verb: str, stage: Stage | None = None) -> Path:

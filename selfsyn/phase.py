@@ -23,6 +23,7 @@ from selfsyn.flow import Phase
 from selfsyn.layout import Layout
 from selfsyn.manifest import MANIFEST, SHARDED, finished_parts, read_manifest
 from selfsyn.packages import installed
+from selfsyn.progress import say
 
 STARTED = "started.json"  # the inputs of an attempt that has not finished
 LIBRARIES = (
@@ -73,13 +74,18 @@ def is_done(layout: Layout, phase: Phase, *, sources: Callable[[], Mapping[str, 
     """Whether `phase` is finished, with the inputs that there are now; never with `force`, which starts it over.
 
     A verb asks before all else: a finished phase needs no device, no weights and no libraries.
-    sources: the digests of inputs that no phase of ours made (data sets); not called for an unfinished phase. Raises
-    NotReadyError when a phase that it needs is unfinished, InputError when an input changed since it began.
+    sources: the digests of inputs that no phase of ours made (data sets); not called for an unfinished phase. InputError
+    when an input changed since the phase began. Inputs that are gone are not compared, which is said.
     """
     manifest = None if force else read_manifest(layout.root / phase.folder)
     if manifest is None:
         return False
-    _refuse_changed(layout.root / phase.folder, manifest["inputs"], _inputs(layout, phase, sources()))
+    try:
+        now = _inputs(layout, phase, sources())
+    except (InputError, NotReadyError) as error:
+        say(f"{phase.name}: finished; its inputs are not compared: {error}")
+        return True
+    _refuse_changed(layout.root / phase.folder, manifest["inputs"], now)
     return True
 
 

@@ -38,7 +38,14 @@ from selfsyn.randomness import generator
 SIZE = (48, 32)
 CPU = torch.device("cpu")
 ADAPTER = Adapter(
-    steps=6, batch=2, crop=32, generator_channels=4, generator_blocks=1, discriminator_channels=4, pool=3, checkpoint_every=2
+    steps=6,
+    batch=2,
+    crop=32,
+    generator_channels=4,
+    generator_blocks=1,
+    discriminator_channels=4,
+    image_pool=3,
+    checkpoint_every=2,
 )
 
 

@@ -102,10 +102,12 @@ def test_a_renamed_key_loads_with_one_line_that_names_the_new_one(
     del old["seed"]
     built = config.from_mapping(old)
     assert (built.train.ema, built.train.steps, built.seed) == (0.5, 7, 3)
-    said = [line for line in capsys.readouterr().err.splitlines() if "run.toml" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "old names" in line]
     assert len(said) == 1 and "train.old_ema is now train.ema, train.nested.seed is now seed" in said[0]
-    with pytest.raises(InputError, match=r"train\.ema is there twice"):
-        config.from_mapping(values(train={"old_ema": 0.5, "ema": 0.5}))
+    with pytest.raises(InputError, match=r"train\.ema is there, and train\.old_ema, its old name, as well; delete"):
+        config.from_mapping(values(train={"old_ema": 0.5, "ema": 0.7}))
+    config.with_settings(values(), ("train.old_ema=0.5",))
+    assert "train.old_ema is now train.ema" in capsys.readouterr().err
 
 
 def test_every_old_name_has_a_new_one_that_exists() -> None:
@@ -163,8 +165,44 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match="run.toml: not valid TOML"):
             config.load(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read .* expected a TOML file"):
         config.load(tmp_path)
+    for text in ("seed = " + 5000 * "9", "a = " + 5000 * "[" + 5000 * "]"):
+        path.write_text(text)
+        with pytest.raises(InputError, match="run.toml: not valid TOML"):
+            config.load(path)
+
+
+def test_the_mark_of_windows_editors_is_read_over_and_messages_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(config.to_toml(config.from_mapping(values())), encoding="utf-8-sig")
+    assert config.load(path).recipe == "test"
+    path.write_text("seed = 3")
+    with pytest.raises(InputError, match=f"^{path}: recipe is missing"):
+        config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("=1", "--set '=1': expected KEY=VALUE"),
+        ("train..steps=1", "expected KEY=VALUE"),
+        ("train.steps=1\nx=2", "train.steps is '1.nx=2'; expected no control characters"),
+        ('real.root="a\\u0000b"', "real.root is .* expected no control characters"),
+        ("real.root=", "real.root is ''; expected a string that is not empty"),
+        ("real.ids.x=road", "run.toml: real.*: ids: 'x' is no"),
+        ("seed=" + 5000 * "9", "seed is .*; expected an integer"),
+    ],
+)
+def test_settings_that_mean_nothing_are_one_line(setting: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        config.from_mapping(config.with_settings(values(), (setting,)))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_index_0_of_an_only_source_is_that_source() -> None:
+    built = config.from_mapping(config.with_settings(values(), ("synthetic.0.root=x",)))
+    assert built.synthetic[0].root == "x"
 
 
 def test_a_missing_value_says_how_to_set_it() -> None:

@@ -57,7 +57,7 @@ def test_init_takes_a_file_and_refuses_another_configuration(tmp_path: Path) -> 
 
 
 def test_init_from_a_file_that_is_none(tmp_path: Path) -> None:
-    for text, message in ((None, "cannot be read (No such file or directory)"), ("seed = = 1", "not valid TOML")):
+    for text, message in ((None, "not found; give a recipe's name"), ("seed = = 1", "not valid TOML")):
         path = tmp_path / "run.toml"
         if text is not None:
             path.write_text(text)

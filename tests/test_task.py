@@ -24,6 +24,7 @@ from selfsyn.errors import FaultError, InputError
 from selfsyn.labels import IGNORE
 from selfsyn.layout import Layout
 from selfsyn.recipes import read
+from selfsyn.stage import SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import build, load_weights, normalised
 from selfsyn.task.backbones import load_pretrained
 from selfsyn.task.dilated import DilatedDepthwise, with_fast_dilation
@@ -385,7 +386,7 @@ def scheduled(**rounds: Any) -> RunConfig:
 
 def test_rounds_that_continue_share_one_schedule_with_the_source_only_training() -> None:
     config = scheduled(start="continue")
-    found = [schedule_of(config, stage=stage) for stage in ("source-only", "round-0", "round-1", "round-2")]
+    found = [schedule_of(config, stage=stage) for stage in (SOURCE_ONLY, *map(round_stage, range(3)))]
     assert found == [
         Schedule(steps=steps, learning_rate=1e-3, warmup_steps=4, done=done, whole=90)
         for steps, done in ((40, 0), (10, 40), (20, 50), (20, 70))
@@ -393,19 +394,19 @@ def test_rounds_that_continue_share_one_schedule_with_the_source_only_training()
     one = Schedule(steps=90, learning_rate=1e-3, warmup_steps=4)
     rates = [learning_rate(step, schedule=part) for part in found for step in range(part.steps)]
     assert rates == [learning_rate(step, schedule=one) for step in range(90)]
-    assert continued(config, stage="round-0") == "source-only" and continued(config, stage="oracle") is None
-    assert schedule_of(config, stage="oracle") == Schedule(steps=70, learning_rate=1e-3, warmup_steps=4)
+    assert continued(config, stage=Stage("round-0")) == SOURCE_ONLY and continued(config, stage=Stage("oracle")) is None
+    assert schedule_of(config, stage=Stage("oracle")) == Schedule(steps=70, learning_rate=1e-3, warmup_steps=4)
 
 
 def test_a_warm_round_has_a_schedule_of_its_own_that_others_may_continue() -> None:
     config = scheduled(start=["warm", "continue", "warm"])
-    assert schedule_of(config, stage="source-only") == Schedule(40, 1e-3, 4, done=0, whole=40)
-    assert schedule_of(config, stage="round-0") == Schedule(10, 5e-4, 4, done=0, whole=30)
-    assert schedule_of(config, stage="round-1") == Schedule(20, 5e-4, 4, done=10, whole=30)
-    assert schedule_of(config, stage="round-2") == Schedule(20, 5e-4, 4, done=0, whole=20)
+    assert schedule_of(config, stage=Stage("source-only")) == Schedule(40, 1e-3, 4, done=0, whole=40)
+    assert schedule_of(config, stage=Stage("round-0")) == Schedule(10, 5e-4, 4, done=0, whole=30)
+    assert schedule_of(config, stage=Stage("round-1")) == Schedule(20, 5e-4, 4, done=10, whole=30)
+    assert schedule_of(config, stage=Stage("round-2")) == Schedule(20, 5e-4, 4, done=0, whole=20)
 
 
 def test_a_round_beyond_the_planned_ones_has_no_schedule_to_continue() -> None:
     with pytest.raises(InputError, match="round-3 would continue a schedule that ends with round-2"):
-        schedule_of(scheduled(start="continue"), stage="round-3")
-    assert schedule_of(scheduled(), stage="round-3") == Schedule(20, 5e-4, 4, done=0, whole=20)
+        schedule_of(scheduled(start="continue"), stage=Stage("round-3"))
+    assert schedule_of(scheduled(), stage=Stage("round-3")) == Schedule(20, 5e-4, 4, done=0, whole=20)

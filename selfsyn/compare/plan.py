@@ -15,7 +15,7 @@ from selfsyn.compare.rows import OURS, ROWS, ablations
 from selfsyn.config import DataFolder, RunConfig, Task
 from selfsyn.config.task import ARCHITECTURES, WEIGHTS, Architecture
 from selfsyn.errors import InputError
-from selfsyn.files import write_atomic
+from selfsyn.files import expanded, write_atomic
 from selfsyn.flow import Phase, phases, world_phase
 from selfsyn.layout import Layout
 from selfsyn.stage import Stage
@@ -180,6 +180,6 @@ def _changes(entry: Entry) -> list[str]:
 
 def _moved(path: str, layout: Layout, root: Path, *, rendered: bool) -> str:
     """A path of the run's configuration as it reads in `root`; frames that the run renders lie in each entry."""
-    if not path or Path(path).expanduser().is_absolute() or (rendered and Path(path).parts[0] == WORLD):
+    if not path or expanded(path).is_absolute() or (rendered and Path(path).parts[0] == WORLD):
         return path
     return os.path.relpath(layout.root / path, root)

@@ -1,4 +1,4 @@
-"""The kinds of numbers that run.toml holds, with their ranges."""
+"""The kinds of values that run.toml holds, with their ranges."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]  # both ends included
 Fraction = Annotated[float, Meta(gt=0, le=1)]
 Below1 = Annotated[float, Meta(ge=0, lt=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
+Filled = Annotated[str, Meta(min_length=1)]
 Positive = Annotated[float, Meta(gt=0)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from selfsyn.config.bounds import NonNegative, Whole, require
+from selfsyn.config.bounds import Filled, NonNegative, Whole, require
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class DataFolder:
     ids: overrides of the layout's id table, from an id on disk to a class: { "20" = "road", "7" = "ignore" }.
     """
 
-    layout: str
-    root: str
+    layout: Filled
+    root: Filled
     split: str = "train"
     files: str = ""
     ids: dict[str, str] = field(default_factory=dict)

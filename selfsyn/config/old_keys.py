@@ -66,19 +66,27 @@ def updated(values: Mapping[str, Any]) -> dict[str, Any]:
     if found:
         _say_renamed(tuple(found))
     for old, value in found.items():
-        _put(result, *renewed(old, value))
+        new, value = _renewed(old, value)
+        if not _put(result, new, value):
+            raise InputError(f"run.toml: {new} is there, and {old}, its old name, as well; delete {old}")
     return result
 
 
 def renewed(key: str, value: Any) -> tuple[str, Any]:
-    """A dotted key and its value -> the same as this version writes them."""
+    """A dotted key and its value -> the same as this version writes them; says so when they differ."""
+    if key in RENAMED:
+        _say_renamed((key,))
+    return _renewed(key, value)
+
+
+def _renewed(key: str, value: Any) -> tuple[str, Any]:
     word = value if isinstance(value, str) else MISSING
     return RENAMED.get(key, key), VALUES.get(key, {}).get(word, value)
 
 
 @cache
 def _say_renamed(keys: Sequence[str]) -> None:
-    say(f"run.toml has old names of keys: {', '.join(f'{key} is now {RENAMED[key]}' for key in keys)}")
+    say(f"old names of keys: {', '.join(f'{key} is now {RENAMED[key]}' for key in keys)}")
 
 
 def _taken(values: dict[str, Any], key: str, default: Any) -> Any:
@@ -95,10 +103,9 @@ def _taken(values: dict[str, Any], key: str, default: Any) -> Any:
     return value
 
 
-def _put(values: dict[str, Any], key: str, value: Any) -> None:
+def _put(values: dict[str, Any], key: str, value: Any) -> bool:
+    """Set a dotted key -> whether it was not there before."""
     *tables, leaf = key.split(".")
     for table in tables:
         values = values.setdefault(table, {})
-    if leaf in values:
-        raise InputError(f"run.toml: {key} is there twice, once under its old name; remove the old one")
-    values[leaf] = value
+    return values.setdefault(leaf, value) is value

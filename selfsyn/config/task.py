@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, get_args
 
 from selfsyn.config.bounds import Count, NonNegative, Positive, Share
 from selfsyn.errors import InputError
+from selfsyn.files import expanded
 
 Architecture = Literal["fcn", "deeplabv3plus", "segnet"]  # in the order of a comparison's table
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
@@ -56,7 +57,7 @@ class Task:
         """The file that `weights` names, seen from the run folder `root`; None for a word. InputError when it is missing."""
         if self.weights in WEIGHTS:
             return None
-        path = root / Path(self.weights).expanduser()
+        path = root / expanded(self.weights)
         if not path.is_file():
             raise InputError(
                 f"{path}: no such file ({self.section}.weights = {self.weights!r});"

@@ -31,18 +31,22 @@ PLACE = re.compile(r"^(?P<message>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 
 def load(path: Path) -> RunConfig:
     """Read run.toml. InputError names the file, the key, what is there and what is expected."""
-    return from_mapping(read_toml(path, remedy=f"make it with `selfsyn init RECIPE --run {path.parent}`"))
+    values = read_toml(path, remedy=f"make it with `selfsyn init RECIPE --run {path.parent}`")
+    try:
+        return from_mapping(values)
+    except InputError as error:
+        raise InputError(str(error).replace("run.toml", str(path), 1)) from error
 
 
 def read_toml(path: Path, *, remedy: str) -> dict[str, Any]:
     """The values of a TOML file. InputError, with the remedy, when it is missing or no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with or without the mark that Windows editors write
     except FileNotFoundError:
         raise InputError(f"{path}: not found; {remedy}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected a TOML file") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
 
 
@@ -55,8 +59,14 @@ def from_mapping(values: Mapping[str, Any]) -> RunConfig:
         return typing.cast(RunConfig, _with_defaults(msgspec.convert(whole, RunConfig)))
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, InputError):  # from a __post_init__, which knows best
-            raise error.__cause__ from None
+            raise InputError(_with_place(str(error.__cause__), str(error))) from None
         raise InputError(_refusal(str(error), whole)) from None
+
+
+def _with_place(message: str, error: str) -> str:
+    """A message of our own, with the section that msgspec names unless it says where it belongs."""
+    place = re.search(r" - at `\$\.(.*)`$", error)
+    return message if message.startswith("run.toml: ") or place is None else f"run.toml: {place[1]}: {message}"
 
 
 def _with_defaults(table: Any) -> Any:
@@ -85,6 +95,8 @@ def _check_keys(kind: type, values: Mapping[str, Any], *, prefix: str) -> None:
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
             raise InputError(f"run.toml: unknown key {prefix}{key}; did you mean {prefix}{nearest}?")
+        if isinstance(value, str) and not value.isprintable():
+            raise InputError(f"run.toml: {prefix}{key} is {value!r:.60}; expected no control characters")
         numbers = value if isinstance(value, list) else [value]
         if any(isinstance(number, float | int) and abs(number) > HUGE for number in numbers):
             raise InputError(f"run.toml: {prefix}{key} is {value!r:.60}; expected a number that is not so large")
@@ -144,6 +156,8 @@ def _expected(message: str, hint: Any) -> str:
         return "one of " + ", ".join(str(choice) or "''" for choice in dict.fromkeys(choices))
     if message.startswith("Expected `object"):
         return "a table"
+    if message.startswith("Expected `str` of length"):
+        return "a string that is not empty"
     single, several = next((KINDS[part] for part in parts if part in KINDS and not _has_tables(hint)), ("a table", "tables"))
     if message.startswith("Expected `array`"):
         length = re.search(r"of length (>= )?(\d+)", message)
@@ -211,10 +225,13 @@ def with_settings(values: Mapping[str, Any], settings: Sequence[str]) -> dict[st
     result = copy.deepcopy(dict(values))
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals:
+        key = key.strip()
+        if not equals or not all(key.split(".")):
             raise InputError(f"--set {setting!r}: expected KEY=VALUE, for example train.steps=300")
-        key, value = renewed(key.strip(), _value_of(text.strip()))
+        key, value = renewed(key, _value_of(text.strip()))
         *tables, leaf = key.split(".")
+        if len(tables) > 1 and tables[0] in LISTED and tables[1] == "0" and isinstance(result.get(tables[0]), dict):
+            del tables[1]  # the only source of its role
         node: Any = result
         for table in tables:
             node = _inside(node, table, setting=setting)
@@ -238,6 +255,7 @@ def _inside(node: dict[str, Any] | list[dict[str, Any]], table: str, *, setting:
 
 def _value_of(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        values = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return values["value"] if len(values) == 1 else text
