@@ -20,7 +20,10 @@ from selfsyn import recipes
 @device_option
 @set_option
 def command(root: Path, seed: int, rounds: int, with_bounds: bool, device: str, settings: tuple[str, ...]) -> None:
-    """Run the whole method on the built-in street world and write a report. Needs no data and no GPU, only some minutes."""
+    """Run the whole method on the built-in street world.
+
+    Writes a report. Needs no data, no GPU and only some minutes.
+    """
     recipes.write_run(root, recipe="demo", settings=(f"seed={seed}", *settings))
     bounds = ["--with-bounds"] if with_bounds else []
     arguments = ["round", "--run", str(root), "--rounds", str(rounds), "--device", device, *bounds]

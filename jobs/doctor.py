@@ -38,7 +38,7 @@ DIED = "the process that tried to load it crashed"
     "--all", "everything", is_flag=True, help="Check the pixels of every frame. Default: of at most 550 frames of each data set."
 )
 def command(root: Path, everything: bool) -> None:
-    """Check the data, the configuration and the machine before a run spends hours.
+    """Check data, configuration and machine before a long run.
 
     Lists every problem, estimates times and disk space, and ends with `ready` or `not ready` (exit code 2). Starts no
     phase, and never reads labels of real training images. DIR/doctor keeps the results and a page with charts,

@@ -60,7 +60,7 @@ def command(
     dry_run: bool,
     write_predictions: bool,
 ) -> None:
-    """Score a stage's teacher on the held-out labelled real images.
+    """Score a stage's teacher on held-out real images.
 
     The teacher predicts classes at the working size. They are enlarged to the label's size and counted over the whole
     data set. The score is only reported: it decides nothing in training.

@@ -15,7 +15,7 @@ from selfsyn import recipes
 @run_option
 @set_option
 def command(recipe: str, root: Path, settings: tuple[str, ...]) -> None:
-    """Write the run.toml of a new run from a recipe or a TOML file.
+    """Write run.toml from a recipe or a TOML file.
 
     If the run folder has a run.toml already, it must hold the same configuration; otherwise the difference is shown.
     """

@@ -13,7 +13,10 @@ from selfsyn.errors import InputError
 
 @click.group()
 def command() -> None:
-    """Run rounds on a Kubernetes cluster: print a round's manifest, show the progress of a run (`--run NAME`)."""
+    """Run rounds on a Kubernetes cluster.
+
+    `selfsyn k8s render` prints the manifest of a round, `selfsyn k8s status --run NAME` shows the progress of a run.
+    """
 
 
 @command.command()

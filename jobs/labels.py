@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @click.group("labels")
 def command() -> None:
-    """Inspect pseudo-labels: `selfsyn labels show IMAGE --run DIR [--round K]` shows the labels of an image and their origin."""
+    """Show the pseudo-labels of an image and their origin.
+
+    Usage: `selfsyn labels show IMAGE --run DIR [--round K]`.
+    """
 
 
 @command.command()

@@ -42,8 +42,8 @@ def launched(arguments: Sequence[str], *, count: int) -> int:
         return EXIT_CODE
     except ChildFailedError as error:
         failures = sorted(error.failures.items(), key=lambda failure: failure[1].timestamp)
-        told = ", ".join(f"process {rank} with {failure.exitcode}" for rank, failure in failures)
-        click.echo(f"selfsyn: of {count} processes on this machine, these failed first (with exit code): {told}", err=True)
+        told = ", ".join(f"process {rank} (exit code {failure.exitcode})" for rank, failure in failures)
+        click.echo(f"selfsyn: {count} processes on this machine; failed, in order of time: {told}", err=True)
         return exit_code([failure.exitcode for _, failure in failures])
     return 0
 

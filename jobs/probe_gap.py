@@ -41,7 +41,7 @@ TITLES = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
 @force_option
 @dry_run_option
 def command(root: Path, ablate: bool, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
-    """Score the oracle on synthetic images before and after adaptation.
+    """Score the oracle on synthetic and on adapted images.
 
     A good adapter raises the score, because the oracle was trained on real images (Hoffman et al. 2018, section 4.2).
     The score decides nothing in training. Needs the oracle: `selfsyn round --with-bounds`.

@@ -36,7 +36,7 @@ from selfsyn.verbs import REAL
 def command(
     root: Path, round_: int, shard: int, shards: int, device: str, workers: int | None, force: bool, dry_run: bool
 ) -> None:
-    """Label the real images with the teacher of the previous round.
+    """Label real images with the previous round's teacher.
 
     Stores the class and the confidence of every pixel; training decides which pixels it uses. If the command was
     interrupted, run it again: it labels the images that are missing. Image I goes to shard I mod N. Unreadable images are

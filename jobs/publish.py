@@ -21,10 +21,11 @@ from jobs.options import dry_run_option, run_option
 )
 @dry_run_option
 def command(root: Path, round_: int, repository: Path, dry_run: bool) -> None:
-    """Add a round's finished teacher to a model repository as its next version.
+    """Add a finished teacher to a model repository.
 
-    The version is added atomically; a running server (`selfsyn serve`, Triton, KServe) switches to it. A model that the
-    repository already has is not added again. To return to an older version, remove the folders of the newer versions.
+    The teacher becomes the next version. It is added atomically; a running server (`selfsyn serve`, Triton, KServe)
+    switches to it. A model that the repository already has is not added again. To return to an older version, remove the
+    folders of the newer versions.
     """
     from export.publish import finished_files, publish
     from export.repository import model_folder

@@ -14,7 +14,10 @@ from jobs.options import force_option, run_option
 @run_option
 @force_option
 def command(root: Path, *, force: bool) -> None:
-    """Write report/index.html with scores, curves, pictures and their origin. Written again when more phases are finished."""
+    """Write report/index.html: scores, curves and pictures.
+
+    The report names the origin of each number. The command writes it again when more phases are finished.
+    """
     from selfsyn.files import digest_bytes, write_atomic
     from selfsyn.flow import report_phase
     from selfsyn.manifest import read_manifest

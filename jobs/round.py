@@ -30,7 +30,10 @@ REPORT = "report"
 def command(
     root: Path, rounds: int | None, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool
 ) -> None:
-    """Run all unfinished phases: adapter, rounds, evaluation, report. Run it again to continue after an interruption."""
+    """Run all unfinished phases of a run, in order.
+
+    The phases are adapter, rounds, evaluation and report. Run it again to continue after an interruption.
+    """
     run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, count=count, dry_run=dry_run)
 
 

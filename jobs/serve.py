@@ -82,10 +82,11 @@ def command(
     request_mib: int,
     megapixels: int,
 ) -> None:
-    """Serve the newest teacher of a model repository over HTTP: the Open Inference Protocol v2, and a page at /.
+    """Serve the newest teacher of a model repository over HTTP.
 
-    The server switches to a newer version without a failed request. If the new version does not load, the old version
-    stays. On SIGTERM, the server answers the requests that it has begun and ends with exit code 143.
+    Supports the Open Inference Protocol v2 and shows a page at /. The server switches to a newer version without a failed
+    request. If the new version does not load, the old version stays. On SIGTERM, the server answers the requests that it
+    has begun and ends with exit code 143.
     """
     try:
         from export.service.limits import MEGAPIXEL, MIB, Limits

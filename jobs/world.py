@@ -61,9 +61,10 @@ def command(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Render labelled street frames: --look engine or town in GTA5's layout, --look camera in Cityscapes' layout.
+    """Render labelled frames of the built-in street world.
 
-    Renders either for a run (--run) or into any folder (--look, --count and --to).
+    Renders either for a run (--run) or into any folder (--look, --count and --to). The looks engine and town are written
+    in GTA5's layout, the look camera in Cityscapes' layout.
     """
     if root is not None:
         _render_for_run(root, workers=workers, force=force, dry_run=dry_run)
@@ -71,7 +72,7 @@ def command(
     if look is None or count is None or folder is None:
         raise InputError("give either --run DIR, or --look, --count and --to")
     if dry_run:
-        click.echo(f"world: would write {count} frames of {size[0]}x{size[1]} in look {look} to {folder}")
+        click.echo(f"world: would write {count} frames of {size[0]}x{size[1]} with look {look} to {folder}")
         return
     _render(folder, look=look, seed=seed, first=first, count=count, size=size, split=split, workers=workers)
 
