@@ -1,17 +1,16 @@
-"""A step of the adapter's fit against a plain CycleGAN's of the same sizes, and whole images through `adapt`.
+"""Time of a training step of the adapter, compared with a plain CycleGAN, and time of `adapt` on whole images.
 
     python benchmarks/adapter.py [RECIPE [STEPS]]
 
-Both sides use our generator, discriminator, batch and optimizer, in turn, in one process. The plain step has CycleGAN's terms
-alone: two adversarial ones, two cycles, two identities. Ours adds the semantic terms (the frozen net on four images without
-and two with gradients), pools, the average, and the checks of every number.
+Both steps use our generator, discriminator, batch and optimizer, and alternate in one process. The plain step has only
+CycleGAN's losses: two adversarial, two cycle and two identity losses. Our step adds the semantic losses (the frozen net on
+four images without and two with gradients), image pools, the weight average, and checks for non-finite numbers.
 
-How the arithmetic is counted: multiply-adds of all convolutions, by hooks on their forwards, for one step of each side. A
-backward pass costs its forward twice: once for the inputs, once for the weights. The frozen net's backward is for its inputs
-alone and costs it once, and what runs without gradients is counted once. A multiply-add of the frozen net's depthwise and
-pointwise layers takes longer than one of a generator's 3x3 filters; so its passes are also timed alone, in turn with the two
-steps, and "both together" is what a plain step and those passes take. Where ours takes longer than that, it does something
-else that costs.
+Arithmetic: the multiply-adds of all convolutions in one step, counted by forward hooks. A backward pass counts as two forward
+passes: one for the inputs, one for the weights. The frozen net's backward pass counts as one, because only the inputs get
+gradients. The frozen net's depthwise and pointwise layers take longer for a multiply-add than the generator's 3x3
+convolutions. So its passes are also timed separately, and "both together" is the time of a plain step plus these passes. If
+our step takes longer than "both together", the rest of our code costs the difference.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ SIZES = ((512, 256), (2048, 1024))  # (width, height) of whole images
 
 
 def main(recipe: str, steps: int) -> None:
-    """Print the steps' times and arithmetic and the whole images' times and memory, as Markdown tables."""
+    """Print Markdown tables: time and arithmetic of the steps; time and memory of whole images."""
     config = configuration.from_mapping(recipes.read(recipe))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = batch_of(config).to(device)
@@ -61,7 +60,7 @@ def main(recipe: str, steps: int) -> None:
         ratios = (seconds[name] / seconds["CycleGAN"], work[name] / work["CycleGAN"])
         print(f"| {name} | {seconds[name]:.3f} | {ratios[0]:.2f} | {work[name] / 1e9:.2f} | {ratios[1]:.2f} |")
     together = seconds["CycleGAN"] + seconds["the semantic terms alone"]
-    print(f"\nboth together {together:.3f} s; ours over that {seconds['ours'] / together:.2f}")
+    print(f"\nboth together {together:.3f} s; ours / both together {seconds['ours'] / together:.2f}")
     _whole_images(ours.average)
 
 
@@ -91,7 +90,7 @@ def batch_of(config: RunConfig) -> Batch:
 
 
 def plain_step(state: AdapterState, batch: Batch, config: RunConfig) -> None:
-    """Zhu et al. 2017, eq. 3 and section 5.2, as one would write it: six calls of the generators, one for each picture."""
+    """A step of Zhu et al. 2017, eq. 3 and section 5.2, in its plainest form: six generator calls, one for each output."""
     (source, place_, noise), (target, *_) = batch.source, batch.target
 
     def through(generator: Generator, image_BCHW: Tensor) -> Tensor:
@@ -115,7 +114,7 @@ def plain_step(state: AdapterState, batch: Batch, config: RunConfig) -> None:
 
 
 def _semantic_alone(state: AdapterState, batch: Batch, config: RunConfig) -> None:
-    """The frozen net's passes of one step, as selfsyn.adapter.objective has them, on images that nobody had to make."""
+    """The frozen net's passes of one step, as in selfsyn.adapter.objective, on images that need no generator."""
     images = [views.image_BCHW.clone().requires_grad_() for views in (batch.source, batch.target)]
     with torch.no_grad():
         labels_BHW = main_logits(state.frozen, torch.cat(images), task=config.task).argmax(dim=1)
@@ -138,7 +137,7 @@ def _timed(runs: dict[str, Callable[[], object]], steps: int) -> dict[str, list[
 
 
 def _arithmetic(state: AdapterState, run: Callable[[], object]) -> float:
-    """Multiply-adds of one step: a generator or discriminator counts three times, the frozen net twice or once."""
+    """Multiply-adds of one step. Passes of generators and discriminators count 3 times, of the frozen net 2 times or once."""
     translating_and_judging = (state.to_target, state.to_source, state.target_critic, state.source_critic)
     with _counted(state.frozen, passes=2) as frozen, _counted(*translating_and_judging, passes=3) as learning:
         run()

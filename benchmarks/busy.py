@@ -1,10 +1,10 @@
-"""Time of training steps on busy and on free cores, by how many OpenMP threads there are and how they wait for each other.
+"""Time of training steps on busy and on free cores, for several numbers of OpenMP threads and wait policies.
 
     python benchmarks/busy.py [STEPS [ROUNDS]]
 
-STEPS (100) updates of the demo's net, 8 random images of 192x128 in memory, fp32, each case in a process of its own; ROUNDS
-(1) of all cases in turn, the median of each. First beside as many spinning processes as there are cores, then without.
-Ratios are to one thread beside the same load. GNU's OpenMP alone, as torch's wheels for Linux bring it.
+Each case runs STEPS (100) updates of the demo's net in a new process: 8 random images of 192x128 in memory, fp32. The
+benchmark repeats all cases ROUNDS (1) times and prints medians, first beside as many spinning processes as there are cores,
+then without. Ratios are relative to one thread under the same load. GNU's OpenMP only, as in torch's wheels for Linux.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from selfsyn.cores import THREADS, openmp, usable_cores
 
-# What OpenMP is told, beside nothing else of the user's.
+# The OpenMP variables of each case; the user's are removed.
 CASES = {
     "one thread": {THREADS: "1"},
     "our defaults": openmp(),
@@ -26,12 +26,12 @@ CASES = {
     "never spins": {"OMP_WAIT_POLICY": "passive"},
 }
 WARM_UP = 3
-# Ends with this process, however that ends.
+# Ends when this process ends, even if it is killed.
 SPINNING = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100_000))"
 
 
 def main(steps: int = 100, rounds: int = 1) -> None:
-    """Print a table for busy and for free cores: seconds of each case and its ratio to one thread."""
+    """Print a table for busy and a table for free cores: seconds of each case and its ratio to one thread."""
     with busy_cores():
         show("busy", steps, rounds)
     show("free", steps, rounds)
@@ -39,7 +39,7 @@ def main(steps: int = 100, rounds: int = 1) -> None:
 
 @contextmanager
 def busy_cores() -> Iterator[None]:
-    """As many processes that do nothing but count as there are cores."""
+    """Keep all cores busy: one spinning process for each core."""
     load = [subprocess.Popen([sys.executable, "-c", SPINNING]) for _ in range(usable_cores())]
     try:
         yield
@@ -63,7 +63,7 @@ def show(load: str, steps: int, rounds: int) -> None:
 
 
 def seconds(steps: int, settings: dict[str, str]) -> float:
-    """Seconds of the steps in a process with these settings."""
+    """Seconds of the steps in a new process with these variables."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "MKL_"))}
     command = [sys.executable, __file__, "--here", str(steps)]
     done = subprocess.run(command, env=ours | settings, stdout=subprocess.PIPE, text=True, check=True)

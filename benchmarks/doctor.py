@@ -1,10 +1,10 @@
-"""How long `selfsyn doctor` takes on a data set of GTA5's shape, and how much memory.
+"""Time and memory of `selfsyn doctor` on a data set of GTA5's size.
 
 python benchmarks/doctor.py [FRAMES]
 
-FRAMES (25,000) different frames of 64x48 in GTA5's layout and 100 in Cityscapes', made in a temporary folder. Then doctor,
-the same again (cached), and with --all. Memory is sampled: the most that doctor's own process held, and the most that it
-held together with those that it starts to try torch and onnxruntime, whose libraries are most of it.
+Makes FRAMES (25,000) different frames of 64x48 in GTA5's layout and 100 in Cityscapes' layout in a temporary folder. Runs
+doctor, runs it again (cached), and runs it with --all. Samples peak memory: of doctor's process, and of doctor together
+with the processes in which it tries torch and onnxruntime. The libraries of these two need most of the memory.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from selfsyn.labels import CLASS_COUNT, LABEL_ID_OF_TRAIN_ID, PALETTE
 FRAMES = 25_000
 REAL = 100
 SIZE = (64, 48)
-BLOCK = 8  # pixels of a side that share an id
+BLOCK = 8  # pixels: the side of a square with one label id
 
 Look = tuple[str, tuple[str, ...]]
 LOOKS: tuple[Look, ...] = (("first", ()), ("again, cached", ()), ("--all", ("--all",)))
 
 
 def main(frames: int) -> None:
-    """Make the data, print seconds and peak megabytes of each look."""
+    """Make the data, then print the time and the peak memory of each run of doctor."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make(root, frames=frames)
@@ -44,18 +44,18 @@ def main(frames: int) -> None:
             began = time.perf_counter()
             last, own, together = watched("doctor", "--run", run, *options)
             seconds = time.perf_counter() - began
-            memory = f"{own:.0f} MB itself, {together:.0f} MB with torch's process"
+            memory = f"{own:.0f} MB in its process, {together:.0f} MB with the processes that it starts"
             print(f"{title}: {frames} + {2 * REAL} frames in {seconds:.1f} s, {memory}; {last}", flush=True)
 
 
 def selfsyn(*arguments: object) -> str:
-    """What a verb prints. CalledProcessError when it does not end with 0."""
+    """Run a verb -> its standard output. CalledProcessError when the exit code is not 0."""
     command = [sys.executable, "-m", "jobs", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def watched(*arguments: object) -> tuple[str, float, float]:
-    """A verb's last line, and the peaks in MB of its process and of that with its descendants. Linux only."""
+    """Run a verb -> its last line, and peak MB of its process alone and with its descendants. Linux only."""
     command = [sys.executable, "-m", "jobs", *map(str, arguments)]
     own = together = 0.0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -68,16 +68,16 @@ def watched(*arguments: object) -> tuple[str, float, float]:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and theirs."""
+    """Ids of all child processes, their children, and so on."""
     try:
         children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:  # ended meanwhile
+    except OSError:  # the process has ended
         return []
     return children + [further for child in children for further in descendants(child)]
 
 
 def memory(pid: int) -> float:
-    """MB that a process holds, libraries that others hold as well in full: it must not seem smaller beside other programs."""
+    """Resident MB of a process (VmRSS). Shared libraries count in full, so that other programs do not change the figure."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -86,13 +86,13 @@ def memory(pid: int) -> float:
 
 
 def settings(root: Path) -> list[str]:
-    """The data sets' folders, as options of `init`."""
+    """The options of `init` that set the data sets' folders."""
     roots = (f"synthetic.root={root}/gta5", f"real.root={root}/cityscapes", f"held_out.root={root}/cityscapes")
     return [part for value in roots for part in ("--set", value)]
 
 
 def make(root: Path, *, frames: int) -> None:
-    """Write both data sets with all cores."""
+    """Write both data sets on all cores."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as processes:
         list(processes.map(partial(write_gta5, root / "gta5"), range(1, frames + 1), chunksize=100))
@@ -107,7 +107,7 @@ def write_gta5(root: Path, number: int) -> None:
 
 
 def write_cityscapes(root: Path, number: int) -> None:
-    """One frame of `train`, without its label, and one of `val`."""
+    """One frame of `train` without a label, and one frame of `val` with a label."""
     for split, offset in (("train", 0), ("val", REAL)):
         image, label = frame(number + offset)
         put(root / f"leftImg8bit/{split}/ulm/ulm_{number:06d}_000019_leftImg8bit.png", image)
@@ -116,7 +116,7 @@ def write_cityscapes(root: Path, number: int) -> None:
 
 
 def frame(number: int) -> tuple[bytes, bytes]:
-    """PNG bytes of noise, and of blocks of label ids in a palette."""
+    """-> PNG bytes of a noise image, and of a palette label with blocks of label ids."""
     rng = np.random.default_rng(number)
     image = rng.integers(0, 256, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
     ids = LABEL_ID_OF_TRAIN_ID[rng.integers(0, CLASS_COUNT, (SIZE[1] // BLOCK, SIZE[0] // BLOCK))]
@@ -125,7 +125,7 @@ def frame(number: int) -> tuple[bytes, bytes]:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write the bytes and the folders above them; the data is gone with the folder, so nothing is synced."""
+    """Write a file and its parent folders, without a sync: the folder is temporary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 

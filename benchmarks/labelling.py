@@ -1,12 +1,11 @@
-"""Labelling at scale: memory and cost of an image, stores of other numbers of shards, and jobs that are killed.
+"""Labelling at scale: memory, CPU time for each image, different numbers of shards, and killed jobs.
 
     python benchmarks/labelling.py [IMAGES [KILLS]]
 
-A tenth of IMAGES (10,000) and all of them, small pictures and a teacher of one convolution, so that what is measured is the
-job and not the net: peak memory, and CPU seconds an image beyond those of a job with ten images; in three alternating
-rounds, the least of each counts. The same images in 1, 4
-and 16 shards. A twentieth of them, killed (SIGKILL) at KILLS (20) random moments: what then lies under a final name is
-whole, and the job that follows ends with the same bytes.
+Uses small images and a teacher with one convolution, so that the job is measured and not the net. Measures jobs with a tenth
+of IMAGES (10,000) and with all: peak memory, and CPU time for each image beyond a job with ten images, the minimum of three
+alternating rounds. Labels the same images in 1, 4 and 16 shards. Kills (SIGKILL) a job with a twentieth of the images at
+KILLS (20) random moments: every file under a final name must be whole, and the next job must end with the same bytes.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ real = {{ layout = "plain", root = "data" }}
 adapter = {{ crop = 32 }}
 """
 FEW, ROUNDS = 10, 3
-DIFFERENT = 100  # pictures; the rest are copies of them under other names
+DIFFERENT = 100  # images; all others are copies of them
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a finished job took. memory: peak, bytes."""
+    """The cost of a finished job. memory: peak in bytes."""
 
     seconds: float
     cpu_seconds: float
@@ -64,7 +63,7 @@ def main(images: int, kills: int) -> None:
         per_image = {count: (cost.cpu_seconds - start) / (count - FEW) for count, cost in least.items()}
         for count, cost in least.items():
             print(
-                f"{count:>7,} images: {cost.seconds:.1f} s, {1000 * per_image[count]:.2f} CPU ms an image beyond the start,"
+                f"{count:>7,} images: {cost.seconds:.1f} s, {1000 * per_image[count]:.2f} CPU ms per image without the start,"
                 f" peak memory {cost.memory / 1e6:.0f} MB"
             )
         less, more = least.values()
@@ -74,7 +73,7 @@ def main(images: int, kills: int) -> None:
 
 
 def make(root: Path, *, images: int) -> Path:
-    """A run with a finished teacher and so many real images."""
+    """Make a run with a finished teacher and `images` real images."""
     draw = np.random.default_rng(0)
     pictures = [encode_jpeg(draw.integers(0, 256, (*SIZE[::-1], 3), dtype=np.uint8), quality=90) for _ in range(DIFFERENT)]
     folder = root / "data" / "images"
@@ -93,7 +92,7 @@ def command(root: Path, *, shard: int = 0, shards: int = 1) -> list[str]:
 
 
 def label(root: Path, *, shard: int = 0, shards: int = 1, force: bool = False) -> Cost:
-    """Run a job to its end."""
+    """Run a labelling job to its end -> its cost. SystemExit when it fails."""
     began = time.monotonic()
     arguments = command(root, shard=shard, shards=shards) + ["--force"] * force
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
@@ -120,7 +119,7 @@ def shards(root: Path) -> None:
 
 
 def survive(root: Path, *, kills: int) -> None:
-    """Kill a job at random moments, look at its files, finish it, compare it with one that was not killed."""
+    """Kill a job at random moments, check its files, finish it, and compare the result with an undisturbed job."""
     took = label(root).seconds
     folder = root / "round-1/labels/shard-00000-of-00001"
     expected, moments = contents_of(folder), random.Random(0)
@@ -133,16 +132,16 @@ def survive(root: Path, *, kills: int) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        whole = [read_ids(path).shape == SIZE[::-1] for path in folder.rglob("[!.]*.png")]  # read_ids raises for half a file
+        whole = [read_ids(path).shape == SIZE[::-1] for path in folder.rglob("[!.]*.png")]  # read_ids raises for a truncated file
         seen.append(len(whole))
         label(root)
         if not all(whole) or contents_of(folder) != expected:
             raise SystemExit(f"{folder}: differs after a kill with {len(whole)} files written")
-    print(f"killed {kills} times with {sorted(seen)} files written: whole files each time, the same bytes after the next job")
+    print(f"killed {kills} times, after {sorted(seen)} files: all files were whole, and the next job gave the same bytes")
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    """Every file of a shard but its manifest, which tells the wall time."""
+    """Name -> bytes of all files of a shard except the manifest, which holds the wall time."""
     found = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 

@@ -1,10 +1,10 @@
-"""Training examples a second, against the same augmentation by torchvision.
+"""Training examples per second, compared with the same augmentation in torchvision.
 
     python benchmarks/loader.py [FRAMES [WIDTHxHEIGHT [ROUNDS]]]
 
-FRAMES (24) rendered frames, enlarged to WIDTHxHEIGHT (2048x1024) with a sensor's noise, PNG images and palette PNG labels;
-out come normalised batches of 8 at half that size. Ours: selfsyn.task.examples. Torchvision: its documented classes, read
-with Pillow by a DataLoader. Both with as many workers as there are cores, in alternating rounds (3); the best of each counts.
+Input: FRAMES (24) rendered frames, enlarged to WIDTHxHEIGHT (2048x1024) with sensor noise, as PNG images and palette PNG
+labels. Output: normalised batches of 8 at half that size. Ours: selfsyn.task.examples. Torchvision: its documented transforms
+in a DataLoader that reads with Pillow. Both use a worker for each core and alternate for ROUNDS (3); the best round counts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RENDERED = (512, 256)
 
 
 def main(frames: int, size: tuple[int, int], rounds: int) -> None:
-    """Make the files, time both in turn, print images/s and the ratio."""
+    """Make the files, time both loaders in turn, print images/s and the ratio."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder), frames=frames, size=size)
@@ -64,7 +64,7 @@ def main(frames: int, size: tuple[int, int], rounds: int) -> None:
 
 
 def rate(batches_: Iterable[torch.Tensor], *, images: int) -> float:
-    """Images per second; the first batch, in which workers start, is not timed."""
+    """Images per second, without the first batch, in which the workers start."""
     walk = iter(batches_)
     next(walk)
     began, seen = time.perf_counter(), 0
@@ -85,10 +85,10 @@ def ours(frames: list[LabelledFrame], size: tuple[int, int]) -> Iterable[torch.T
 
 
 class Frames(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """The same files and changes with torchvision's transforms."""
+    """The same files and augmentation with torchvision's transforms."""
 
     def __init__(self, frames: list[LabelledFrame], size: tuple[int, int], *, repeats: int) -> None:
-        """size: (width, height).  repeats: how often the data set is walked through."""
+        """size: (width, height) in pixels.  repeats: passes over the data set."""
         self.frames, self.repeats = frames, repeats
         jitter = AUGMENT.colour
         self.table = torch.from_numpy(frames[0].dataset.table)

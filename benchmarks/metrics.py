@@ -1,12 +1,12 @@
-"""How fast label maps are counted: ours against cityscapesScripts' evaluatePair on the same 2048x1024 PNG files.
+"""Time of counting a confusion matrix, compared with evaluatePair of cityscapesScripts, on 2048x1024 PNG files.
 
     python benchmarks/metrics.py
 
-shipped      evaluatePair as `csEvalPixelLevelSemanticLabeling` calls it, which has no option: instance scores too
-pixel level  the same without instance scores, which we have none of
-ours         the counts that class IoU, mIoU and pixel accuracy come from, as `selfsyn evaluate` makes them
+shipped      evaluatePair as `csEvalPixelLevelSemanticLabeling` calls it, with instance scores (it has no option)
+pixel level  evaluatePair without instance scores
+ours         the counts of `selfsyn evaluate`, from which class IoU, mIoU and pixel accuracy follow; no instance scores
 
-Each with its PNG files and without their decoding, which Pillow does for both.
+Each is timed with and without decoding the PNG files. Pillow decodes for both.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ ROUNDS = 7
 SHIPPED = argparse.Namespace(**(vars(official.args) | {"quiet": True}))
 PIXEL_LEVEL = argparse.Namespace(**(vars(SHIPPED) | {"evalInstLevelScore": False}))
 INSTANCES = [label.id for label in official.labels if label.hasInstances and label.id > 0]
-SMALLEST = 100  # pixels of an instance
+SMALLEST = 100  # pixels of the smallest instance
 
 Pairs = list[tuple[Path, Path]]
 
 
 def main() -> None:
-    """Alternate the contenders so that a busy machine slows all alike, and take each one's best round."""
-    if not hasattr(np, "in1d"):  # numpy 2.4 took it away; this is what it told its callers to use instead
+    """Time all in turn, so that load on the machine slows all alike, and print the best round of each."""
+    if not hasattr(np, "in1d"):  # numpy 2.4 removed it and recommends np.isin
         np.in1d = lambda one, two, invert=False: np.isin(one.ravel(), two, invert=invert)  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:
         pairs = [write_pair(Path(folder), index=index) for index in range(PAIRS)]
@@ -59,16 +59,14 @@ def main() -> None:
         ("pixel level", best[pixel_level], best[decoded]),
     ):
         print(
-            f"{name}: {whole:.1f} ms a pair, ours {best[ours]:.1f}, ratio {whole / best[ours]:.1f};"
+            f"{name}: {whole:.1f} ms per pair, ours {best[ours]:.1f}, ratio {whole / best[ours]:.1f};"
             f" without decoding {whole - files:.1f} ms, ours {own:.1f}, ratio {(whole - files) / own:.1f}"
         )
-    print(
-        f"decoding label and prediction takes {best[decoded]:.1f} ms, instances besides {best[all_decoded] - best[decoded]:.1f}"
-    )
+    print(f"decoding: label and prediction {best[decoded]:.1f} ms, instances {best[all_decoded] - best[decoded]:.1f} ms")
 
 
 def write_pair(folder: Path, *, index: int) -> tuple[Path, Path]:
-    """A frame of the street world as Cityscapes label ids, and a prediction: moved, with blocks of other classes."""
+    """Write a label with Cityscapes ids from the street world, and a prediction: the shifted label with wrong blocks."""
     label = render("camera", seed=0, index=index, size=SIZE)[1]
     guess, draw = np.roll(np.where(label == IGNORE, 0, label), (3, 5), axis=(0, 1)), np.random.default_rng(index)
     for _ in range(200):
@@ -93,12 +91,12 @@ def instances(ids: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 
 def instances_of(truth: Path) -> Path:
-    """Where the official tool looks for them."""
+    """The path at which the official tool expects the instance ids."""
     return Path(str(truth).replace("labelIds", "instanceIds"))
 
 
 def shipped(pairs: Pairs) -> NDArray[np.int64]:
-    """(19, 19) counts by the official tool as it comes."""
+    """(19, 19) counts by the official tool with its default options."""
     return official_counts(pairs, SHIPPED)
 
 
@@ -129,12 +127,12 @@ def decoded(pairs: Pairs) -> list[NDArray[np.uint8]]:
 
 
 def all_decoded(pairs: Pairs) -> list[object]:
-    """Instances too."""
+    """Labels, predictions and instance ids as arrays."""
     return [*decoded(pairs), *(np.asarray(Image.open(instances_of(truth))) for truth, _ in pairs)]
 
 
 def milliseconds(contender: Callable[[Pairs], object], pairs: Pairs) -> float:
-    """Of one pair."""
+    """Milliseconds for each pair."""
     start = time.perf_counter()
     contender(pairs)
     return 1000 * (time.perf_counter() - start) / len(pairs)

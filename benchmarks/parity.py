@@ -1,11 +1,11 @@
-"""The table of the parity gate: three nets, float32 and float16, real images of odd sizes.
+"""Results of the parity check of `export-teacher`: three nets, float32 and float16, images of odd sizes.
 
     python benchmarks/parity.py [STEPS [FOLDER]]
 
-Each net learns for STEPS (60) updates on rendered frames, so that its scores are spread as those of a trained net are:
-DeepLabV3+ from EfficientNet-Lite0's ImageNet weights, FCN (ResNet-18) and SegNet (VGG16) from random ones. FOLDER: images
-(JPEG or PNG, any sizes) to compare on; rendered camera frames without it. Onnxruntime on the CPU, where float16 weights and
-activations are rounded as on a GPU and the sums inside a convolution are float32.
+Each net trains for STEPS (60) updates on rendered frames, so that its scores have the spread of a trained net. DeepLabV3+
+starts from EfficientNet-Lite0's ImageNet weights, FCN (ResNet-18) and SegNet (VGG16) from random weights. FOLDER: images
+(JPEG or PNG, any sizes) for the comparison; default: rendered camera frames. Onnxruntime runs on the CPU. There, float16
+weights and activations are rounded as on a GPU, but convolutions sum in float32.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def examples(folder: Path | None) -> list[NDArray[np.uint8]]:
 
 
 def trained(task: Task, frames: Frames, *, steps: int) -> TaskNet:
-    """The net after some updates on random crops and mirrorings of the frames."""
+    """The net after `steps` updates on randomly mirrored frames."""
     net = build(task, pretrained=task.weights != "scratch").train()
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
     draw = np.random.default_rng(0)

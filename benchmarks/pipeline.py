@@ -1,19 +1,19 @@
-"""How much of the machine's speed labelling gets, and how much faster it is than the obvious loop.
+"""Speed of labelling, compared with the limits of the machine and with a naive loop.
 
     python benchmarks/pipeline.py [IMAGES [WEIGHTS.safetensors [WIDTHxHEIGHT]]]
 
-IMAGES (1,000) PNG pictures of 1024x512, then of 480x360, or of one size alone: rendered frames, enlarged, with a sensor's
-noise. The net is the demo's DeepLabV3+ on EfficientNet-Lite0, with the demo's WEIGHTS or the packaged ImageNet ones. In
-alternating rounds, the best of each counts:
+Labels IMAGES (1,000) PNG files of 1024x512, then of 480x360, or only of WIDTHxHEIGHT: rendered frames, enlarged, with sensor
+noise. The net is the demo's DeepLabV3+ on EfficientNet-Lite0, with the demo's WEIGHTS or with the packaged ImageNet weights.
+The variants alternate; the best round of each counts:
 
-raw        session.run alone, one image after another, all cores in one session, pictures in memory
-core-time  CPU seconds of one core for an image: decode, infer, encode
-ours       label_frames as `selfsyn pseudo-label` runs it: files in, two PNG files, index row and histogram out
-naive      Pillow, torch eager on all cores, softmax and arg-max in numpy, Pillow again; a quarter of the images
+raw        only session.run, one image after another, one session on all cores, images in memory
+core-time  CPU seconds of one core per image: decode, infer, encode
+ours       label_frames as in `selfsyn pseudo-label`: reads files; writes two PNG files, index row and histogram per image
+naive      reads with Pillow, torch eager on all cores, softmax and arg-max in numpy, writes with Pillow; a quarter of the images
 
-bound = min(raw, cores / core-time), efficiency = ours / bound. On a machine with other work those are only as good as its
-quietest moments; so the CPU milliseconds of an image are printed for ours and naive too: ours over core-time is what the
-pipeline itself costs, naive over ours is the saving on a machine that is full anyway.
+bound = min(raw, cores / core-time), efficiency = ours / bound. Other programs on the machine disturb these figures. So the
+CPU milliseconds per image are printed as well: ours / core-time shows the cost of the pipeline itself, and naive / ours the
+saving on a machine with no idle core.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CORES = usable_cores()
 
 @dataclass
 class Best:
-    """Images a second, the most of all rounds; CPU seconds of an image, the fewest."""
+    """The best of all rounds: images per second, and CPU seconds per image."""
 
     raw: float = 0.0
     ours: float = 0.0
@@ -67,16 +67,16 @@ class Best:
 
     @property
     def core_time(self) -> float:
-        """CPU seconds of an image's three stages."""
+        """CPU seconds per image for decode, infer and encode."""
         return self.decode + self.infer + self.encode
 
     @property
     def bound(self) -> float:
-        """What no pipeline can pass."""
+        """Images per second that no pipeline can exceed."""
         return min(self.raw, CORES / self.core_time)
 
     def add(self, variant: str, images: int, work: Callable[[], object]) -> None:
-        """Run a variant's work on so many images and keep what is better than before."""
+        """Run a variant's work on `images` images and keep its figures if they are better."""
         began, spent = time.perf_counter(), time.process_time()
         work()
         setattr(self, variant, max(getattr(self, variant), images / (time.perf_counter() - began)))
@@ -105,14 +105,14 @@ def main(images: int, weights: Path | None, sizes: Sequence[tuple[int, int]]) ->
             f" core-ms decode {1e3 * best.decode:.1f} + infer {1e3 * best.infer:.1f} + encode {1e3 * best.encode:.1f};"
             f" bound {best.bound:.2f}/s, ours {best.ours:.2f}/s, efficiency {best.ours / best.bound:.2f};"
             f" naive {best.naive:.2f}/s, ratio {best.ours / best.naive:.1f};"
-            f" CPU ms an image: ours {1e3 * best.ours_core:.1f}, {best.core_time / best.ours_core:.2f} of it the stages;"
+            f" CPU ms per image: ours {1e3 * best.ours_core:.1f}, {best.core_time / best.ours_core:.2f} of it in the stages;"
             f" naive {1e3 * best.naive_core:.1f}, ratio {best.naive_core / best.ours_core:.1f}",
             flush=True,
         )
 
 
 def make(folder: Path, *, size: tuple[int, int]) -> list[Path]:
-    """Write the pictures."""
+    """Write the PNG files -> their paths."""
     paths = []
     for index in range(DIFFERENT):
         image = cv2.resize(render("camera", seed=0, index=index, size=(256, 128))[0], size, interpolation=cv2.INTER_CUBIC)
@@ -123,7 +123,7 @@ def make(folder: Path, *, size: tuple[int, int]) -> list[Path]:
 
 
 def measured(model: bytes, segmenter: Segmenter, folder: Path, paths: list[Path], *, size: tuple[int, int], each: int) -> Best:
-    """Every variant once a round."""
+    """Run every variant in each round -> the best figures."""
     best = Best()
     workers = lanes(workers=None)
     all_cores, ours = (Teacher(model, device="cpu", threads=threads) for threads in (CORES, max(1, CORES // workers)))
@@ -142,7 +142,7 @@ def measured(model: bytes, segmenter: Segmenter, folder: Path, paths: list[Path]
 
 
 def core_seconds(teacher: Teacher, paths: list[Path]) -> dict[str, float]:
-    """CPU seconds of this thread for an image, stage by stage; encoding is to PNG in memory."""
+    """CPU seconds of this thread per image for each stage; PNG files are encoded in memory."""
     spent = {"decode": 0.0, "infer": 0.0, "encode": 0.0}
     for path in paths[:SAMPLE]:
         image, spent["decode"] = _timed(lambda: resize_image(read_image(path), size=teacher.size), spent["decode"])  # noqa: B023
@@ -158,7 +158,7 @@ def _timed(work: Callable[[], object], before: float) -> tuple[object, float]:
 
 
 def label(teacher: Teacher, paths: list[Path], folder: Path, *, count: int) -> None:
-    """What the job does."""
+    """Label `count` images as `selfsyn pseudo-label` does."""
     frames = [Frame(f"{index:06d}", paths[index % len(paths)]) for index in range(count)]
     with Codecs() as codecs:
         labelled = label_frames(frames, teacher=teacher, folder=folder, roots=[paths[0].parent], codecs=codecs)
@@ -166,7 +166,7 @@ def label(teacher: Teacher, paths: list[Path], folder: Path, *, count: int) -> N
 
 
 def naive(segmenter: Segmenter, paths: list[Path], folder: Path, *, count: int) -> None:
-    """What one writes first."""
+    """Label `count` images with the simplest loop."""
     folder.mkdir(parents=True)
     device = next(segmenter.net.parameters()).device
     for index in range(count):

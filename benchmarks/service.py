@@ -1,12 +1,12 @@
-"""How `selfsyn serve` bears load, and what it says to nonsense.
+"""`selfsyn serve` under load, and its answers to malformed requests.
 
 python benchmarks/service.py REPOSITORY [SECONDS [CONNECTIONS [MALFORMED]]]
 
-REPOSITORY: a model repository, for example a round's teacher folder. SECONDS (60) of infer and predict requests of mixed sizes
-on CONNECTIONS (32) connections that never pause, against a server on the CPU with its default limits: answers by status, p50 and
-p99 by kind, resident memory at the start (after one request of each kind), every quarter and the end. Then, against another
-server, MALFORMED (10,000) requests that nobody should send, on 16 connections at once: answers by kind and status, and memory.
-The client's own work is on the same cores.
+REPOSITORY: a model repository, for example a round's teacher folder. First, a server on the CPU with default limits gets infer
+and predict requests of mixed sizes for SECONDS (60), on CONNECTIONS (32) connections that never pause. Prints answers by
+status, p50 and p99 by kind, and resident memory at the start (after one request of each kind), after each quarter and at the
+end. Then another server gets MALFORMED (10,000) invalid requests on 16 connections. Prints answers by kind and status, and
+memory. The client uses the same cores as the server.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Ask:
-    """One kind of request, ready to be sent again and again."""
+    """A kind of request, prepared for sending many times."""
 
     kind: str
     path: str
@@ -48,15 +48,15 @@ class Ask:
 
 
 def main(repository: Path, *, seconds: float, connections: int, malformed: int) -> None:
-    """Both measurements, printed."""
-    with server(repository, "--threads", usable_cores()) as running:  # the command's own default
+    """Run both measurements and print them."""
+    with server(repository, "--threads", usable_cores()) as running:  # the default of `selfsyn serve`
         load(running, seconds=seconds, connections=connections)
     with server(repository) as running:
         nonsense(running, count=malformed)
 
 
 def load(running: Server, *, seconds: float, connections: int) -> list[tuple[str, int, float]]:
-    """Mixed requests without a pause -> kind, status (0: no answer) and seconds of each."""
+    """Send mixed requests without a pause -> (kind, status (0: no answer), seconds) of each."""
     asks = [infer(size) for size in SIZES] + [
         predict(size, view) for size in ((480, 360), (1024, 512)) for view in ("label", "json")
     ]
@@ -82,12 +82,12 @@ def load(running: Server, *, seconds: float, connections: int) -> list[tuple[str
         took = [duration for other, status, duration in answers if kind in ("all", other) and status == 200]
         p50, p99 = np.percentile(took, (50, 99)) if took else (np.nan, np.nan)
         print(f"  {kind:24} {len(took):6} good, p50 {p50 * 1e3:7.0f} ms, p99 {p99 * 1e3:7.0f} ms")
-    print("resident MiB at the start, the quarters and the end:", *(f"{size / MIB:.0f}" for size in memory), flush=True)
+    print("resident MiB at the start, after each quarter and at the end:", *(f"{size / MIB:.0f}" for size in memory), flush=True)
     return answers
 
 
 def nonsense(running: Server, *, count: int) -> None:
-    """Malformed requests; ends with an AssertionError when the server is not well after them."""
+    """Send malformed requests. AssertionError when the server is not ready after them."""
     before, began = resident(running), time.monotonic()
     with ThreadPoolExecutor(SENDERS) as pool:
         results = list(pool.map(lambda request: (request.kind, *request.sent(running.port)), requests(count=count, seed=1)))
@@ -103,12 +103,12 @@ def nonsense(running: Server, *, count: int) -> None:
 
 
 def by(results: list[tuple[str, int, str]], key: Callable[[tuple[str, int, str]], str]) -> dict[str, int]:
-    """How many of each."""
+    """{key: number of results}, sorted by key."""
     return dict(sorted(Counter(map(key, results)).items()))
 
 
 def send(port: int, asks: Iterator[Ask], end: float, answers: list[tuple[str, int, float]]) -> None:
-    """One connection's requests until `end`; -> kind, status (0: no answer) and seconds of each, into `answers`."""
+    """Send requests on one connection until `end`; append (kind, status (0: no answer), seconds) of each to `answers`."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     while time.monotonic() < end:
         ask, began = next(asks), time.monotonic()
@@ -124,18 +124,18 @@ def send(port: int, asks: Iterator[Ask], end: float, answers: list[tuple[str, in
 
 
 def order(asks: list[Ask], first: int) -> Iterator[Ask]:
-    """All asks in turn, beginning with another one on each connection."""
+    """Endless requests in turn, starting at number `first`."""
     return itertools.islice(itertools.cycle(asks), first % len(asks), None)
 
 
 def infer(size: tuple[int, int]) -> Ask:
-    """A binary infer request of noise."""
+    """A binary infer request with a noise image."""
     body, headers = binary_request(pictures(1, size[1], size[0]))
     return Ask(f"infer {size[0]}x{size[1]}", INFER, body, headers)
 
 
 def predict(size: tuple[int, int], view: str) -> Ask:
-    """A picture of soft blobs, as a JPEG for one view, as a PNG for another."""
+    """A predict request with an image of blocks: a JPEG for the view `label`, a PNG for other views."""
     small = pictures(size[1] // 16, size[0] // 16)
     picture = small.repeat(16, axis=0).repeat(16, axis=1)
     data = encode_jpeg(picture, quality=90) if view == "label" else encode_png(picture)
@@ -143,7 +143,7 @@ def predict(size: tuple[int, int], view: str) -> Ask:
 
 
 def resident(running: Server) -> float:
-    """Bytes of the server's memory."""
+    """Resident memory of the server in bytes."""
     return running.metric("process_resident_memory_bytes")
 
 

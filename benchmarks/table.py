@@ -1,8 +1,8 @@
-"""Print one table for finished runs: held-out mIoU and pixel accuracy of each stage, and the share of the gap that closed.
+"""Print a table of finished runs: held-out mIoU and pixel accuracy of each stage, and the share of the gap that is closed.
 
     python benchmarks/table.py RUN [RUN ...]
 
-Reads metrics.json files only; runs may differ in seed, never in anything else that run.toml says.
+Reads only run.toml and metrics.json. The runs may differ only in their seed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(runs: list[Path]) -> None:
     for run, config in zip(runs, configs, strict=True):
         others = [line for line in difference(configs[0], config) if not line.startswith("seed:")]
         if others:
-            raise SystemExit(f"{run}: differs from {runs[0]} in {others[0]}; expected runs that differ in the seed alone")
+            raise SystemExit(f"{run}: differs from {runs[0]} in {others[0]}; expected runs that differ only in the seed")
     tables = [scores_of(run) for run in runs]
     if len({tuple(table) for table in tables}) != 1:
         raise SystemExit(f"the runs have different stages: {[list(table) for table in tables]}; finish them first")

@@ -1,16 +1,17 @@
-"""Time of a training step, against torchvision's reference loop for segmentation on the same net.
+"""Time of a training step, compared with torchvision's reference loop for segmentation on the same net.
 
     python benchmarks/training.py [ROUNDS [WIDTHxHEIGHT [BATCH [KEY=VALUE ...]]]]
 
-ROUNDS (20) steps of each in turn, batches of BATCH (8) random images of WIDTHxHEIGHT (192x128), in memory for both: steps
-are timed, not decoding. The demo's net (DeepLabV3+, EfficientNet-Lite0) or as KEY=VALUE of run.toml says; on a GPU where
-there is one.
+Alternates ROUNDS (20) steps of each loop on batches of BATCH (8) random images of WIDTHxHEIGHT (192x128). The images are in
+memory, so that decoding is not timed. The net is the demo's (DeepLabV3+, EfficientNet-Lite0), changed by KEY=VALUE of
+run.toml. Uses a GPU if there is one.
 
-torchvision: what its references/segmentation does in a step. The loader has made normalised float images, channels first;
-forward; cross-entropy of `out` plus half that of `aux`, IGNORE left out; SGD with momentum; PolynomialLR's step; the loss as a
-number for its log.
-ours: selfsyn.task.train.train_step. Images come as bytes and are normalised here, channels last; class-weighted cross-entropy
-of both heads; non-finite losses refused before the update; AdamW, a rate for each group; the average of weights and statistics.
+torchvision: a step of its references/segmentation. Gets normalised float images, channels first, from the loader; forward
+pass; cross-entropy of `out` plus half the cross-entropy of `aux`, without IGNORE; SGD with momentum; PolynomialLR; reads the
+loss for the log.
+ours: selfsyn.task.train.train_step. Gets uint8 images and normalises them, channels last; class-weighted cross-entropy of
+both heads; stops at a non-finite loss before the update; AdamW with a learning rate for each parameter group; average of
+weights and batch-norm statistics.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ WARM_UP = 3
 
 
 def main(rounds: int, size: tuple[int, int], batch: int, settings: Sequence[str]) -> None:
-    """Time each in turn, print the median and the fastest step of each, and their ratios to torchvision's."""
+    """Time the loops in turn; print the median and the fastest step of each, and the ratios to torchvision's."""
     config = configuration.from_mapping(configuration.with_settings(recipes.read("demo"), settings))
     device = devices.resolve("auto")
     torch.manual_seed(0)
@@ -61,13 +62,13 @@ def main(rounds: int, size: tuple[int, int], batch: int, settings: Sequence[str]
         middle, least = statistics.median(found), min(found)
         ratios = middle / statistics.median(seconds["torchvision"]), least / min(seconds["torchvision"])
         print(
-            f"{name}: median {1000 * middle:.0f} ms a step ({batch / middle:.1f} images/s), ratio {ratios[0]:.2f};"
+            f"{name}: median {1000 * middle:.0f} ms per step ({batch / middle:.1f} images/s), ratio {ratios[0]:.2f};"
             f" fastest {1000 * least:.0f} ms, ratio {ratios[1]:.2f}"
         )
 
 
 def timed(step: Callable[[], None], device: torch.device) -> float:
-    """Seconds of one step, a GPU's work included."""
+    """Seconds of one step, including the GPU's work."""
     began = time.perf_counter()
     step()
     if device.type == "cuda":
@@ -86,7 +87,7 @@ def examples(batch: int, size: tuple[int, int]) -> Batch:
 
 
 def ours(net: TaskNet, data: Batch, config: RunConfig, *, precision: str, device: torch.device) -> Callable[[], None]:
-    """Our step."""
+    """-> a function that runs our training step."""
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, precision=precision))
     schedule = Schedule(steps=10_000, learning_rate=1e-4, warmup_steps=10)
     state = new_state(net.train(), config=config.train, schedule=schedule, weights_K=torch.ones(19), device=device)
@@ -98,7 +99,7 @@ def ours(net: TaskNet, data: Batch, config: RunConfig, *, precision: str, device
 
 
 def torchvisions(net: TaskNet, data: Batch, config: RunConfig, *, device: torch.device) -> Callable[[], None]:
-    """Their step."""
+    """-> a function that runs torchvision's training step."""
     net = net.to(device).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=10_000, power=0.9)
@@ -114,7 +115,7 @@ def their_step(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
-    """Forward, both losses, backward, update, rate, log."""
+    """Forward pass, both losses, backward pass, update, learning rate, loss for the log."""
     scores = net(image)
     loss = F.cross_entropy(scores.main, target, ignore_index=IGNORE)
     loss = loss + 0.5 * F.cross_entropy(scores.auxiliary, target, ignore_index=IGNORE)

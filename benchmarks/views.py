@@ -1,9 +1,9 @@
-"""What looking at an image mirrored and at other scales is worth, and what it costs.
+"""Gain and cost of test-time augmentation: mirrored images and other scales.
 
     python benchmarks/views.py RUN [STAGE]
 
-Exports the task model of a finished STAGE (round-0) of RUN with no, one and several views (`teacher.flip` and
-`teacher.scales` of run.toml), and scores each file on the held-out images. The run is only read; nothing is chosen by this.
+Exports the task model of a finished STAGE (round-0) of RUN with several choices of `teacher.flip` and `teacher.scales`, and
+scores each file on the held-out images. Only reads the run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Found:
-    """What a file scores on the held-out images, and how many of them it answers in a second, files read included."""
+    """Scores of a file on the held-out images, and its images per second, including reading the image files."""
 
     miou: float
     pixel_accuracy: float
@@ -66,7 +66,7 @@ def main(root: Path, stage: Stage) -> None:
 
 
 def scored(root: Path, teacher: Teacher) -> Found:
-    """As `selfsyn evaluate` scores."""
+    """Score a teacher as `selfsyn evaluate` does."""
     layout, config = open_run(root)
     assert config.held_out is not None
     rules, (frames, _) = protocol(config.held_out.protocol), held_out(layout, config)

@@ -1,4 +1,4 @@
-"""How fast the street world is drawn: frames/s at 240x176 with one process and with two, side by side.
+"""Speed of rendering the street world: frames/s at 240x176 with one process and with two.
 
 python benchmarks/world.py
 """
@@ -17,7 +17,7 @@ ROUNDS = 3
 
 
 def main() -> None:
-    """Alternate one and two processes so that a busy machine slows both alike, and take each one's best round."""
+    """Alternate one and two processes, so that load on the machine slows both alike, and print the best round of each."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as one, ProcessPoolExecutor(2, mp_context=context) as two:
         for executor in (one, two):
@@ -39,7 +39,7 @@ def rate(executor: ProcessPoolExecutor, look: str) -> float:
 
 
 def draw(frame: tuple[str, int]) -> int:
-    """Render one frame; only its number goes back."""
+    """Render a frame; return only its index."""
     render(frame[0], seed=0, index=frame[1], size=SIZE)
     return frame[1]
 

@@ -1,4 +1,4 @@
-"""The command line: verbs in the order of the flow. A verb is imported when called: labelling needs no torch."""
+"""The command line. It imports a verb's module only when the verb is called, so that labelling needs no torch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ OF_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.
 
 
 class Verbs(click.Group):
-    """Finds the verb `export-teacher` as `command` in jobs/export_teacher.py."""
+    """Finds a verb by its name: `export-teacher` is `command` in jobs/export_teacher.py."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs in the order of the flow."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The verb's command, imported now; None for a word that is no verb."""
+        """Import the verb's module and return its command; None for an unknown name."""
         if name not in VERBS:
             return None
         module = importlib.import_module(f"jobs.{name.replace('-', '_')}")
@@ -38,17 +38,17 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="selfsyn")
 def cli() -> None:
-    """Learn to segment the real street from synthetic labels. Verbs in the order of the flow; each can be run again."""
+    """Train segmentation nets for real street images from synthetic labels. Commands are in the order of a run."""
 
 
 def main() -> None:
-    """Run a verb; a user's mistake becomes one line on stderr and its exit code."""
+    """Run a verb. A user's mistake prints one line on stderr and sets the exit code."""
     for name, value in openmp().items():  # before torch is imported
         os.environ.setdefault(name, value)
-    # The first process of a container has no default for SIGTERM: without a handler it would be ignored until the kill.
-    # A phase that has something to save sets its own (selfsyn.stopping).
+    # Linux ignores SIGTERM for the first process of a container unless that process has a handler.
+    # A phase that writes checkpoints replaces this handler (selfsyn.stopping).
     signal.signal(signal.SIGTERM, _leave)
-    # A shared volume may be written by another user of the same group tomorrow: the images ask for 0002.
+    # The container images set 0002, so that other users of the group can write to a shared volume.
     if "SELFSYN_UMASK" in os.environ:
         os.umask(int(os.environ["SELFSYN_UMASK"], 8))
     try:
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    # At once, as by a kill, which every phase survives: an exception here could land in the middle of anything.
+    # Exit at once: every phase survives a kill, and an exception raised here could interrupt any statement.
     os._exit(EXIT_CODE)
 
 

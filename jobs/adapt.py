@@ -1,4 +1,4 @@
-"""`selfsyn adapt`: every synthetic image in the look of the real ones, with its label."""
+"""`selfsyn adapt`: translates every synthetic image into the style of the real images; keeps its label."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from selfsyn.verbs import SYNTHETIC
 def command(root: Path, shard: int, shards: int, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
     """Translate every synthetic image with the fitted adapter. Labels are kept, as train ids at the same size.
 
-    Stopped at any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in
-    turn, and how many shards there are changes no image.
+    If the command was interrupted, run it again: it translates the images that are missing. Image I goes to shard
+    I mod N. The number of shards changes no image.
     """
     check_shard(shard, shards=shards)
     job = opened(root, lambda config: adapt_phase(config, shard=shard, shards=shards), force=force, dry_run=dry_run)

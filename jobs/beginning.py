@@ -1,4 +1,4 @@
-"""How the command of every phase begins, in one order: done already? the device, what it needs, its inputs, its nets, `begin`."""
+"""How the command of every phase begins. The order: finished already? device, finished inputs, data, nets, `begin`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A phase that is not finished, of a run whose configuration is right; nothing else was looked at."""
+    """A phase that is not finished, in a run whose configuration is valid. Device and inputs are not checked yet."""
 
     layout: Layout
     config: RunConfig
@@ -34,27 +34,27 @@ class Job:
     force: bool
 
     def torch_device(self, device: str) -> torch.device:
-        """'auto', 'cpu' or 'cuda' -> where to compute, deterministic from here on; then what the phase needs is looked for.
+        """'auto', 'cpu' or 'cuda' -> the torch device. Checks the earlier phases and makes torch deterministic.
 
-        InputError for a device that is not there, NotReadyError for a phase that is not finished.
+        InputError when the device is missing, NotReadyError when an earlier phase is not finished.
         """
         from selfsyn import devices
 
-        found = devices.resolve(device)  # first: whatever else is missing, without the device it will not go
+        found = devices.resolve(device)  # before `require`: a missing device is the more basic error
         require(self.layout, self.phase)
         devices.set_deterministic()
         return found
 
     def teacher_device(self, device: str) -> None:
-        """The same for a verb that computes with an exported teacher: 'tensorrt' is a device too, and torch is not needed."""
+        """Check the device (also 'tensorrt') of a verb that uses an exported teacher, then the earlier phases. Needs no torch."""
         from export.teacher import usable_device
 
         if device not in ("auto", "cpu"):
-            usable_device(device)  # first, as above
+            usable_device(device)  # before `require`, as above
         require(self.layout, self.phase)
 
     def teacher(self, stage: Stage, *, device: str, workers: int | None) -> Teacher:
-        """The exported teacher of `stage` on `device`; its threads leave cores for `workers`. Raises as export.teacher.load."""
+        """Load the exported teacher of `stage`, with threads for the cores that `workers` leave. Raises as teacher.load."""
         from export.pipeline import lanes
         from export.teacher import load
         from selfsyn.cores import usable_cores
@@ -63,16 +63,16 @@ class Job:
         return load(self.layout.teacher(stage), device=device, threads=threads, precision=self.config.teacher.precision)
 
     def begin(self, sources: Mapping[str, str] | None = None) -> Started:
-        """Start the phase, or resume it. sources: the digests of the data sets that it reads. See selfsyn.phase.begin."""
+        """Start or resume the phase (selfsyn.phase.begin). sources: digests of the data sets that it reads."""
         return begin(self.layout, self.config, self.phase, sources=sources, force=self.force)
 
 
 def opened(
     root: Path, phase_of: Callable[[RunConfig], Phase], *, force: bool, dry_run: bool = False, wanted: str = ""
 ) -> Job | None:
-    """The job of the run at `root` that a command is to do; None, which is said, where there is nothing to do.
+    """The unfinished phase of the run at `root`. None when it is finished or for a dry run, with a line that says so.
 
-    wanted: what the manifest must count; a finished phase without it is started over. InputError when an input changed.
+    wanted: a count that the manifest must have; a finished phase without it starts over. InputError when an input changed.
     """
     from selfsyn.data import sources
 
@@ -90,12 +90,12 @@ def opened(
 def job_of(
     layout: Layout, config: RunConfig, phase: Phase, *, digests: Callable[[], Mapping[str, str]], force: bool, wanted: str = ""
 ) -> Job | None:
-    """As `opened`, of a run that is open. digests: of the inputs that are not finished phases."""
+    """As `opened`, for an open run. digests: returns the digests of the inputs that no phase of the run makes."""
     if not is_done(layout, phase, sources=digests, force=force):
         return Job(layout, config, phase, force)
     folder = layout.root / phase.folder
     if wanted and wanted not in (read_manifest(folder) or {})["counts"]:
-        say(f"{phase.name}: finished without {wanted}; starting over to write them")
+        say(f"{phase.name}: was finished without {wanted}; starts over to write them")
         return Job(layout, config, phase, force=True)
     say(f"{phase.name}: already done, in {folder}")
     return None

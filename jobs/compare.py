@@ -1,4 +1,4 @@
-"""`selfsyn compare`: rivals, bounds and our own rounds at the same budget, in one table."""
+"""`selfsyn compare`: other methods, bounds and our rounds with the same training budget, in one table."""
 
 from __future__ import annotations
 
@@ -29,12 +29,28 @@ def _listed(context: click.Context, parameter: click.Parameter, value: str) -> t
 @click.option(
     "--rounds",
     type=click.IntRange(0),
-    help="The last round of ours; it makes the budget. Default: the last of rounds.real_share.",
+    help="Our last round; it sets the budget of all rows. Default: the last of rounds.real_share.",
 )
-@click.option("--rows", callback=_listed, default="", metavar="ROW,...", help="Some rows only; default: all but the ablation.")
-@click.option("--seeds", callback=_listed, default="", metavar="N,...", help="Seeds of nets and world; default: the run's.")
-@click.option("--net", "nets", multiple=True, type=click.Choice(ARCHITECTURES), help="Other nets; default: the run's.")
-@click.option("--ablate", is_flag=True, help="Also our rounds with one lever off, for each lever that the run uses.")
+@click.option(
+    "--rows",
+    callback=_listed,
+    default="",
+    metavar="ROW,...",
+    help="Compute these rows only. Default: all rows without the ablation.",
+)
+@click.option(
+    "--seeds", callback=_listed, default="", metavar="N,...", help="Seeds of the nets and the world. Default: the run's seed."
+)
+@click.option(
+    "--net",
+    "nets",
+    multiple=True,
+    type=click.Choice(ARCHITECTURES),
+    help="Architecture of the task net; may be repeated. Default: the run's.",
+)
+@click.option(
+    "--ablate", is_flag=True, help="Also train our rounds with one option switched off, for each option that the run uses."
+)
 @device_option
 @workers_option
 @dry_run_option
@@ -49,11 +65,11 @@ def command(
     workers: int | None,
     dry_run: bool,
 ) -> None:
-    """Compare our rounds with rivals and bounds: the same data, net, augmentation, budget and seeds in every row.
+    """Compare our rounds with other methods and bounds. All rows have the same data, net, augmentation, budget and seeds.
 
-    Each row and seed is a run of its own in DIR/compare/NET/ROW/seed-N; what rows share is computed once. DIR needs
-    nothing but its run.toml; what it has finished is used. Stopped and run again, or with other rows and seeds, it goes on.
-    The page DIR/compare/index.html shows all that is finished; nothing is chosen by its scores.
+    Each row and seed is a separate run in DIR/compare/NET/ROW/seed-N. Phases that rows share are computed once. DIR needs
+    only its run.toml; phases that are finished in DIR are reused. Run the command again to continue after an interruption,
+    or to add rows and seeds. DIR/compare/index.html shows all finished rows. Its scores decide nothing in training.
     """
     from selfsyn.compare.plan import chosen, entries
     from selfsyn.phase import open_run
@@ -75,7 +91,7 @@ def command(
 
 
 def _compute_all(todo: list[Entry], layout: Layout, config: RunConfig, *, rounds: int, device: str, workers: int | None) -> None:
-    """Compute the entries, the page anew after each. FaultError at the end names those that are not finished."""
+    """Compute the entries and rewrite the page after each. FaultError at the end names the unfinished entries."""
     from selfsyn.data import sources
     from selfsyn.progress import say
 
@@ -90,14 +106,14 @@ def _compute_all(todo: list[Entry], layout: Layout, config: RunConfig, *, rounds
     click.echo(table)
     if failed:
         raise FaultError(
-            f"{layout.root}: not finished: {', '.join(failed)}; the lines above say why, the same command tries them again"
+            f"{layout.root}: not finished: {', '.join(failed)}; see the lines above, then run the same command again"
         )
 
 
 def _numbers(seeds: tuple[str, ...]) -> tuple[int, ...]:
     wrong = [seed for seed in seeds if not seed.isdecimal()]
     if wrong:
-        raise InputError(f"--seeds {wrong[0]!r} is no seed; expected whole numbers with commas, for example 0,1,2")
+        raise InputError(f"--seeds: got {wrong[0]!r}; expected whole numbers with commas between them, for example 0,1,2")
     return tuple(int(seed) for seed in seeds)
 
 
@@ -109,7 +125,7 @@ def _announced(entry: Entry) -> str:
 
 
 def _computed(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, device: str, workers: int | None) -> bool:
-    """Whether the entry is finished now. A fault of one row does not keep the others from being computed; all else stops."""
+    """Compute an entry -> whether it is finished. A fault (exit code 1) returns False, so that the other rows go on."""
     try:
         _compute(entry, layout, config, rounds=rounds, device=device, workers=workers)
     except SystemExit as end:
@@ -120,7 +136,7 @@ def _computed(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, d
 
 
 def _compute(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, device: str, workers: int | None) -> None:
-    """Run what the entry lacks, or link it from where it is finished: in another row, or in the run itself."""
+    """Run the unfinished phases of the entry, or link them from another row or from the run if they are finished there."""
     from jobs.running import run_phase
     from selfsyn.compare.plan import donors, lay_out
     from selfsyn.compare.sharing import shared
@@ -141,7 +157,7 @@ def _compute(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, de
 
 
 def _write_page(layout: Layout, config: RunConfig, *, rounds: int) -> str:
-    """Write the page and table.json about all that is finished -> the table for a terminal."""
+    """Write the page and table.json of all finished rows -> the table as text."""
     from selfsyn.compare.board import as_json, text
     from selfsyn.compare.page import render
     from selfsyn.compare.plan import FOLDER, present
@@ -152,5 +168,5 @@ def _write_page(layout: Layout, config: RunConfig, *, rounds: int) -> str:
     lines = collect(entries)
     write_json(layout.root / FOLDER / TABLE, as_json(lines))
     write_atomic(layout.root / FOLDER / PAGE, render(config, lines, rounds=rounds).encode())
-    left_out = [f"{folder}: made with other settings or another --rounds, and left out" for folder in others]
+    left_out = [f"{folder}: left out, because its settings or --rounds differ" for folder in others]
     return "\n\n".join([*(f"{net}\n\n{text(found)}" for net, found in lines.items()), *left_out])

@@ -1,4 +1,4 @@
-"""`selfsyn coordinate`: release the phases of a round on a cluster, each when those before it are complete."""
+"""`selfsyn coordinate`: releases each phase of a round on a cluster when the phases before it are complete."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from jobs.options import run_name_option
 @run_name_option
 @click.option("--round", "round_", type=click.IntRange(1), required=True, help="The round whose Jobs are released.")
 @click.option("--goal", required=True, help="The phase with which the round ends, for example report-1.")
-@click.option("--queue", default=None, help="A Kueue LocalQueue: hand phases to it; Kueue starts them when there is quota.")
-@click.option("--namespace", default=None, help="Default: the pod's own, or that of the current context.")
+@click.option("--queue", default=None, help="A Kueue LocalQueue. Kueue then starts the phases when there is quota.")
+@click.option("--namespace", default=None, help="Default: the namespace of the pod or of the current context.")
 @click.option(
-    "--interval", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Seconds between looks."
+    "--interval", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Seconds between two checks."
 )
 @click.option(
     "--patience",
     type=click.FloatRange(0),
     default=900.0,
     show_default=True,
-    help="Seconds without an answer of the API server after which to give up, for the Job to try again.",
+    help="Give up after this many seconds without an answer of the API server; the Job then tries again.",
 )
 def command(
     run_name: str, round_: int, goal: str, queue: str | None, namespace: str | None, interval: float, patience: float
 ) -> None:
     """Release the phases of a round on a Kubernetes cluster.
 
-    Runs as a small Job beside the round's suspended ones. It keeps no state: start it again at any time. A phase that was
-    suspended by a second apply is released again. Exit code 3 when a phase has failed: it is named, the rest stay suspended.
+    The coordinator is a small Job beside the round's suspended Jobs. It keeps no state, so it can be restarted at any time.
+    If a second `kubectl apply` suspends a phase, the coordinator releases it again. If a phase fails, the coordinator names
+    it, leaves the others suspended and ends with exit code 3.
     """
     from jobs.cluster.api import Cluster
     from jobs.cluster.coordinator import Pace, coordinate

@@ -1,4 +1,4 @@
-"""`selfsyn doctor`: everything that is wrong with a run's data, configuration and machine, in one go. Never imports torch."""
+"""`selfsyn doctor`: finds all problems of a run's data, configuration and machine. Never imports torch."""
 
 from __future__ import annotations
 
@@ -29,23 +29,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 REPORT = "report.json"
 PAGE = "index.html"
-DIED = "the process that tried it died"
+DIED = "the process that tried to load it crashed"
 
 
 @click.command()
 @run_option
-@click.option("--all", "everything", is_flag=True, help="Look at the pixels of every frame, instead of at most 550 a data set.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Check the pixels of every frame. Default: of at most 550 frames of each data set."
+)
 def command(root: Path, everything: bool) -> None:
-    """Look at all that a run will read, and at the machine, before hours are spent.
+    """Check data, configuration and machine before a long run.
 
-    Names every fault, not only the first; estimates times and the room on the disk; ends with `ready` or `not ready`
-    (exit code 2). Begins no phase, and never looks at the labels of real sources. What was found is kept in DIR/doctor,
-    with a page of charts, index.html: unchanged data is not looked at again.
+    Lists every problem, estimates times and disk space, and ends with `ready` or `not ready` (exit code 2). Starts no
+    phase, and never reads labels of real training images. DIR/doctor keeps the results and a page with charts,
+    index.html. Unchanged data is not checked again.
     """
     from selfsyn.phase import open_run
 
     layout, config = open_run(root)
-    probe = probed(layout.root, config)  # before all else: the process that tries torch takes 0.7 GB, and this one grows
+    probe = probed(layout.root, config)  # first: it needs 0.7 GB for a process with torch, and this process grows later
 
     from selfsyn.doctor.cache import FOLDER
     from selfsyn.doctor.data import look
@@ -68,7 +70,7 @@ def command(root: Path, everything: bool) -> None:
 
 
 def _page(root: Path, config: RunConfig, listings: list[Listing], data: Data) -> list[str]:
-    """Draw the data sets, unless nothing has changed since they were drawn; the lines that say where, or none without images."""
+    """Write the page with charts unless the data is unchanged -> the lines that name it; none when there are no images."""
     from selfsyn.doctor.cache import FOLDER
     from selfsyn.doctor.charted import domains, words
     from selfsyn.files import write_atomic
@@ -82,9 +84,9 @@ def _page(root: Path, config: RunConfig, listings: list[Listing], data: Data) ->
 
 
 def probed(root: Path, config: RunConfig) -> Probe:
-    """What other processes find out about onnxruntime and torch, whose libraries are large and may break.
+    """Try onnxruntime and torch in other processes, because their libraries are large and may crash.
 
-    The nets' speed is measured once for the same configuration, torch and devices; it is kept in DIR/doctor.
+    DIR/doctor keeps the measured speed of the nets until the configuration, torch or the devices change.
     """
     from dataclasses import asdict
 
@@ -105,9 +107,9 @@ def probed(root: Path, config: RunConfig) -> Probe:
 
 
 def _in_other_process(work: Callable[[], T]) -> T | None:
-    """What `work` returns, or None when it took its process down."""
+    """Run `work` in a new process -> its result, or None when the process died."""
     context = multiprocessing.get_context("spawn")
-    # It ends without tidying up: CUDA's libraries would read all of themselves for that, 90 MB more.
+    # Exit without cleaning up, which would load another 90 MB of CUDA's libraries.
     with ProcessPoolExecutor(1, mp_context=context, initializer=atexit.register, initargs=(os._exit, 0)) as process:
         try:
             return process.submit(work).result()
@@ -116,7 +118,7 @@ def _in_other_process(work: Callable[[], T]) -> T | None:
 
 
 def _providers() -> tuple[tuple[str, ...], str]:
-    """onnxruntime's providers that load, and why CUDA is not among them, or ''. TensorRT may be absent without a word."""
+    """The onnxruntime providers that load, and why CUDA does not load, or ''. Gives no reason for a missing TensorRT."""
     try:
         from export.teacher import CPU, CUDA, TENSORRT, why_no_cuda
         from export.tensorrt import why_no_tensorrt
@@ -129,14 +131,14 @@ def _providers() -> tuple[tuple[str, ...], str]:
 
 
 def _speed(config: RunConfig, labels_on: str) -> tuple[Speed | None, str, str]:
-    """The nets' speed, or None with the reason; and a fault of the configuration, or ''."""
+    """-> the nets' speed or None, the reason for None, and a mistake in the configuration or ''."""
     from selfsyn.doctor.speed import measured
 
     try:
         return measured(config, labels_on=labels_on), "", ""
     except InputError as error:
         return None, "a net cannot be built", str(error)
-    except (ImportError, OSError, RuntimeError) as error:  # no torch that works, or too little memory for the net
+    except (ImportError, OSError, RuntimeError) as error:  # torch does not work, or the net needs more memory
         return None, str(error).splitlines()[0], ""
 
 
@@ -144,14 +146,14 @@ def _lines(data: Data, outlook: Outlook, findings: list[Finding]) -> list[str]:
     from selfsyn.doctor import summary
 
     sampled = any(one.looked_at < one.images for one in data.facts)
-    note = ["sizes and copies: of all files; pixels: of a sample, and of the smallest files; --all looks at all"] * sampled
+    note = ["sizes and copies are checked for all files; pixels for a sample and the smallest files (--all: for all)"] * sampled
     shares = summary.class_shares(data.facts)
     tables = [*summary.data_sets(data.facts), *note, *([""] * bool(shares)), *shares]
     return [*tables, "", *outlook.lines, *summary.findings(findings)]
 
 
 def _report(data: Data, outlook: Outlook, findings: list[Finding], *, verdict: str, everything: bool) -> dict[str, Any]:
-    """What report.json holds: what is printed, with every path."""
+    """The contents of report.json: the printed findings with all paths."""
     return {
         "verdict": verdict,
         "ready": not any(finding.stops for finding in findings),

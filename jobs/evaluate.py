@@ -1,4 +1,4 @@
-"""`selfsyn evaluate`: a stage's exported teacher against held-out real labels. Never imports torch."""
+"""`selfsyn evaluate`: scores a stage's exported teacher on held-out real labels. Never imports torch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ PICTURES = 8
 @click.option(
     "--write-predictions",
     is_flag=True,
-    help="Also write predictions/NAME.png: Cityscapes label ids at the label's size, as the official evaluation reads them.",
+    help="Also write predictions/NAME.png with Cityscapes label ids at the label's size, for the official evaluation.",
 )
 def command(
     root: Path,
@@ -60,10 +60,10 @@ def command(
     dry_run: bool,
     write_predictions: bool,
 ) -> None:
-    """Score a stage's teacher on the held-out labelled real images.
+    """Score a stage's teacher on held-out real images.
 
-    The teacher sees each image at the working size; its classes are enlarged to the size of the label, where they are
-    counted over the whole data set. The score is reported and never chosen by.
+    The teacher predicts classes at the working size. They are enlarged to the label's size and counted over the whole
+    data set. The score is only reported: it decides nothing in training.
     """
     stage = stage_of(round_, bound)
     job = opened(
@@ -88,7 +88,7 @@ def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write
 
     config = job.config
     frames, digest = sources.held_out(job.layout, config)
-    assert config.held_out is not None  # or held_out() had refused
+    assert config.held_out is not None  # held_out() checks it
     rules, teacher = protocol(config.held_out.protocol), job.teacher(stage, device=device, workers=workers)
     started = job.begin({HELD_OUT: digest})
     counted, joint = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
@@ -98,21 +98,21 @@ def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write
     click.echo(_table(result))
     counts = {"images": len(frames), "miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"]}
     counts |= {"teacher": teacher.digest} | ({PREDICTIONS: len(frames)} if write_predictions else {}) | config.net_of(stage)
-    # The predictions are no output: they are for other programs, and writing them later leaves the digest as it is.
+    # Predictions are for other programs. They are not in `outputs`, so that writing them later does not change the digest.
     finish(started, outputs={METRICS: digest_file(started.folder / METRICS)}, counts=counts, device=teacher.provider)
 
 
 def _next_portion(config: RunConfig, stage: Stage) -> float:
-    """The portion of this teacher's labels that the round after its own would count."""
+    """The fraction of this teacher's pseudo-labels that the next round would train on."""
     return config.rounds.kept_fraction_of(1 if stage.round is None else stage.round + 1)
 
 
 def _counts(
     started: Started, frames: list[LabelledFrame], *, teacher: Teacher, workers: int | None, write_predictions: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """-> (19, 19) confusion counts of all frames, and (19, 19, 256) by confidence too, rows true.
+    """-> confusion counts of all frames, rows true: (19, 19) at the label's size, and (19, 19, 256) by confidence too.
 
-    Writes the pictures of a few, and the predictions if asked.
+    Writes the pictures of a few frames, and the predictions if `write_predictions`.
     """
     from functools import partial
 
@@ -154,13 +154,13 @@ def _counted(
     predicted = resize_label(answer.label, size=ids.shape[::-1])
     if write_predictions:
         write_atomic(folder / PREDICTIONS / name, encode_png(LABEL_ID_OF_TRAIN_ID[predicted]))
-    counted = _confusion(frame, ids, predicted)  # refuses an id that is not the data set's
+    counted = _confusion(frame, ids, predicted)  # InputError for an id outside the data set's table
     confidence = resize_label(answer.confidence, size=ids.shape[::-1])
     return counted, joint_counts(frame.dataset.table[ids], predicted, confidence)
 
 
 def _confusion(frame: LabelledFrame, ids: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Ids on disk and predicted train ids, (H, W) each -> (19, 19) counts. InputError for an id that is not the data set's."""
+    """Ids on disk and predicted train ids, (H, W) each -> (19, 19) counts. InputError for an id outside the data set's table."""
     import numpy as np
 
     from selfsyn.images import to_train_ids
@@ -168,14 +168,14 @@ def _confusion(frame: LabelledFrame, ids: NDArray[np.uint8], predicted: NDArray[
     from selfsyn.metrics import folded, joint_counts
 
     counts = joint_counts(ids, predicted)
-    # The few ids that occur are translated, not every pixel: that took five times as long as the counting.
+    # Translate the ids that occur, not every pixel: the pixels would take five times as long as the counting.
     present = np.flatnonzero(counts.any(axis=1)).astype(np.uint8)
     rows = to_train_ids(present, table=frame.dataset.table, known=frame.dataset.known, path=frame.label)
     return folded(counts[present], rows=rows, columns=np.arange(counts.shape[1]), classes=CLASS_COUNT)
 
 
 def _table(result: dict[str, Any]) -> str:
-    """What metrics.json holds -> lines for a person: a column for each variant, or one for a protocol without variants."""
+    """The contents of metrics.json -> a text table with a column for each variant, or one column without variants."""
     from selfsyn.labels import VARIANTS
 
     if "variants" not in result:
@@ -186,7 +186,7 @@ def _table(result: dict[str, Any]) -> str:
 
 
 def _rows(columns: list[dict[str, Any]], *, width: int) -> list[str]:
-    """A row for each class of the first column, which has them all, then mIoU and pixel accuracy; '-' has no ground truth."""
+    """A row for each class of the first column, which has them all, then mIoU and pixel accuracy; '-' means no ground truth."""
     cells = [(name, [column["class_iou"].get(name, "") for column in columns]) for name in columns[0]["class_iou"]]
     cells += [
         (title, [column[key] for column in columns]) for title, key in (("mIoU", "miou"), ("pixel accuracy", "pixel_accuracy"))

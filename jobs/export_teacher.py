@@ -1,4 +1,4 @@
-"""`selfsyn export-teacher`: a stage's trained net -> one ONNX file that answers as the net does."""
+"""`selfsyn export-teacher`: exports a stage's trained net to ONNX and compares the file with the net."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ PARITY = "parity.json"
 def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_run: bool) -> None:
     """Export a stage's task model to ONNX.
 
-    The file carries its own pre- and post-processing: uint8 images in, classes and confidences out; beside it, its half
-    precision form for GPUs. Both are compared with the trained net on real images; one that differs is not written.
+    The file includes pre- and post-processing: it takes uint8 images and returns classes and confidences. A second file
+    has half precision, for GPUs. Both are compared with the trained net on real images; a file that differs is not written.
     """
     stage = stage_of(round_, bound)
     job = opened(root, lambda config: export_phase(config, stage=stage), force=force, dry_run=dry_run)
@@ -54,7 +54,7 @@ def command(root: Path, round_: int | None, bound: str | None, force: bool, dry_
 
 
 def _segmenter(job: Job, stage: Stage) -> tuple[Segmenter, Metadata]:
-    """The stage's trained net as it answers, and what its file says about it."""
+    """-> the stage's trained net with pre- and post-processing, and the metadata of its ONNX file."""
     from export import contract
     from export.to_onnx import Segmenter
     from selfsyn import task as task_models
@@ -79,7 +79,7 @@ def _segmenter(job: Job, stage: Stage) -> tuple[Segmenter, Metadata]:
 def _export(
     started: Started, segmenter: Segmenter, metadata: Metadata, *, images: list[Path], graphs: Path
 ) -> tuple[dict[str, str], dict[str, float | str]]:
-    """Compare, and write what passed -> the digests of the files, and the manifest's counts."""
+    """Compare the files with the net, write those that pass -> their digests, and the manifest's counts."""
     from export import contract, parity
     from export.graph import halved
     from export.to_onnx import to_onnx
@@ -101,7 +101,7 @@ def _export(
 
 
 def _compared(net: list[Answer], model: bytes, *, limits: Limits) -> dict[str, Any]:
-    """What parity.json says about one file. FaultError when it does not answer its own golden picture."""
+    """Compare one file with the net -> its entry of parity.json. FaultError when its golden picture gives another answer."""
     from export import parity
     from export.teacher import Teacher
 
@@ -111,7 +111,7 @@ def _compared(net: list[Answer], model: bytes, *, limits: Limits) -> dict[str, A
 
 
 def _passed(models: dict[str, bytes], results: dict[str, Any], *, needed: tuple[str, ...], name: str) -> dict[str, bytes]:
-    """The models within their limits. FaultError for a needed one that is not; another one is left out, and that is said."""
+    """-> the models within their limits; the log names the others. FaultError when a needed model is beyond its limits."""
     from export import parity
     from selfsyn.progress import say
 

@@ -1,4 +1,4 @@
-"""`selfsyn fit-adapter`: the generator that gives synthetic images the look of the real ones."""
+"""`selfsyn fit-adapter`: trains the generator that translates synthetic images into the style of the real images."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ UNREADABLE = "unreadable.json"
 @force_option
 @dry_run_option
 def command(root: Path, device: str, force: bool, dry_run: bool) -> None:
-    """Fit the adapter (CyCADA's pixel level) on synthetic and real images.
+    """Fit the adapter on synthetic and real images.
 
-    Reads no label of a real image. The source-only net says what must not change; train it before. Real images that cannot be
-    read are named in unreadable.json and left out; run.toml says how many may be (teacher.unreadable).
+    The adapter is the pixel level of CyCADA. Reads no label of a real image. The semantic loss needs the source-only net:
+    train it first. Unreadable real images are skipped and listed in unreadable.json; teacher.unreadable in run.toml limits
+    how many there may be.
     """
     job = opened(root, fit_adapter_phase, force=force, dry_run=dry_run)
     if job is not None:

@@ -1,4 +1,4 @@
-"""`selfsyn init`: a recipe and the user's settings become run.toml."""
+"""`selfsyn init`: writes run.toml from a recipe and the user's settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from selfsyn import recipes
 @run_option
 @set_option
 def command(recipe: str, root: Path, settings: tuple[str, ...]) -> None:
-    """Write the run.toml of a new run from a recipe or a TOML file.
+    """Write run.toml from a recipe or a TOML file.
 
-    The same configuration again is fine; another one in the same run folder is refused with the difference.
+    If the run folder has a run.toml already, it must hold the same configuration; otherwise the difference is shown.
     """
     path = recipes.write_run(root, recipe=recipe, settings=settings)
     click.echo(f"{path}: written; next: selfsyn round --run {root}")

@@ -1,4 +1,4 @@
-"""`selfsyn k8s`: a round's manifest, and how far a round on a cluster is."""
+"""`selfsyn k8s`: prints the manifest of a round, and the progress of a run on a cluster."""
 
 from __future__ import annotations
 
@@ -13,39 +13,44 @@ from selfsyn.errors import InputError
 
 @click.group()
 def command() -> None:
-    """Run rounds on a Kubernetes cluster: write a round's manifest, look how far it is (`--run NAME` says of which run)."""
+    """Run rounds on a Kubernetes cluster.
+
+    `selfsyn k8s render` prints the manifest of a round, `selfsyn k8s status --run NAME` shows the progress of a run.
+    """
 
 
 @command.command()
-@click.option("--round", "round_", type=click.IntRange(1), default=1, show_default=True, help="Round 1 holds the bootstrap, too.")
+@click.option(
+    "--round", "round_", type=click.IntRange(1), default=1, show_default=True, help="Round 1 includes the phases before it."
+)
 @run_name_option
 @click.option(
-    "--config", type=click.Path(path_type=Path, dir_okay=False), help="The run's run.toml; default: the built-in street world."
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="The run's run.toml. Default: the built-in street world."
 )
 @set_option
-@click.option("--namespace", default="selfsyn", show_default=True, help="As in k8s/storage.yaml.")
-@click.option("--claim", default="selfsyn", show_default=True, help="The volume claim that holds the run and the data.")
-@click.option("--registry", default="", help="What stands before the images' names, for example ghcr.io/somebody.")
-@click.option("--tag", default=None, help="The images' tag; default: this program's version.")
+@click.option("--namespace", default="selfsyn", show_default=True, help="The namespace of k8s/storage.yaml.")
+@click.option("--claim", default="selfsyn", show_default=True, help="The volume claim with the run and the data.")
+@click.option("--registry", default="", help="The registry of the images, for example ghcr.io/somebody.")
+@click.option("--tag", default=None, help="The tag of the images. Default: this program's version.")
 @click.option(
-    "--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="cuda asks for a GPU for each phase."
-)
-@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="Of a training; each has its process.")
-@click.option(
-    "--shards", type=click.IntRange(1, 100_000), default=4, show_default=True, help="Into how many to cut the labelling."
+    "--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="cuda requests a GPU for each phase."
 )
 @click.option(
-    "--at-once", type=click.IntRange(1), default=2, show_default=True, help="How many shards may be labelled at a time."
+    "--gpus", type=click.IntRange(1), default=1, show_default=True, help="GPUs of each training, with one process for each."
 )
-@click.option("--cpu", default="500m", show_default=True, help="Cores that a phase with a GPU requests.")
-@click.option("--memory", default="8Gi", show_default=True, help="Memory that it requests, and may use.")
+@click.option(
+    "--shards", type=click.IntRange(1, 100_000), default=4, show_default=True, help="Number of shards of the labelling."
+)
+@click.option("--at-once", type=click.IntRange(1), default=2, show_default=True, help="How many shards may run at the same time.")
+@click.option("--cpu", default="500m", show_default=True, help="CPU request of each phase that takes --device.")
+@click.option("--memory", default="8Gi", show_default=True, help="Memory request and limit of each of them.")
 @click.option(
     "--as",
     "kind",
     type=click.Choice(["jobs", "argo"]),
     default="jobs",
     show_default=True,
-    help="argo: a Workflow, no coordinator.",
+    help="argo: an Argo Workflow, which needs no coordinator.",
 )
 def render(
     round_: int,
@@ -64,7 +69,7 @@ def render(
     memory: str,
     kind: str,
 ) -> None:
-    """Print the manifest of one round; `kubectl apply --server-side -f -` takes it."""
+    """Print the manifest of one round, for `kubectl apply --server-side -f -`."""
     from jobs.cluster import argo, manifests
     from jobs.cluster.plan import Plan
     from selfsyn import config as configuration
@@ -91,16 +96,16 @@ def render(
 
 @command.command()
 @run_name_option
-@click.option("--round", "round_", type=click.IntRange(1), help="One round; default: all that the cluster knows.")
-@click.option("--namespace", default=None, help="Default: that of the current context.")
+@click.option("--round", "round_", type=click.IntRange(1), help="Show one round. Default: all rounds on the cluster.")
+@click.option("--namespace", default=None, help="Default: the namespace of the current context.")
 def status(run_name: str, round_: int | None, namespace: str | None) -> None:
-    """Print the phases of a run as a table: state, tries, time. Exit code 3 when one of them has failed."""
+    """Print the phases of a run as a table: state, tries, time. Exit code 3 when a phase has failed."""
     from jobs.cluster.api import Cluster
     from jobs.cluster.table import table
 
     phases = Cluster(namespace=namespace).phases(run=run_name, round_=round_)
     if not phases:
-        raise InputError(f"no phase of run {run_name!r} in this namespace; expected Jobs that `selfsyn k8s render` has described")
+        raise InputError(f"found no phase of run {run_name!r} in this namespace; apply the output of `selfsyn k8s render` first")
     click.echo(table(phases))
     if any(phase.state == "failed" for phase in phases):
         raise SystemExit(3)

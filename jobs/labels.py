@@ -1,4 +1,4 @@
-"""`selfsyn labels`: a person looks into a label store. Never imports torch."""
+"""`selfsyn labels`: shows the pseudo-labels of an image. Never imports torch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,28 @@ if TYPE_CHECKING:
 
 @click.group("labels")
 def command() -> None:
-    """Look into a label store: `selfsyn labels show IMAGE --run DIR [--round K]` tells where an image's labels come from."""
+    """Show the pseudo-labels of an image and their origin.
+
+    Usage: `selfsyn labels show IMAGE --run DIR [--round K]`.
+    """
 
 
 @command.command()
 @click.argument("image")
 @run_option
-@click.option("--round", "round_", type=click.IntRange(1), help="The round that learns from the labels; default: the last one.")
 @click.option(
-    "--to", type=click.Path(path_type=Path, dir_okay=False), help="The picture to write; default: NAME-round-K.png here."
+    "--round", "round_", type=click.IntRange(1), help="The round that trains on the labels. Default: the last round with labels."
+)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The picture to write. Default: NAME-round-K.png in the working directory.",
 )
 def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:
-    """Tell who labelled IMAGE, how sure it was, and which of its pixels count; write them over the image as a picture.
+    """Show which teacher labelled IMAGE, its confidences, and which pixels training uses; write an overlay picture.
 
-    IMAGE is a name of the store, or the path of the image file. The picture: the image, its classes, the classes that count.
+    IMAGE is a name in the label store or the path of the image file. The picture shows, side by side, the image, all its
+    pseudo-labels, and the pseudo-labels that training uses.
     """
     from selfsyn.phase import open_run
     from selfsyn.pseudo_labels import LabelStore
@@ -60,7 +68,7 @@ def _last_round(layout: Layout) -> int:
 
 
 def _name_of(image: str, store: LabelStore) -> str:
-    """The store's name of an image that is given by name or path. InputError names the nearest one."""
+    """The name in the store of an image that is given by name or path. InputError names the most similar name."""
     import difflib
 
     if image in store.names or image in store.skipped:
@@ -91,7 +99,7 @@ def _origin(layout: Layout, store: LabelStore, name: str, *, round_: int) -> lis
 
 
 def _statistics(store: LabelStore, name: str, *, portion: float) -> list[str]:
-    """Confidence in percent over the image, then a row for each class that occurs, the commonest first."""
+    """Lines: confidence in percent over the image, then a row for each class in it, the most frequent class first."""
     import numpy as np
 
     from selfsyn.labels import CLASSES, IGNORE
@@ -133,5 +141,5 @@ def _file_of(layout: Layout, config: RunConfig, name: str) -> Path:
 
     found = [frame.image for frame in listed_real(layout, config)[0] if frame.name == name]
     if not found:
-        raise InputError(f"{layout.configuration}: the real images have no {name!r} any more; put it back")
+        raise InputError(f"{layout.configuration}: found no real image {name!r}; the labels were made from it, so put it back")
     return found[0]

@@ -1,7 +1,7 @@
-"""What the server behind `selfsyn round` imports before it forks phases (jobs.running). Nothing else imports this.
+"""The imports of the fork server behind `selfsyn round` (jobs.running). Only the fork server imports this module.
 
-Only libraries, and our modules that import them: nothing here may compute, start a thread or touch CUDA, for a fork would
-not survive it.
+Imports libraries and our modules that use them. Nothing here may compute, start a thread or initialise CUDA, because
+forked processes would then fail.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _SERVER = os.getpid()
 
 
 def _outlive(number: int, frame: FrameType | None) -> None:
-    # A SIGTERM to all processes at once: the phase needs the time for its checkpoint, and somebody to take its exit code.
+    # If SIGTERM reaches all processes at once, the server stays: the phase writes its checkpoint and reports its exit code.
     if os.getpid() != _SERVER:
         os._exit(EXIT_CODE)
 
 
-# A killed round leaves no server behind; without this it would stay until the phase that goes on has ended.
-with contextlib.suppress(AttributeError):  # Linux alone has it
+# The server dies with the round. Otherwise it would stay until its last phase has ended.
+with contextlib.suppress(AttributeError):  # only Linux has prctl
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 signal.signal(signal.SIGTERM, _outlive)
-_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the round and its phase
+_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not stop the imports; the round and its phase handle it
 for name in MODULES:
-    with contextlib.suppress(Exception):  # the phase that needs it says so
+    with contextlib.suppress(Exception):  # the phase that needs the module reports the error
         import_module(name)
 signal.signal(signal.SIGINT, _interrupt)

@@ -1,4 +1,4 @@
-"""`selfsyn probe-gap`: what a net that knows the real street makes of the synthetic one, before and after adaptation."""
+"""`selfsyn probe-gap`: scores the oracle on synthetic images before and after adaptation."""
 
 from __future__ import annotations
 
@@ -25,24 +25,26 @@ if TYPE_CHECKING:
     from selfsyn.phase import Started
 
 METRICS = "metrics.json"
-FRAMES = 500  # of the synthetic ones, evenly spaced
+FRAMES = 500  # synthetic images, evenly spaced
 TITLES = {"mIoU": "miou", "pixel accuracy": "pixel_accuracy"}
 
 
 @click.command()
 @run_option
 @click.option(
-    "--ablate", is_flag=True, help="Also fit adapters without the semantic, the identity and the cycle loss, and score those."
+    "--ablate",
+    is_flag=True,
+    help="Also fit and score adapters without the semantic loss, without the identity loss and without the cycle loss.",
 )
 @device_option
 @workers_option
 @force_option
 @dry_run_option
 def command(root: Path, ablate: bool, device: str, workers: int | None, force: bool, dry_run: bool) -> None:
-    """Score the oracle on synthetic images, as they are and adapted.
+    """Score the oracle on synthetic and on adapted images.
 
-    The classic check of an adapter (Hoffman et al. 2018, section 4.2): a net trained on real labels does the better on
-    adapted images the more real they look. Nothing is chosen by it. Needs the oracle: `selfsyn round --with-bounds`.
+    A good adapter raises the score, because the oracle was trained on real images (Hoffman et al. 2018, section 4.2).
+    The score decides nothing in training. Needs the oracle: `selfsyn round --with-bounds`.
     """
     job = opened(root, lambda config: probe_phase(config, ablate=ablate), force=force, dry_run=dry_run)
     if job is not None:
@@ -70,7 +72,7 @@ def _probe(job: Job, *, ablate: bool, device: str, workers: int | None) -> None:
 
 
 def _pairs(frames: list[LabelledFrame], *, adapted: Path) -> dict[str, list[LabelledFrame]]:
-    """The same frames as they are and adapted, both with the label of the adapted one: one yardstick."""
+    """The same frames before and after adaptation. Both use the labels of the adapted frames, so that scores compare."""
     from selfsyn.data.adapted import ADAPTED
 
     labels = ADAPTED.find_labels(adapted, "")
@@ -89,7 +91,7 @@ def _chosen(frames: list[LabelledFrame]) -> list[LabelledFrame]:
 
 
 def _adapted_frames(frames: list[LabelledFrame], adapted: Path) -> list[LabelledFrame]:
-    """The frames with their images from another folder of adapted ones."""
+    """The frames with their images replaced by those in the folder `adapted`."""
     from selfsyn.data.adapted import ADAPTED
 
     images = ADAPTED.find_images(adapted, "")
@@ -100,13 +102,13 @@ def _adapted_frames(frames: list[LabelledFrame], adapted: Path) -> list[Labelled
 
 
 def _missing(adapted: Path, name: str) -> InputError:
-    return InputError(f"{adapted}: no adapted image of {name}; run `selfsyn adapt --force`")
+    return InputError(f"{adapted}: found no adapted image of {name}; run `selfsyn adapt --force`")
 
 
 def _fit_ablated(
     started: Started, layout: Layout, frames: list[LabelledFrame], *, device: str, workers: int | None
 ) -> dict[str, dict[str, float]]:
-    """Fit an adapter without each loss in turn and adapt the probed frames; -> its agreements by name."""
+    """Fit an adapter without each loss and adapt the probed frames -> the agreements of each adapter by its name."""
     from selfsyn import devices
     from selfsyn.adapter.ablation import ABLATIONS, adapt_without
     from selfsyn.adapter.fit import WEIGHTS
@@ -163,8 +165,8 @@ def _finish(started: Started, result: dict[str, dict[str, Any]], *, images: int,
 
 
 def _table(result: dict[str, dict[str, Any]]) -> list[str]:
-    """A row for each class, then mIoU and pixel accuracy, in percent; a column for each kind of images, and after the first
-    its difference to the synthetic ones."""
+    """Rows: each class, mIoU, pixel accuracy, in percent. Columns: synthetic images, then each kind of adapted images with
+    its difference from the first column."""
     before = result["synthetic"]
     rows = [(name, [some["class_iou"][name] for some in result.values()]) for name in before["class_iou"]]
     rows += [(title, [some[key] for some in result.values()]) for title, key in TITLES.items()]
@@ -174,7 +176,9 @@ def _table(result: dict[str, dict[str, Any]]) -> list[str]:
         if was is not None
     ]
     first, *names = (name.removeprefix("without-").rjust(10) for name in result)
-    without = ["columns by the name of a loss: adapted by a net that was fitted without it"] if len(result) > 2 else []
+    without = (
+        ["a column with the name of a loss: images of an adapter that was fitted without this loss"] if len(result) > 2 else []
+    )
     return [
         f"{before['protocol']}, percent: the oracle on synthetic and on adapted images",
         *without,

@@ -1,4 +1,4 @@
-"""`selfsyn pseudo-label`: the previous round's teacher labels one shard of the real images. Never imports torch."""
+"""`selfsyn pseudo-label`: labels a shard of the real images with the previous round's teacher. Never imports torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from selfsyn.verbs import REAL
 @click.command()
 @run_option
 @click.option(
-    "--round", "round_", type=click.IntRange(1), required=True, help="The round that will learn from the labels: 1, 2, ..."
+    "--round", "round_", type=click.IntRange(1), required=True, help="The round that will train on the labels: 1, 2, ..."
 )
 @shard_option
 @shards_option
@@ -36,11 +36,11 @@ from selfsyn.verbs import REAL
 def command(
     root: Path, round_: int, shard: int, shards: int, device: str, workers: int | None, force: bool, dry_run: bool
 ) -> None:
-    """Label the real images with the teacher of the round before.
+    """Label real images with the previous round's teacher.
 
-    Every pixel keeps its class and its confidence; which of them count is decided when training reads them. Stopped at
-    any moment and run again, it goes on with the images that are missing. Images are dealt out to shards in turn. An image
-    that cannot be read is named in the index and left out; run.toml says how many may be (teacher.unreadable).
+    Stores the class and the confidence of every pixel; training decides which pixels it uses. If the command was
+    interrupted, run it again: it labels the images that are missing. Image I goes to shard I mod N. Unreadable images are
+    skipped and listed in the index; teacher.unreadable in run.toml limits how many there may be.
     """
     check_shard(shard, shards=shards)
     job = opened(

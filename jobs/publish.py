@@ -1,4 +1,4 @@
-"""`selfsyn publish`: a round's teacher -> the next version in a served model repository. Never imports torch."""
+"""`selfsyn publish`: adds a round's teacher to a model repository as its next version. Never imports torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from jobs.options import dry_run_option, run_option
     "repository",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="The model repository, as Triton lays it out; made when it is not there.",
+    help="The model repository in Triton's layout; created if it does not exist.",
 )
 @dry_run_option
 def command(root: Path, round_: int, repository: Path, dry_run: bool) -> None:
-    """Add a round's finished teacher to a served model repository, as its next version.
+    """Add a finished teacher to a model repository.
 
-    The version appears whole or not at all; whoever serves the folder (`selfsyn serve`, Triton, KServe) takes it up. A model
-    that is there already is not added again. To go back to an older version, remove the newer ones' folders.
+    The teacher becomes the next version. It is added atomically; a running server (`selfsyn serve`, Triton, KServe)
+    switches to it. A model that the repository already has is not added again. To return to an older version, remove the
+    folders of the newer versions.
     """
     from export.publish import finished_files, publish
     from export.repository import model_folder

@@ -1,4 +1,4 @@
-"""report: one page about everything that is finished in a run."""
+"""`selfsyn report`: writes a page about all finished phases of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from jobs.options import force_option, run_option
 @run_option
 @force_option
 def command(root: Path, *, force: bool) -> None:
-    """Write report/index.html: numbers, curves, pictures, and how they were made. Made anew when a phase was added."""
+    """Write report/index.html: scores, curves and pictures.
+
+    The report names the origin of each number. The command writes it again when more phases are finished.
+    """
     from selfsyn.files import digest_bytes, write_atomic
     from selfsyn.flow import report_phase
     from selfsyn.manifest import read_manifest
@@ -25,7 +28,7 @@ def command(root: Path, *, force: bool) -> None:
     layout, config = open_run(root)
     run = collect(layout, config)
     sources = manifest_digests(run)
-    # A report may follow its run: other inputs are what it is for, so they never make it refuse.
+    # New inputs start the report over. They are no error, because the run goes on after a report.
     force = force or set(sources.items()) != _reported(read_manifest(layout.report))
     job = job_of(layout, config, report_phase(score.stage for score in run.scores), digests=lambda: sources, force=force)
     if job is None:

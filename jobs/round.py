@@ -1,4 +1,4 @@
-"""`selfsyn round`: every phase of a run that is not finished, in order, each as the command that a cluster would run."""
+"""`selfsyn round`: runs the unfinished phases of a run in order, each in its own process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ REPORT = "report"
 def command(
     root: Path, rounds: int | None, with_bounds: bool, device: str, workers: int | None, count: int, dry_run: bool
 ) -> None:
-    """Run what is not finished: adapter, rounds, evaluation, report. Run it again to go on after an interruption."""
+    """Run all unfinished phases of a run, in order.
+
+    The phases are adapter, rounds, evaluation and report. Run it again to continue after an interruption.
+    """
     run_phases(root, rounds=rounds, with_bounds=with_bounds, device=device, workers=workers, count=count, dry_run=dry_run)
 
 
@@ -44,12 +47,12 @@ def run_phases(
     count: int = 1,
     dry_run: bool = False,
 ) -> None:
-    """Run each unfinished phase as its own process; leave with the exit code of the first that fails."""
+    """Run each unfinished phase in its own process; exit with the code of the first phase that fails."""
     layout, config = open_run(root)
     flow = phases(config, rounds=config.last_round if rounds is None else rounds, with_bounds=with_bounds)
     todo = [phase for phase in flow if not is_current(layout, phase)]
     if todo and todo[-1].verb != REPORT:
-        todo.append(flow[-1])  # new stages make the page old
+        todo.append(flow[-1])  # new stages make the page outdated
     if not todo:
         say(f"{root}: all {len(flow)} phases are done; the report is {layout.report / 'index.html'}")
         return
@@ -67,12 +70,12 @@ def run_phases(
             run_phase(root, phase, device=device, workers=workers, count=count)
             seconds[phase.name] = time.monotonic() - began
     if seconds:
-        say("\n".join(["where the time went:", *table_of_times(seconds)]))
+        say("\n".join(["time of each phase:", *table_of_times(seconds)]))
     say(f"{root}: done; the report is {layout.report / 'index.html'}")
 
 
 def table_of_times(seconds: Mapping[str, float]) -> list[str]:
-    """{phase: seconds of wall time, its start included} -> a line for each, with its share, and one for all."""
+    """{phase: seconds of wall time, process start included} -> a line for each phase with its share, and a line for the sum."""
     whole = sum(seconds.values())
     lines = [f"{spent:9.1f} s {spent / whole:6.1%}  {name}" for name, spent in seconds.items()]
     return [*lines, f"{whole:9.1f} s         all phases"]

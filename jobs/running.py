@@ -1,8 +1,8 @@
-"""A phase as a process of its own: the command that a cluster would run, here on this machine.
+"""Runs each phase as a separate process, with the command that a cluster would run.
 
-Most of a short phase was the import of torch. So the processes are forked by a server (multiprocessing's fork server) that
-has imported the libraries once (jobs.preload) and does nothing else: no computation, no thread, no CUDA. A phase forked
-from it is what `selfsyn VERB` in a new interpreter is: its own process id, signals, exit code, standard output and error.
+Importing torch takes most of the time of a short phase. So phases are forked by a server (multiprocessing's fork server)
+that has imported the libraries once (jobs.preload) and does nothing else: no computation, no thread, no CUDA. A forked phase
+behaves as `selfsyn VERB` in a new interpreter: it has its own process id, signals, exit code, standard output and error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from selfsyn.flow import Phase
 from selfsyn.progress import say
 
 PRELOADED = ("jobs.preload",)
-SERVER_DIED = 255  # what multiprocessing gives as a phase's exit code when nobody is left to ask for it
+SERVER_DIED = 255  # multiprocessing's exit code of a phase whose server has died
 
 _served = False  # whether this process has started a server
 
@@ -34,22 +34,22 @@ Process = ForkServerProcess | subprocess.Popen[bytes]
 
 
 def start_server(todo: Sequence[Phase]) -> None:
-    """Have torch imported while the first phases run, if one of `todo` needs it; without this the first that does waits."""
+    """Start the server's import of torch while the first phases run, if a phase of `todo` needs torch."""
     if any(phase.facts.needs_torch for phase in todo):
-        with contextlib.suppress(OSError):  # said when a phase is to be forked
+        with contextlib.suppress(OSError):  # `_forked` reports it
             _server()
             forkserver.ensure_running()
 
 
 def run_phase(root: Path, phase: Phase, *, device: str, workers: int | None, count: int = 1) -> None:
-    """Run one phase of the run at `root` to its end; leave with its exit code when it fails. SIGTERM is handed on to it."""
+    """Run one phase of the run at `root`; exit with its code if it fails. Passes SIGTERM on to it."""
     arguments = [phase.verb, "--run", str(root), *phase.arguments, *_where(phase, device, workers, count)]
-    # torchrun starts new interpreters, and so does a first phase without torch: it need not wait for the server's import.
+    # torchrun needs new interpreters. A first phase without torch gets one too, so that it does not wait for the imports.
     forks = phase.facts.needs_torch or (_served and bool(phase.needs))
     forks = forks and "--processes" not in arguments
     code = _ended(lambda: _forked(arguments) if forks else _started(arguments))
     if code:
-        say(f"{phase.name}: exit code {code}; the same command goes on from here")
+        say(f"{phase.name}: exit code {code}; run the same command again to continue")
         raise SystemExit(code if code > 0 else 128 - code)
 
 
@@ -65,12 +65,12 @@ def _started(arguments: Sequence[str]) -> Process:
 
 
 def _forked(arguments: Sequence[str]) -> Process:
-    """`selfsyn ARGUMENTS` as a fork of the server, which is started if there is none; without one, in a new interpreter."""
+    """`selfsyn ARGUMENTS` as a fork of the server, which is started if needed; in a new interpreter if that fails."""
     process = _server().Process(target=run_verb, args=(arguments,), name="selfsyn")
     try:
         process.start()
     except (OSError, EOFError) as error:
-        say(f"no process to start phases from ({error or type(error).__name__}); going on without it")
+        say(f"cannot start the fork server ({error or type(error).__name__}); each phase starts a new interpreter instead")
         return _started(arguments)
     return process
 
@@ -84,7 +84,7 @@ def _server() -> ForkServerContext:
 
 
 def run_verb(arguments: Sequence[str]) -> None:
-    """What `python -m jobs ARGUMENTS` does, in a process that was forked for it; ends with its exit code."""
+    """Do what `python -m jobs ARGUMENTS` does, in a forked process; ends with its exit code."""
     from jobs.__main__ import main
 
     sys.argv[1:] = arguments
@@ -97,8 +97,10 @@ def run_verb(arguments: Sequence[str]) -> None:
 
 
 def _ended(start: Callable[[], Process]) -> int:
-    """Start a process, wait for its end, -> its exit code, negative for a signal. SIGTERM is handed on to it, so that it can
-    write its checkpoint."""
+    """Start a process and wait for its end -> its exit code, negative for a signal.
+
+    Passes SIGTERM on to it, so that it can write its checkpoint.
+    """
     process: Process | None = None
     asked = False
 
@@ -125,9 +127,9 @@ def _waited(process: Process) -> int:
     try:
         process.join()
     finally:
-        process.join()  # after Ctrl-C, which the phase has got as well: it may be writing
+        process.join()  # after Ctrl-C, which the phase receives too: wait until it has written its files
     if process.exitcode == SERVER_DIED and process.pid:
-        say("the process that starts phases has died; this phase is ended with it")
+        say("the fork server has died; killing its phase")
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
     return process.exitcode or 0

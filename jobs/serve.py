@@ -1,4 +1,4 @@
-"""`selfsyn serve`: a teacher over HTTP. Never imports torch."""
+"""`selfsyn serve`: serves a teacher over HTTP. Never imports torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from export.service.metrics import Metrics
     from export.service.models import Models
 
-CODECS = 8  # threads that decode at most: each may hold a picture of --megapixels
+CODECS = 8  # most threads that decode; each may hold an image of --megapixels
 
 
 @click.command()
@@ -23,42 +23,52 @@ CODECS = 8  # threads that decode at most: each may hold a picture of --megapixe
     "repository",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="A model repository: what `selfsyn publish` writes to, or a round's teacher folder.",
+    help="A model repository: the folder of `selfsyn publish --to`, or a round's teacher folder.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any free port.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 for all of them.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port to listen on; 0 chooses a free port."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 means all addresses.")
 @teacher_device_option
 @click.option(
     "--threads",
     type=click.IntRange(1),
     default=None,
-    help="For one image on a CPU; as many images at once as the cores then allow. Default: all cores for one image.",
+    help="CPU threads for each image; fewer threads let several images run at once. Default: all cores.",
 )
 @click.option(
     "--batch",
     type=click.IntRange(1, 64),
     default=None,
-    help="Waiting images of one size in one run. Default: 1 on a CPU, which gains nothing by more; 4 on a GPU.",
+    help="Most images of the same size in one batch. Default: 1 on a CPU, where larger batches gain nothing; 4 on a GPU.",
 )
 @click.option(
     "--queue",
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="Requests at once; one more is sent away (429).",
+    help="Most requests at once; further requests get status 429.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0.1),
     default=60.0,
     show_default=True,
-    help="Seconds to read a request (408 beyond), and to answer it (504).",
+    help="Seconds to read a request (else status 408) and to answer it (else 504).",
 )
 @click.option(
-    "--request-mib", type=click.IntRange(1, 1024), default=16, show_default=True, help="Of a request's body (413 beyond)."
+    "--request-mib",
+    type=click.IntRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="Largest request body in MiB (else status 413).",
 )
 @click.option(
-    "--megapixels", type=click.IntRange(1, 89), default=25, show_default=True, help="Of a JPEG or PNG (413 beyond, undecoded)."
+    "--megapixels",
+    type=click.IntRange(1, 89),
+    default=25,
+    show_default=True,
+    help="Largest JPEG or PNG in megapixels (else status 413, before decoding).",
 )
 def command(
     repository: Path,
@@ -72,10 +82,11 @@ def command(
     request_mib: int,
     megapixels: int,
 ) -> None:
-    """Serve the newest teacher of a model repository over HTTP: the Open Inference Protocol v2, and a page at /.
+    """Serve the newest teacher of a model repository over HTTP.
 
-    A newer version is taken up without a failed request; one that does not load is refused, and the old one goes on.
-    SIGTERM: what has begun is answered, then exit code 143.
+    Supports the Open Inference Protocol v2 and shows a page at /. The server switches to a newer version without a failed
+    request. If the new version does not load, the old version stays. On SIGTERM, the server answers the requests that it
+    has begun and ends with exit code 143.
     """
     try:
         from export.service.limits import MEGAPIXEL, MIB, Limits
@@ -88,12 +99,12 @@ def command(
     from selfsyn.stopping import Stopping
 
     stopping, metrics = Stopping(), Metrics()
-    listener = bound(host, port)  # first: a port that is taken is known before a model is loaded
+    listener = bound(host, port)  # first: finds a port in use before it loads a model
     threads, device = threads or usable_cores(), usable_device(device)
     limits = Limits(requests=queue, body=request_mib * MIB, image=megapixels * MEGAPIXEL, read=timeout, answer=timeout)
     models = _models(repository, metrics, device=device, threads=threads, batch=batch)
     stopping.exit_if_requested()
-    # A GPU computes one run at a time; on a CPU each run brings its own threads.
+    # A GPU computes one batch at a time; on a CPU each batch has its own threads.
     runs = max(1, usable_cores() // threads) if device == "cpu" else 1
     workers = min(usable_cores(), CODECS)
     serve(listener, models, metrics=metrics, limits=limits, runs=runs, images=batch, workers=workers)
@@ -101,7 +112,7 @@ def command(
 
 
 def _models(repository: Path, metrics: Metrics, *, device: str, threads: int, batch: int | None) -> Models:
-    """The versions of the repository, the newest one loaded."""
+    """The versions of the repository; the newest version is loaded."""
     from functools import partial
 
     from export.service.models import Models
@@ -109,7 +120,7 @@ def _models(repository: Path, metrics: Metrics, *, device: str, threads: int, ba
 
     models = Models(
         repository,
-        # TensorRT's engine is built for as many images as a run holds.
+        # TensorRT builds its engine for a fixed batch size.
         load=partial(Teacher, device=device, threads=threads, batch=batch if device == "tensorrt" else None),
         refused=metrics.loads.labels("refused").inc,
         served=lambda model: metrics.serves(version=model.version, digest=model.teacher.digest),

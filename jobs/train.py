@@ -1,4 +1,4 @@
-"""`selfsyn train`: one stage's task model, from whatever that stage may learn from."""
+"""`selfsyn train`: trains the task model of a stage."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def command(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Train a task model.
+    """Train the task model of a stage.
 
-    --bound source-only learns from the synthetic images as they are: the start of everything. Round 0 goes on with adapted
-    images; round K goes on from round K-1, also with label store K, by the share that run.toml gives. --bound oracle
-    learns from real labels: a bound, no result.
+    --bound source-only trains on synthetic images without adaptation; every run starts with it. Round 0 continues from it
+    with adapted images. Round K continues from round K-1 and also trains on pseudo-labels of round K, with the share
+    rounds.real_share. --bound oracle trains on real labels, as an upper bound; it is no result of the method.
 
-    --processes N starts N of them with torchrun, one for each GPU, and each batch is shared. On GPUs the result is that of one
-    process, but for rounding and dropout; on CPUs it is another, for each process normalises its part of the batch by itself.
-    On several machines torchrun's variables (PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR, PET_MASTER_PORT) say which is which.
+    --processes N starts N processes with torchrun, one for each GPU, and splits each batch among them. On GPUs the result
+    is that of one process, up to rounding and dropout. On CPUs it differs, because batch norm is not shared. For several
+    machines, set torchrun's variables PET_NNODES, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT.
     """
     stage = stage_of(round_, bound)
     job = opened(root, lambda config: train_phase(config, stage=stage), force=force, dry_run=dry_run)
@@ -83,7 +83,7 @@ def command(
 
 
 def _launched(job: Job, stage: Stage, *, device: torch.device, count: int) -> int:
-    """This command as `count` processes, -> their exit code. A mistake in the inputs is told here, once."""
+    """Run this command as `count` processes -> their exit code. Checks the inputs first, so that an error is printed once."""
     from jobs.launch import launched, nodes
     from selfsyn.task.stages import sizes_of, sources_of
     from selfsyn.task.train import refuse_unshared
@@ -95,7 +95,7 @@ def _launched(job: Job, stage: Stage, *, device: torch.device, count: int) -> in
 
 
 def _train(job: Job, stage: Stage, *, device: torch.device, workers: int) -> None:
-    """The training by this process, one of several perhaps."""
+    """Train in this process, which may be one of several."""
     from selfsyn import processes
     from selfsyn.compare.rivals import extra_terms
     from selfsyn.task.mixture import BARE
@@ -129,14 +129,14 @@ def _train(job: Job, stage: Stage, *, device: torch.device, workers: int) -> Non
 
 
 def _re_estimate(state: TrainState, real: list[Frame], started: Started, *, device: torch.device, workers: int) -> None:
-    """The batch-norm statistics of the net on real images (rounds.adabn_share), and the weights written anew."""
+    """AdaBN: re-estimate the batch-norm statistics on real images (rounds.adabn_share) and write the weights again."""
     from selfsyn.task.batch_norm import re_estimate, real_batches
     from selfsyn.task.train import write_weights
 
     if not real:
         return
     assert started.phase.stage is not None
-    say(f"{started.phase.name}: batch-norm statistics on {len(real)} real images")
+    say(f"{started.phase.name}: re-estimates batch-norm statistics on {len(real)} real images")
     images = real_batches(real, started.config.of_stage(started.phase.stage), device=device, workers=workers)
     re_estimate(state.average.module, images, share=started.config.rounds.adabn_share)
     write_weights(state, folder=started.folder)

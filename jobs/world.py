@@ -1,4 +1,4 @@
-"""`selfsyn world`: frames of the built-in street world, for a run or for any folder."""
+"""`selfsyn world`: renders frames of the built-in street world, for a run or into any folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from selfsyn.errors import InputError
 from selfsyn.flow import Phase, world_phase
 from selfsyn.layout import Layout
 
-# Frames of the held-out split are counted from here, so that no seed's training frames are among them.
+# The first index of held-out frames, so that they differ from all training frames.
 HELD_OUT_FIRST = 500_000
 
 
@@ -23,7 +23,7 @@ class Size(click.ParamType[tuple[int, int]]):
     name = "WxH"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """The (width, height) in pixels, each at least 32."""
+        """-> (width, height) in pixels, each at least 32."""
         width, cross, height = str(value).partition("x")
         if not (cross and width.isdigit() and height.isdigit() and min(int(width), int(height)) >= 32):
             self.fail(f"{value!r}: expected WIDTHxHEIGHT, both at least 32, for example 240x176", param, ctx)
@@ -31,18 +31,20 @@ class Size(click.ParamType[tuple[int, int]]):
 
 
 @click.command()
-@click.option("--run", "root", type=click.Path(path_type=Path, file_okay=False), help="Render what this run's run.toml asks for.")
+@click.option(
+    "--run", "root", type=click.Path(path_type=Path, file_okay=False), help="Render the frames that the run's run.toml asks for."
+)
 @click.option(
     "--look",
     type=click.Choice(["engine", "town", "camera"]),
-    help="engine, town: a game's look; camera: the stand-in for real photos.",
+    help="engine and town imitate a game, camera imitates real photos.",
 )
-@click.option("--count", type=click.IntRange(1), help="How many frames.")
+@click.option("--count", type=click.IntRange(1), help="Number of frames.")
 @click.option("--size", type=Size(), default="240x176", show_default=True, help="Frame size in pixels.")
-@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, another world.")
-@click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="Index of the first frame.")
-@click.option("--split", default="train", show_default=True, help="The split's name in Cityscapes' layout (camera).")
+@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="The folder to write to.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of the world.")
+@click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The index of the first frame.")
+@click.option("--split", default="train", show_default=True, help="The split in Cityscapes' layout (for --look camera).")
 @workers_option
 @force_option
 @dry_run_option
@@ -59,9 +61,10 @@ def command(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Render labelled street frames: --look engine or town in GTA5's layout, --look camera in Cityscapes' layout.
+    """Render labelled frames of the built-in street world.
 
-    Either for a run (--run), or anywhere (--look, --count and --to).
+    Renders either for a run (--run) or into any folder (--look, --count and --to). The looks engine and town are written
+    in GTA5's layout, the look camera in Cityscapes' layout.
     """
     if root is not None:
         _render_for_run(root, workers=workers, force=force, dry_run=dry_run)
@@ -69,7 +72,7 @@ def command(
     if look is None or count is None or folder is None:
         raise InputError("give either --run DIR, or --look, --count and --to")
     if dry_run:
-        click.echo(f"world: would write {count} frames of {size[0]}x{size[1]} in look {look} to {folder}")
+        click.echo(f"world: would write {count} frames of {size[0]}x{size[1]} with look {look} to {folder}")
         return
     _render(folder, look=look, seed=seed, first=first, count=count, size=size, split=split, workers=workers)
 
@@ -94,7 +97,7 @@ def _phase_of(config: RunConfig, root: Path) -> Phase:
     for phase in world_phase(config):
         return phase
     raise InputError(
-        f"{Layout(root).configuration}: world asks for no frames; set world.engine, world.town, world.camera or world.held_out"
+        f"{Layout(root).configuration}: [world] asks for no frames; set world.engine, world.town, world.camera or world.held_out"
     )
 
 

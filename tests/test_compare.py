@@ -461,7 +461,7 @@ def test_the_last_round_is_the_last_that_real_share_names_unless_it_is_given(
     [
         (["--rows", "adapt-segnet"], "'adapt-segnet': no such row; expected some of source-only, adabn"),
         (["--rows", "without-views"], "'without-views': no such row"),
-        (["--seeds", "0,x"], "--seeds 'x' is no seed"),
+        (["--seeds", "0,x"], "--seeds: got 'x'"),
     ],
 )
 def test_mistakes_are_one_line(run: Path, arguments: list[str], message: str) -> None:

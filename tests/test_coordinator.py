@@ -188,7 +188,7 @@ def test_the_server_says_how_long_to_wait(cluster: FakeCluster) -> None:
 def test_trouble_makes_the_pauses_longer_and_ends_with_a_fault(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     cluster.faults = [refuse(500, "etcd is away")] * 20
     slept: list[float] = []
-    with pytest.raises(FaultError, match=r"for 100 s; the last it said: list jobs: etcd is away"):
+    with pytest.raises(FaultError, match=r"for 100 s; the last error: list jobs: etcd is away"):
         run_round(pace=Pace(1, 100), slept=slept)
     assert slept == [2, 4, 8, 16, 32, 60]
     assert capsys.readouterr().err.count("etcd is away") == 1  # said once, not at every look

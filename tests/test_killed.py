@@ -151,7 +151,7 @@ def test_a_round_makes_what_its_phases_make(whole: tuple[Path, dict[str, float]]
         assert contents(root / phase.folder) == contents(reference / phase.folder), phase.name
         if phase.verb != "report":
             assert manifest(root / phase.folder) == manifest(reference / phase.folder), phase.name
-    table = done.stderr.split("where the time went:\n")[1].splitlines()
+    table = done.stderr.split("time of each phase:\n")[1].splitlines()
     assert [line.split("%  ")[1] for line in table[: len(flow)]] == [phase.name for phase in flow]
     assert table[len(flow)].endswith("all phases")
 

@@ -98,7 +98,7 @@ def training(rendered: Path, tmp_path: Path) -> Iterator[Round]:
 def test_sigterm_is_handed_on_and_leaves_a_checkpoint_and_no_process(training: Round) -> None:
     training.process.terminate()
     assert training.process.wait(timeout=60) == 143
-    assert "train --bound source-only: exit code 143; the same command goes on from here" in training.said()
+    assert "train --bound source-only: exit code 143; run the same command again to continue" in training.said()
     wait_for(lambda: not training.processes())
 
 
@@ -135,7 +135,7 @@ def test_a_killed_round_leaves_no_server(training: Round) -> None:
 def test_a_killed_server_takes_the_phase_along(training: Round) -> None:
     os.kill(training.server, signal.SIGKILL)
     assert training.process.wait(timeout=60) == 255
-    assert "the process that starts phases has died; this phase is ended with it" in training.said()
+    assert "the fork server has died; killing its phase" in training.said()
     wait_for(lambda: not training.processes())
 
 
@@ -197,7 +197,7 @@ def test_without_a_server_phases_are_started_as_before(
         running.run_phase(tmp_path, PHASE, device="cpu", workers=None)
     said = capfd.readouterr().err
     assert end.value.code == 2
-    assert "no process to start phases from (connection refused); going on without it" in said
+    assert "cannot start the fork server (connection refused); each phase starts a new interpreter instead" in said
     assert "run.toml: not found" in said
 
 

@@ -1,8 +1,8 @@
-"""What travels to a bare machine, in transfers of limited size: made by `pack.py`, put together again by `unpack`.
+"""Installs files that `pack.py` has split into transfers of limited size, on a GPU machine without a network.
 
-carried/1, carried/2, ...: each a transfer. A file larger than what is left of a transfer goes on in the next one, as
-NAME.part-I-of-N. Wheels are installed into a folder of their own; archives (*.tar) are unpacked there too.
-Standard library only.
+Each folder carried/1, carried/2, ... is a transfer. A file that does not fit into the rest of a transfer continues in the
+next transfer, as NAME.part-I-of-N. Wheels are installed, and archives (*.tar) unpacked, into a separate folder.
+Uses only the standard library.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CARRIED = Path(__file__).resolve().parent / "carried"
 
 
 def unpack(carried: Path, site: Path) -> Path:
-    """Put together and install what has arrived whole; -> `site`, for PYTHONPATH. Says what lacks a piece."""
+    """Install all files whose pieces have all arrived; print the others -> `site`, for PYTHONPATH."""
     site.mkdir(parents=True, exist_ok=True)
     for name, pieces in sorted(arrived(carried).items()):
         done = site / f".{name}.installed"
@@ -35,7 +35,7 @@ def unpack(carried: Path, site: Path) -> Path:
 
 
 def _link_cuda(site: Path) -> None:
-    """onnxruntime looks for CUDA's libraries beside itself: show it those that torch brought."""
+    """Link torch's CUDA libraries into `site`, because onnxruntime searches for them beside its own folder."""
     spec = importlib.util.find_spec("nvidia")
     found = next(iter(spec.submodule_search_locations or ()), None) if spec else None
     if found and not (site / "nvidia").exists():
@@ -43,7 +43,7 @@ def _link_cuda(site: Path) -> None:
 
 
 def arrived(carried: Path) -> dict[str, dict[int, Path | None]]:
-    """Each carried file's name -> its pieces by number, None for one that is not here."""
+    """File name -> {number: path of the piece, or None if it has not arrived}."""
     found: dict[str, dict[int, Path | None]] = {}
     for path in carried.glob("*/*"):
         name, _, place = path.name.partition(".part-")
@@ -73,5 +73,5 @@ def _install(pieces: list[Path], name: str, site: Path) -> None:
         with tarfile.open(whole) as archive:
             archive.extractall(site, filter="data")
     else:
-        raise SystemExit(f"{whole}: expected a wheel or a .tar; make the pieces again with pack.py")
+        raise SystemExit(f"{whole}: expected a .whl or a .tar; make the pieces again with pack.py")
     whole.unlink()

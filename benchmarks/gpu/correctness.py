@@ -1,15 +1,16 @@
-"""Part 1: what runs on the GPU is what runs on the CPU, and runs twice alike.
+"""Part 1: the GPU computes what the CPU computes, and two runs give the same bytes.
 
     python benchmarks/gpu/correctness.py FOLDER [--rehearse] [--prepare]
 
-step         one training step of each net and of the adapter, in float32: without TF32, without the generators' bfloat16.
-             The measure is the distance of the gradient from the same step's in float64 on the CPU, as a share of its norm.
-             The GPU may be four times as far from it as rounding moves it: the CPU's float32, and float64 with weights off by
-             1e-6 of themselves, three times (a ReLU that flips is a jump, which one try may miss).
-bf16         forty steps on the same frames: the loss falls as far as in float32, but for a tenth.
-compile      torch.compile of the demo's net: the first loss is the eager net's, and the loss falls.
-processes    two processes share the batch and the GPU (gloo, SyncBatchNorm), and one process is alone with NCCL.
-runs         `selfsyn train` and `selfsyn fit-adapter`: two undisturbed runs, and one that gets SIGTERM and goes on.
+step         A training step of each net and of the adapter in float32, without TF32 and without the generators' bfloat16.
+             Error = distance between the gradient and the float64 gradient on the CPU, relative to the norm of the latter.
+             The GPU's error may be four times the usual error. The usual error is the largest of: float32 on the CPU, and
+             float64 with weights changed by a relative 1e-6, three times (a ReLU that flips makes a jump, which a single
+             try may miss).
+bf16         Forty steps on the same frames. The loss must fall by at least 90 % of its fall in float32.
+compile      torch.compile of the demo's net. The first loss must agree with the eager net's within 1 %, and fall.
+processes    Two processes share the batch and the GPU (gloo, SyncBatchNorm); and a single process uses NCCL.
+runs         `selfsyn train` and `selfsyn fit-adapter`: two undisturbed runs, and a run that is resumed after SIGTERM.
 """
 
 from __future__ import annotations
@@ -67,14 +68,14 @@ NETS = {
     "FCN ResNet-50": ("task.architecture=fcn", "task.backbone=resnet50", "task.weights=scratch"),
     "SegNet VGG-16": ("task.architecture=segnet", "task.backbone=vgg16_bn", "task.weights=scratch"),
 }
-FARTHER = 4.0  # times the CPU's own distance from float64
+FARTHER = 4.0  # times the CPU's distance from float64
 OFF, TRIES = 1e-6, 3
-LEAST = 1e-5  # a distance that needs no excuse
+LEAST = 1e-5  # a distance that is always accepted
 STEADY = Schedule(steps=10_000, learning_rate=5e-4, warmup_steps=10)
 
 
 def main(given: Given) -> None:
-    """Every check, a row each."""
+    """Run every check and record a row for each."""
     if given.prepare:
         return
     record = Record(given.folder, "correctness")
@@ -85,22 +86,22 @@ def main(given: Given) -> None:
             continue
         try:
             check(given, record)
-        except Exception as error:  # one check that breaks is a row, and the others go on
+        except Exception as error:  # a check that fails becomes a row; the other checks still run
             record.add(what=what, verdict=FAILED, found=f"{type(error).__name__}: {error}")
 
 
 def demo(*settings: str) -> RunConfig:
-    """The demo's configuration with other settings."""
+    """The demo's configuration, changed by `settings` (KEY=VALUE)."""
     return configuration.from_mapping(configuration.with_settings(recipes.read("demo"), settings))
 
 
 def step_of_net(given: Given, record: Record, *, name: str, settings: tuple[str, ...]) -> None:
-    """The gradients of one step."""
+    """Compare the gradients of a training step of a net."""
     light = ("task.backbone=resnet18",) if given.rehearse and "task.backbone=resnet50" in settings else ()
     config = demo("train.precision=fp32", *settings, *light)
     torch.manual_seed(0)
     net = build(config.task, pretrained=config.task.weights == "package").train()
-    small = (32, 32) if settings else (64, 64)  # the lightest net sees an image at a 32nd of its side
+    small = (32, 32) if settings else (64, 64)  # the lightest net reduces the sides of an image to 1/32
     data = examples(2, small) if given.rehearse else examples(4, (128, 96))
 
     def gradient(device: str, dtype: torch.dtype, off: int = 0) -> Tensor:
@@ -110,7 +111,7 @@ def step_of_net(given: Given, record: Record, *, name: str, settings: tuple[str,
 
 
 def gradient_of(net: TaskNet, data: Batch, config: RunConfig, *, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The gradient of one training step of `net`, in one dimension, float64 on the CPU."""
+    """The gradient of a training step of `net`: a float64 tensor with one dimension, on the CPU."""
     state = _state(_in(net, dtype), config, device=device, dtype=dtype)
     with _exact():
         train_step(state, data, config)
@@ -118,7 +119,7 @@ def gradient_of(net: TaskNet, data: Batch, config: RunConfig, *, device: torch.d
 
 
 def step_of_adapter(given: Given, record: Record) -> None:
-    """The gradients of generators and discriminators in one step."""
+    """Compare the gradients of the generators and discriminators in a step of the adapter."""
     small = ("adapter.crop=32", "adapter.generator_channels=8") if given.rehearse else ("adapter.crop=96",)
     config = demo(*small)
     torch.manual_seed(0)
@@ -151,7 +152,7 @@ def _compare(given: Given, record: Record, what: str, gradient: Callable[..., Te
 
 
 def bf16(given: Given, record: Record) -> None:
-    """Whether the loss falls in bfloat16 as in float32. In a rehearsal that of a net of three layers."""
+    """Check that the loss falls in bfloat16 as in float32. A rehearsal uses a net with three layers."""
     steps = 3 if given.rehearse else 40
     losses = {precision: _losses(given, f"train.precision={precision}", steps=steps) for precision in ("fp32", "bf16")}
     (first, full), (_, half) = ((found[0], float(np.mean(found[-5:]))) for found in losses.values())
@@ -164,7 +165,7 @@ def bf16(given: Given, record: Record) -> None:
 
 
 def compiled(given: Given, record: Record) -> None:
-    """Whether a compiled net learns as the eager one. In a rehearsal a net of three layers."""
+    """Check that a compiled net trains like the eager net. A rehearsal uses a net with three layers."""
     steps = 2 if given.rehearse else 20
     eager = _losses(given, steps=steps)
     began = time.monotonic()
@@ -197,8 +198,8 @@ def _frames(given: Given) -> Batch:
 
 
 def processes(given: Given, record: Record) -> None:
-    """The engine for several GPUs, as far as one GPU shows it."""
-    import together  # it imports this file
+    """Check training with several processes, as far as one GPU allows."""
+    import together  # here, because it imports this file
 
     for backend, count in (("gloo", 2), ("nccl", 1)):
         what = f"{count} process{'es' * (count > 1)}, {backend}"
@@ -218,7 +219,7 @@ def processes(given: Given, record: Record) -> None:
 
 
 def forked(target: Callable[..., None], *arguments: object, **named: object) -> ForkServerProcess:
-    """Start `target` as `selfsyn round` starts a phase: forked from a server that has imported torch."""
+    """Start `target` as `selfsyn round` starts a phase: as a fork of a server that has imported torch."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     process = context.Process(target=target, args=arguments, kwargs=named)
@@ -227,7 +228,7 @@ def forked(target: Callable[..., None], *arguments: object, **named: object) -> 
 
 
 def runs(given: Given, record: Record) -> None:
-    """The same run twice, and once with SIGTERM in the middle."""
+    """Compare two undisturbed runs, and a run that is resumed after SIGTERM."""
     phases = PHASES[:1] if given.rehearse else PHASES
     if all(record.has(what=f"{phase.name}, {what}") for phase in phases for what in ("two runs", "SIGTERM and again")):
         return
@@ -257,14 +258,14 @@ def runs(given: Given, record: Record) -> None:
         shutil.copytree(first, root / other)
     for phase in phases:
         _thrice(given, record, root, phase)
-        for other in ("second", "stopped"):  # what follows begins alike, whatever this phase did
+        for other in ("second", "stopped"):  # the next phase starts from the same files in all runs
             shutil.rmtree(root / other / phase.folder.split("/")[0])
             shutil.copytree(first / phase.folder.split("/")[0], root / other / phase.folder.split("/")[0])
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A verb with its arguments, and the folder that it fills."""
+    """A verb with its arguments, and the folder that it writes to."""
 
     name: str
     arguments: tuple[str, ...]
@@ -278,7 +279,7 @@ PHASES = (
 
 
 def _thrice(given: Given, record: Record, root: Path, phase: Phase) -> None:
-    """Side by side: what one does to the others changes times, not bytes."""
+    """Run the phase in all three runs at once. They slow each other down, but change no bytes."""
     running = {name: _begun(given, root / name, phase) for name in ("first", "second", "stopped")}
     checkpoint = root / "stopped" / phase.folder / "checkpoint.pt"
     while not checkpoint.exists() and running["stopped"].is_alive():
@@ -315,7 +316,7 @@ def _exit_code(process: ForkServerProcess) -> int | None:
 
 
 def _difference(first: Path, second: Path) -> str:
-    """The tensor that differs most between two trainings."""
+    """Text: the tensor that differs most between two trainings, and by how much."""
     one, other = (load_file(folder / "weights.safetensors") for folder in (first, second))
     worst = max(one, key=lambda name: float(np.abs(one[name].astype(np.float64) - other[name]).max()))
     return f"most in {worst}, by {np.abs(one[worst].astype(np.float64) - other[worst]).max():.1e}"
@@ -327,7 +328,7 @@ def _state(net: TaskNet, config: RunConfig, *, device: torch.device, dtype: torc
 
 
 def _off(net: N, number: int) -> N:
-    """The net with weights off by OFF of themselves, drawn by `number`; 0: as it is."""
+    """Change the weights of the net by a relative OFF, with random seed `number`; 0 changes nothing."""
     draw = torch.Generator().manual_seed(number)
     with torch.no_grad():
         for parameter in net.parameters() if number else ():
@@ -336,7 +337,7 @@ def _off(net: N, number: int) -> N:
 
 
 def _in(net: TaskNet, dtype: torch.dtype) -> TaskNet:
-    """The net in another precision, which takes float32 images all the same, without dropout: devices draw differently."""
+    """Convert the net to `dtype`; it still takes float32 images. Removes dropout, which is different on each device."""
     for module in net.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -360,18 +361,18 @@ def _flat(net: nn.Module) -> Tensor:
 
 
 def distance(found: Tensor, true: Tensor) -> float:
-    """How far apart, as a share of the true one's norm."""
+    """|found - true| / |true|."""
     return float((found - true).norm() / true.norm())
 
 
 def tolerated(usual: float) -> float:
-    """How far from float64 another way to compute may be, when the usual one is so far from it."""
+    """The largest accepted distance from float64, given the usual distance."""
     return max(LEAST, FARTHER * usual)
 
 
 @contextmanager
 def _exact() -> Iterator[None]:
-    """Within it, float32 means float32: no TF32 in convolutions, no bfloat16 in generators."""
+    """Compute in full float32 inside the block: no TF32 in convolutions, no bfloat16 in generators."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

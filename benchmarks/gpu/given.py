@@ -1,4 +1,4 @@
-"""What every part of the suite is told."""
+"""The command line of every part of the suite."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TESTS = BENCHMARKS.parent / "tests"
 
 @dataclass(frozen=True)
 class Given:
-    """folder: of the results.  rehearse: tiny sizes on the CPU.  prepare: only what needs no GPU."""
+    """folder: for the results.  rehearse: use tiny sizes on the CPU.  prepare: do only the work that needs no GPU."""
 
     folder: Path
     rehearse: bool
@@ -30,13 +30,15 @@ class Given:
     def device(self) -> str:
         """'cuda', or 'cpu' in a rehearsal. InputError without a GPU."""
         if not self.rehearse and not torch.cuda.is_available():
-            raise InputError(f"torch {torch.__version__} sees no CUDA device; expected a GPU; --rehearse needs none")
+            raise InputError(
+                f"torch {torch.__version__} sees no CUDA device; expected a GPU; use --rehearse to run without a GPU"
+            )
         return "cpu" if self.rehearse else "cuda"
 
 
 @contextmanager
 def made_whole(folder: Path) -> Iterator[Path]:
-    """Fill a folder under another name; it gets its own when the body is through, so a killed part leaves no half of it."""
+    """Yield a temporary folder and rename it to `folder` at the end, so that a killed part leaves no incomplete folder."""
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -45,7 +47,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
 
 
 def arguments(words: str | None) -> Given:
-    """The command line of a part. words: its help."""
+    """Parse the command line of a part. words: its help text."""
     parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rehearse", action="store_true")

@@ -1,10 +1,10 @@
-"""Make what must travel to a GPU machine without a network: transfers of at most 60 MiB in benchmarks/gpu/carried.
+"""Pack the files for a GPU machine without a network, as transfers of at most 60 MiB in benchmarks/gpu/carried.
 
     python benchmarks/gpu/pack.py [--camvid FOLDER] [--python 3.12] [--transfer-mib 60]
 
-The first transfers hold what every part needs: a wheel of this program, the packages that a machine with torch and
-onnxruntime's CPU build lacks, the backbone, and CamVid (train/ and val/ with images/ and labels/). The last ones hold
-onnxruntime-gpu, in pieces. Versions are those of requirements.lock; wheels are for CPython of --python on x86-64 Linux.
+The first transfers hold the files that every part needs: a wheel of this program, the packages that are missing on a machine
+with torch and onnxruntime's CPU build, the backbone, and CamVid (train/ and val/ with images/ and labels/). The last transfers
+hold onnxruntime-gpu in pieces. Versions come from requirements.lock; wheels are for CPython --python on x86-64 Linux.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MIB = 1 << 20
 
 
 def main() -> None:
-    """Download, build and cut; prints what each transfer holds."""
+    """Download, build and split the files; print the contents of each transfer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--camvid", type=Path, help="folder with train/ and val/; without it, no scores on real photos")
-    parser.add_argument("--python", default="3.12", help="the GPU machine's version of Python")
-    parser.add_argument("--transfer-mib", type=float, default=60, help="what one transfer may hold")
+    parser.add_argument("--camvid", type=Path, help="folder with train/ and val/; without it, part 4 cannot run")
+    parser.add_argument("--python", default="3.12", help="the Python version of the GPU machine")
+    parser.add_argument("--transfer-mib", type=float, default=60, help="the largest size of a transfer")
     given = parser.parse_args()
     shutil.rmtree(CARRIED, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def cut(files: list[Path], folder: Path, *, most: int) -> None:
-    """Write `files` into folder/1, folder/2, ... in order, `most` bytes in each; a file that does not fit goes on in the next."""
+    """Write `files` into folder/1, folder/2, ... with at most `most` bytes each; split a file that does not fit."""
     free, transfer = most, 1
     for path in files:
         data, sizes = path.read_bytes(), []
@@ -68,7 +68,7 @@ def cut(files: list[Path], folder: Path, *, most: int) -> None:
 
 
 def _program(folder: Path) -> Path:
-    """A wheel of this program: its version and packages, as an installation has them."""
+    """Build a wheel of this program -> its path."""
     _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
     return next(folder.glob("selfsyn-*.whl"))
 

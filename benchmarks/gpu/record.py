@@ -1,4 +1,4 @@
-"""What a part has found so far: rows in a JSON file that is whole after every row, and their table."""
+"""The results of a part: rows in a JSON file that is written atomically after each row, and their table."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ OK, FAILED = "ok", "FAILED"
 
 
 class Record:
-    """The rows of one part. A killed part keeps what it had; a part that is run again replaces rows of the same key."""
+    """The rows of a part. A killed part keeps its rows. A part that runs again replaces rows with the same key."""
 
     def __init__(self, folder: Path, part: str, *, key: tuple[str, ...] = ("what",)) -> None:
-        """folder: of the results.  key: the columns that tell one row from another."""
+        """folder: of the results.  key: the columns that identify a row."""
         self.path, self.key, self.began = folder / f"{part}.json", key, time.monotonic()
         self.rows: list[dict[str, Any]] = _rows_of(self.path)
 
     def add(self, **row: Any) -> None:
-        """Keep a row and print it."""
+        """Store a row and print it."""
         self.rows = [other for other in self.rows if self._key(other) != self._key(row)] + [row]
         write_json(self.path, {**machine(), "rows": self.rows})
         print(
@@ -36,7 +36,7 @@ class Record:
         )
 
     def has(self, **key: Any) -> bool:
-        """Whether an earlier run has the row of this key, and found nothing wrong in it."""
+        """Whether there is a row with this key that has not failed."""
         return any(self._key(row) == self._key(key) and row.get("verdict") != FAILED for row in self.rows)
 
     def _key(self, row: Row) -> tuple[Any, ...]:
@@ -44,19 +44,19 @@ class Record:
 
 
 def _rows_of(path: Path) -> list[dict[str, Any]]:
-    """The rows of an earlier run. SystemExit when another machine or another torch has found them."""
+    """The rows of an earlier run. SystemExit if they come from another machine or other versions."""
     if not path.exists():
         return []
     before = json.loads(path.read_text())
     changed = [f"{key} {before.get(key)}, here {value}" for key, value in machine().items() if before.get(key) != value]
     if changed:
-        raise SystemExit(f"{path}: rows of another machine ({'; '.join(changed)}); give another folder")
+        raise SystemExit(f"{path}: the rows come from another machine ({'; '.join(changed)}); use another folder")
     rows: list[dict[str, Any]] = before["rows"]
     return rows
 
 
 def machine() -> dict[str, str]:
-    """The device and the versions that figures belong to."""
+    """The device and the versions with which figures are measured."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return {
         "device": device,
@@ -67,9 +67,9 @@ def machine() -> dict[str, str]:
 
 
 def markdown(path: Path) -> str:
-    """The table of a part's JSON file; a line that says so when there is none."""
+    """The Markdown table of a part's JSON file; a line without a table if there is no file."""
     if not path.exists():
-        return f"{path.stem}: no row was finished\n"
+        return f"{path.stem}: no finished row\n"
     found = json.loads(path.read_text())
     columns = list(dict.fromkeys(name for row in found["rows"] for name in row))
     lines = [f"## {path.stem} ({found['device']}, torch {found['torch']}, CUDA {found['cuda']})", ""]
@@ -79,7 +79,7 @@ def markdown(path: Path) -> str:
 
 
 def shown(value: object) -> str:
-    """A figure with three significant digits, larger ones whole."""
+    """A float with three significant digits, or as an integer from 100; other values as text."""
     if not isinstance(value, float):
         return "" if value is None else str(value)
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

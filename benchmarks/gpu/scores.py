@@ -1,10 +1,10 @@
-"""Part 4: world -> CamVid at 480x360 with three times the recipe's updates, three seeds, several rows on the card at once.
+"""Part 4: street world -> CamVid at 480x360, three times the recipe's updates, three seeds, several rows on the GPU at once.
 
     python benchmarks/gpu/scores.py FOLDER [--rehearse] [--prepare]
 
-Rows of `selfsyn compare`, most wanted first; each is a process of its own, and AT_ONCE of them share the GPU. What is stopped
-by the time limit lies in FOLDER/scores/compare and goes on from its checkpoint when the suite runs there again; finished rows
-stay in scores.json. The photos are CamVid's (carried), in a rehearsal rendered frames in its layout.
+Computes rows of `selfsyn compare`, the most important first. Each row is a process; AT_ONCE processes share the GPU. Rows that
+the time limit stops stay in FOLDER/scores/compare and continue from their checkpoints when the suite runs there again.
+Finished rows are in scores.json. The photos are CamVid's, which pack.py packs; a rehearsal uses rendered frames in its layout.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from selfsyn.manifest import read_manifest
 from selfsyn.phase import open_run
 from selfsyn.world import render
 
-TIMES = 3  # the recipe's updates
+TIMES = 3  # factor on the recipe's updates
 DECIDING = ("ours", "source-only", "oracle")
 OTHERS = ("adabn", "seg-uncertainty", "adaptsegnet", "cycada")
 SEEDS = (0, 1, 2)
@@ -66,7 +66,7 @@ TINY = (
 
 
 def main(given: Given) -> None:
-    """The rows that decide, seed after seed, then the others."""
+    """Compute the deciding rows for each seed, then the other rows."""
     record = Record(given.folder, "scores", key=("row", "seed"))
     run = given.folder / "scores"
     seeds = (0,) if given.rehearse else SEEDS
@@ -86,21 +86,21 @@ def begin(given: Given, run: Path) -> None:
     """Write run.toml. SystemExit without CamVid."""
     photos = fake_camvid(given.folder / "camvid") if given.rehearse else given.folder / "site" / "camvid"
     if not photos.exists():
-        raise SystemExit(f"scores: no {photos}; expected CamVid's train/ and val/, which pack.py --camvid carries")
+        raise SystemExit(f"scores: {photos} does not exist; expected CamVid's train/ and val/; pack them with pack.py --camvid")
     roots = (f"real.root={photos.resolve()}", f"held_out.root={photos.resolve()}")
     settings = [part for setting in (*(TINY if given.rehearse else SETTINGS), *roots) for part in ("--set", setting)]
     subprocess.run([sys.executable, "-m", "jobs", "init", "world-camvid", "--run", str(run), *settings], check=True)
 
 
 def entries_of(run: Path, *, rows: Sequence[str], seeds: Sequence[int]) -> list[Entry]:
-    """The table's entries: ordinary run folders."""
+    """The entries of the comparison. Each is an ordinary run folder."""
     layout, config = open_run(run)
     wanted = chosen(config, names=rows, ablate=False)
     return entries(layout, config, rows=wanted, nets=(config.task.architecture,), seeds=seeds, rounds=config.last_round)
 
 
 def render_world(run: Path, todo: Sequence[Entry]) -> None:
-    """Render the frames of a seed once, in its first row; `compare` links them into the others."""
+    """Render the frames of a seed once, for its first row; `compare` links them into the other rows."""
     entry = todo[0]
     lay_out(entry)
     if read_manifest(entry.root / "world") is None:
@@ -109,7 +109,7 @@ def render_world(run: Path, todo: Sequence[Entry]) -> None:
 
 
 def compute(given: Given, run: Path, todo: Sequence[Entry], record: Record) -> None:
-    """Keep AT_ONCE rows going until none is left."""
+    """Compute all rows, AT_ONCE at a time."""
     waiting = [entry for entry in todo if not record.has(row=entry.row.name, seed=entry.seed)]
     workers = max(1, worker_count(None) // AT_ONCE)
     running: list[tuple[Entry, subprocess.Popen[bytes], float]] = []
@@ -125,7 +125,7 @@ def compute(given: Given, run: Path, todo: Sequence[Entry], record: Record) -> N
 
 
 def started(given: Given, run: Path, entry: Entry, *, workers: int) -> subprocess.Popen[bytes]:
-    """`selfsyn compare` for one row and seed, its log beside the run."""
+    """Start `selfsyn compare` for a row and a seed, with its log beside the run."""
     command = [sys.executable, "-m", "jobs", "compare", "--run", str(run), "--rows", entry.row.name, "--seeds", str(entry.seed)]
     command += ["--device", given.device, "--workers", str(workers)]
     log = (given.folder / f"scores-{entry.row.name}-{entry.seed}.log").open("ab")
@@ -133,7 +133,7 @@ def started(given: Given, run: Path, entry: Entry, *, workers: int) -> subproces
 
 
 def kept(record: Record, entry: Entry, *, code: int, seconds: float, beside: int) -> None:
-    """The row's figures, or how it ended."""
+    """Record the scores of a row, or its exit code if it failed."""
     figures: dict[str, object] = {"verdict": FAILED, "exit_code": code}
     if code == 0:
         (result,) = [result for lines in collect([entry]).values() for line in lines for result in line.results]
@@ -144,7 +144,7 @@ def kept(record: Record, entry: Entry, *, code: int, seconds: float, beside: int
 
 
 def fake_camvid(folder: Path) -> Path:
-    """Four rendered frames a split in CamVid's layout, with its 11 ids."""
+    """Write four rendered frames for each split in CamVid's layout, with its 11 ids."""
     shutil.rmtree(folder, ignore_errors=True)
     for split, first in (("train", 0), ("val", 4)):
         for kind in ("images", "labels"):

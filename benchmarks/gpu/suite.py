@@ -1,6 +1,6 @@
-"""Unpack what was carried, run the parts in order, each within its own time, and print a table of each.
+"""Install the transferred packages, run the parts in order, each within a time limit, and print a table of each.
 
-Imports nothing but the standard library: on a bare machine the packages come out of the carried pieces first.
+Imports only the standard library, because it installs the other packages first.
 """
 
 from __future__ import annotations
@@ -21,25 +21,31 @@ sys.path.insert(0, str(HERE))
 
 from carried import CARRIED, unpack  # noqa: E402
 
-# Seconds that each part may take on a GPU; a part that takes longer ends there, and its finished rows count.
+# Seconds that each part may take on a GPU. A part that takes longer is stopped and keeps its finished rows.
 LIMITS = {"correctness": 200, "throughput": 150, "teacher": 150, "scores": 400}
 REHEARSAL_LIMIT = 300
 
 
 def main() -> int:
-    """Run the suite -> 0 when every part ended by itself with 0, else 1."""
+    """Run the suite -> 0 if every part ended with exit code 0 and no row failed, else 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where JSON files and logs go; a second run there goes on with what is missing")
-    parser.add_argument("--parts", default=",".join(LIMITS), help=f"some of {','.join(LIMITS)}, in this order")
-    parser.add_argument("--rehearse", action="store_true", help="tiny sizes on the CPU: every line of code, no figure")
-    parser.add_argument("--prepare", action="store_true", help="only what needs no GPU: export the teacher, render the worlds")
-    parser.add_argument("--seconds", type=float, help="what all parts may take together")
+    parser.add_argument("folder", type=Path, help="folder for JSON files and logs; a second run there computes what is missing")
+    parser.add_argument(
+        "--parts", default=",".join(LIMITS), help=f"comma-separated parts to run, in this order; default: {','.join(LIMITS)}"
+    )
+    parser.add_argument(
+        "--rehearse", action="store_true", help="run all code with tiny sizes on the CPU; the figures mean nothing"
+    )
+    parser.add_argument(
+        "--prepare", action="store_true", help="do only the work that needs no GPU: export the teacher, render the worlds"
+    )
+    parser.add_argument("--seconds", type=float, help="time limit for all parts together")
     given = parser.parse_args()
     parts = given.parts.split(",")
     unknown = [part for part in parts if part not in LIMITS]
     if unknown:
         parser.error(f"--parts {unknown[0]}: no such part; expected some of {', '.join(LIMITS)}")
-    if given.rehearse:  # its files are too small for a measurement that goes on with them
+    if given.rehearse:  # so that a measurement does not continue from the rehearsal's tiny files
         given.folder /= "rehearsal"
     given.folder.mkdir(parents=True, exist_ok=True)
     site = unpack(CARRIED, given.folder / "site") if CARRIED.exists() and not given.rehearse else None
@@ -61,7 +67,7 @@ def main() -> int:
 
 
 def _run(part: str, given: argparse.Namespace, *, site: Path | None, end: float) -> int:
-    """One part as a process of its own, its output also in FOLDER/PART.log -> its exit code; 124 when its time was up."""
+    """Run a part as a process; copy its output to FOLDER/PART.log -> its exit code, 124 after its time limit."""
     limit = min(REHEARSAL_LIMIT if given.rehearse else LIMITS[part], end - time.monotonic())
     flags = [flag for flag, on in (("--rehearse", given.rehearse), ("--prepare", given.prepare)) if on]
     command = [sys.executable, str(HERE / f"{part}.py"), str(given.folder), *flags]
@@ -77,13 +83,13 @@ def _run(part: str, given: argparse.Namespace, *, site: Path | None, end: float)
         except subprocess.TimeoutExpired:
             code = 124
         finally:
-            _end(process)  # with whatever it started: the next part needs the GPU
+            _end(process)  # also its child processes, because the next part needs the GPU
         log.wait()
     return code
 
 
 def _failed(path: Path) -> int:
-    """1 when a row of the part's JSON file says FAILED, else 0."""
+    """1 if a row of the part's JSON file has failed, else 0."""
     return int(any(row.get("verdict") == "FAILED" for row in json.loads(path.read_text())["rows"]))
 
 
@@ -94,7 +100,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(site: Path | None) -> dict[str, str]:
-    """Our source first, then the carried packages, then the machine's own."""
+    """The environment of a part. PYTHONPATH: our source, then the transferred packages."""
     paths = [str(ROOT), *([str(site)] if site else [])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
 

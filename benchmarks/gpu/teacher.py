@@ -1,13 +1,13 @@
-"""Part 3: the exported teacher on the GPU: labelling end to end, its labels against the CPU's, the service under load.
+"""Part 3: the exported teacher on the GPU. Speed of labelling, comparison with the CPU's labels, the service under load.
 
     python benchmarks/gpu/teacher.py FOLDER [--rehearse] [--prepare]
 
-The demo's net (DeepLabV3+ on EfficientNet-Lite0, ImageNet weights) on rendered frames of 1024x512 with a sensor's noise.
+Uses the demo's net (DeepLabV3+ on EfficientNet-Lite0, ImageNet weights) and rendered frames of 1024x512 with sensor noise.
 
-labels    the parity check of `export-teacher` with the GPU's session: each other class is a proven tie, or there are none.
-speed     session: runs of a batch alone, pictures in memory. ours: label_frames as `pseudo-label` runs it, PNG files in, two
-          PNG files an image out. naive: one image after another through torch eager on the GPU, arg-max in numpy (goal: ours is
-          5 times as fast). efficiency: ours over the session's rate (goal 0.95), and over what the cores' codecs allow.
+labels    The parity check of `export-teacher` on the GPU. Each pixel with another class must be a proven tie of two scores.
+speed     session: only runs of the ONNX session, with images in memory. ours: label_frames as in `pseudo-label`, reads PNG
+          files, writes two PNG files per image. naive: one image at a time through torch eager on the GPU, arg-max in numpy
+          (goal: ours is 5 times as fast). efficiency: ours / session (goal: 0.95); also ours / the lower of session and codecs.
 service   `selfsyn serve` under mixed requests on 64 connections that never pause.
 """
 
@@ -49,7 +49,7 @@ CONNECTIONS = 64
 
 
 def main(given: Given) -> None:
-    """Every measurement, a row each."""
+    """Run every measurement and record a row for each."""
     size = (96, 64) if given.rehearse else (1024, 512)
     segmenter, models = exported(given, size=size)
     paths = pictures(given.folder, size=size)
@@ -57,7 +57,7 @@ def main(given: Given) -> None:
         return
     reason = None if given.rehearse else why_no_cuda()
     if reason:
-        raise SystemExit(f"teacher: no CUDA for onnxruntime: {reason}")
+        raise SystemExit(f"teacher: onnxruntime cannot use CUDA: {reason}")
     record = Record(given.folder, "teacher")
     devices_ = (given.device,) if given.rehearse else (given.device, "tensorrt")
     wanted = [(device, precision) for device in devices_ for precision in models]
@@ -71,7 +71,7 @@ def main(given: Given) -> None:
 
 
 def exported(given: Given, *, size: tuple[int, int]) -> tuple[Segmenter, dict[str, Path]]:
-    """The net and its two files, made once. In a rehearsal a net of three layers."""
+    """The net and its two ONNX files, exported once. A rehearsal uses a net with three layers."""
     torch.manual_seed(0)
     net = TinyNet() if given.rehearse else build(pipeline.TASK, pretrained=True)
     segmenter = Segmenter(net.eval(), task=pipeline.TASK)
@@ -85,7 +85,7 @@ def exported(given: Given, *, size: tuple[int, int]) -> tuple[Segmenter, dict[st
 
 
 def pictures(folder: Path, *, size: tuple[int, int]) -> list[Path]:
-    """PNG files of the working size."""
+    """PNG files at the working size."""
     place = folder / "teacher-pictures"
     if not place.exists():
         with made_whole(place) as part:
@@ -104,7 +104,7 @@ def one_file(
     precision: str,
     naive: float,
 ) -> None:
-    """What one file does on one device."""
+    """Measure an ONNX file on a device and record a row."""
     try:
         teacher = Teacher(path, device=device)
         teacher.check()
@@ -122,7 +122,7 @@ def one_file(
 def agreement(
     given: Given, segmenter: Segmenter, path: Path, teacher: Teacher, images: list[np.ndarray], *, device: str, precision: str
 ) -> dict[str, object]:
-    """The GPU's labels against torch in float32 on the CPU, and against onnxruntime on the CPU."""
+    """Compare the labels with torch in float32 on the CPU, and with onnxruntime on the CPU."""
     batch = np.stack(images[: teacher.batch])
     limits = parity.limits_of(segmenter, precision=precision)
     scores = parity.scorer(path.read_bytes(), device=device)
@@ -131,14 +131,14 @@ def agreement(
     on_cpu, _ = Teacher(path, device="cpu").predict(batch)
     case, fault = found["cases"][0], parity.fault_of(found)
     return {
-        "verdict": fault or "ok: every other class is a proven tie",
+        "verdict": fault or "ok: every differing pixel is a proven tie",
         "other_class_than_torch": f"{case['mismatches']} of {labels.size}, {case['unexplained']} unexplained",
         "other_class_than_cpu": f"{int((labels != on_cpu).sum())} of {labels.size}",
     }
 
 
 def speed(given: Given, teacher: Teacher, images: list[np.ndarray], paths: list[Path]) -> tuple[float, float]:
-    """Images a second of the session alone, and from files to files; the best of three alternating rounds."""
+    """Images per second of the session alone, and of labelling from file to file; the best of three alternating rounds."""
     count = 8 if given.rehearse else 480
     batch = np.stack(list(islice(cycle(images), teacher.batch)))
     folder = given.folder / "teacher-labels"
@@ -152,16 +152,16 @@ def speed(given: Given, teacher: Teacher, images: list[np.ndarray], paths: list[
 
 
 def codecs_alone(teacher: Teacher, images: list[np.ndarray], paths: list[Path]) -> float:
-    """Images a second that all cores decode and encode, with nothing between."""
+    """Images per second that all cores can decode and encode without a net."""
     stages = pipeline.core_seconds(Instant(teacher, images[0]), paths)
     return pipeline.CORES / (stages["decode"] + stages["encode"])
 
 
 class Instant:
-    """A teacher that takes no time: it gives the answer to one picture again."""
+    """A teacher that takes no time: it always returns the answer to the same image."""
 
     def __init__(self, teacher: Teacher, image: np.ndarray) -> None:
-        """teacher: whose answer it is."""
+        """teacher: labels `image` once."""
         self.size = teacher.size
         labels, confidences = teacher.predict(np.repeat(image[None], teacher.batch, axis=0))
         self.answer = labels[:1], confidences[:1]
@@ -172,11 +172,11 @@ class Instant:
 
 
 def speed_of_naive(given: Given, segmenter: Segmenter, paths: list[Path]) -> float:
-    """Images a second of the obvious loop, on the same device."""
+    """Images per second of the naive loop on the same device."""
     folder, count = given.folder / "teacher-naive", 2 if given.rehearse else 60
     segmenter.net.to(given.device)
     try:
-        for _ in range(2):  # the first time warms up
+        for _ in range(2):  # the first pass warms up
             shutil.rmtree(folder, ignore_errors=True)
             seconds = _seconds(partial(pipeline.naive, segmenter, paths, folder, count=count))
     finally:
@@ -185,7 +185,7 @@ def speed_of_naive(given: Given, segmenter: Segmenter, paths: list[Path]) -> flo
 
 
 def served(given: Given, record: Record, path: Path, *, precision: str) -> None:
-    """A server on the device under load."""
+    """Measure a server on the device under load."""
     repository = given.folder / f"teacher-repository-{precision}"
     shutil.rmtree(repository, ignore_errors=True)
     version = repository / contract.MODEL_NAME / "1"

@@ -1,14 +1,14 @@
-"""Part 2: images a second and GPU memory of a training step, against the obvious loop in the same run.
+"""Part 2: images per second and GPU memory of a training step, compared with a reference loop in the same run.
 
     python benchmarks/gpu/throughput.py FOLDER [--rehearse] [--prepare]
 
-nets      DeepLabV3+ on ResNet-50 and on EfficientNet-Lite0, FCN ResNet-50, SegNet VGG-16 at 1024x512, batch 8: our
-          step (benchmarks/training.py), deterministic as `selfsyn train` runs it, against torchvision's reference loop with
-          cudnn.benchmark as it sets it. fp32 is TF32 in convolutions, torch's default. bf16 is autocast.
-adapter   batch and crop of the recipe gta5-cityscapes against a plain CycleGAN of the same nets (benchmarks/adapter.py).
-loader    batches of 1024x512 from PNG files of GTA5's size, on all cores, against the fastest of our steps.
+nets      DeepLabV3+ on ResNet-50 and on EfficientNet-Lite0, FCN ResNet-50, SegNet VGG-16 at 1024x512, batch 8. Our step
+          (benchmarks/training.py) is deterministic, as in `selfsyn train`. It is compared with torchvision's reference loop,
+          which sets cudnn.benchmark. fp32 uses TF32 in convolutions, torch's default. bf16 is autocast.
+adapter   Batch and crop of the recipe gta5-cityscapes, compared with a plain CycleGAN of the same nets (benchmarks/adapter.py).
+loader    Batches of 1024x512 from PNG files of GTA5's size, on all cores, compared with our fastest step.
 
-Median of the steps after a warm-up; memory is torch's peak. Figures of a GPU that nobody else uses.
+Times are medians of the steps after a warm-up; memory is torch's peak. The figures need a GPU without other programs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ GTA5 = (1914, 1052)
 
 
 def main(given: Given) -> None:
-    """A row for each net and precision, the adapter and the loader; what an earlier run has is left as it is."""
+    """Record a row for each net and precision, the adapter and the loader; keep the rows of an earlier run."""
     if given.prepare:
         return
     record = Record(given.folder, "throughput", key=("what", "precision"))
@@ -64,7 +64,7 @@ def main(given: Given) -> None:
 
 
 def net(given: Given, record: Record, *, name: str, settings: tuple[str, ...], precision: str) -> None:
-    """Both loops with one net, one after the other."""
+    """Measure both loops with a net, one after the other."""
     config = configuration.from_mapping(
         configuration.with_settings(recipes.read("demo"), (*settings, f"train.precision={precision}"))
     )
@@ -96,7 +96,7 @@ def net(given: Given, record: Record, *, name: str, settings: tuple[str, ...], p
 
 
 def adapter(given: Given, record: Record) -> None:
-    """Our step as `fit-adapter` runs it, its generators' features in bfloat16, and all of it in autocast; a plain CycleGAN."""
+    """Measure a plain CycleGAN; our step as in `fit-adapter`, with generator features in bfloat16; our step all in autocast."""
     roots = tuple(f"{source}.root=unused" for source in ("synthetic", "real", "held_out"))
     recipe, settings = ("demo", ("adapter.crop=32",)) if given.rehearse else ("gta5-cityscapes", roots)
     config = configuration.from_mapping(configuration.with_settings(recipes.read(recipe), settings))
@@ -131,7 +131,7 @@ def adapter(given: Given, record: Record) -> None:
 
 
 def files(given: Given, record: Record, *, best: float) -> None:
-    """What the loader brings."""
+    """Measure the loader."""
     size = (128, 64) if given.rehearse else (1024, 512)
     folder = given.folder / "throughput-frames"
     if not folder.exists():
@@ -160,7 +160,7 @@ def _autocast(step: Callable[[], object], precision: str, device: torch.device) 
 def _measured(
     given: Given, made: Callable[[], Callable[[], object]], *, deterministic: bool = False
 ) -> tuple[float, float | None]:
-    """(median seconds of a step, peak GiB of GPU memory) of what `made` builds."""
+    """-> (median seconds per step, peak GiB of GPU memory) of the step that `made` returns."""
     device = torch.device(given.device)
     with _as_run(deterministic=deterministic):
         step = made()
@@ -177,7 +177,7 @@ def _measured(
 
 @contextmanager
 def _as_run(*, deterministic: bool) -> Iterator[None]:
-    """cuDNN searches for the fastest kernels, or takes those that give the same bits twice."""
+    """Let cuDNN use deterministic kernels, or search for the fastest kernels."""
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
@@ -187,6 +187,6 @@ def _as_run(*, deterministic: bool) -> Iterator[None]:
 if __name__ == "__main__":
     given_ = arguments(__doc__)
     began = time.monotonic()
-    devices.set_deterministic()  # cuBLAS reads its workspace's size once
+    devices.set_deterministic()  # before the first use of cuBLAS, which reads its workspace size only once
     main(given_)
     print(f"throughput: {time.monotonic() - began:.0f} s")

@@ -1,9 +1,9 @@
-"""One of the processes that `correctness.py` starts: the same step alone and together.
+"""A process that `correctness.py` starts. It compares a training step in one process with the step in several processes.
 
-Each process computes the step on the whole batch alone, then on its part of the batch with the others, on the same device. The
-gradient together may be four times as far from float64's as the gradient alone is. On CUDA the batch norm is SyncBatchNorm's; on
-a CPU, which has none, its statistics are fixed. One process with NCCL is given the engine of
-several, as far as one GPU shows it: torch's SyncBatchNorm is plain batch norm where there is nobody to ask.
+Each process computes the step alone on the whole batch, then together with the others on its part of the batch, on the same
+device. The distance of the joint gradient from float64 may be four times that of the single gradient. On CUDA, the nets use
+SyncBatchNorm; a CPU has none, so the batch-norm statistics are fixed there. A single process with NCCL runs the code for
+several processes, as far as one GPU allows: in a single process, torch's SyncBatchNorm is plain batch norm.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ IMAGES = 8
 
 
 def main(folder: Path, *, kind: str, backend: str, rank: int, count: int) -> None:
-    """Compare the gradients as process `rank` of `count`; the first one writes folder/together.json.
+    """Compare the gradients as process `rank` of `count`; process 0 writes folder/together.json.
 
-    folder: an empty one, where the processes meet.  kind: 'cuda' or 'cpu'.  backend: 'gloo' or 'nccl'.
+    folder: an empty folder, through which the processes connect.  kind: 'cuda' or 'cpu'.  backend: 'gloo' or 'nccl'.
     """
     devices.set_deterministic()
     device = torch.device("cuda", 0) if kind == "cuda" else torch.device("cpu")
@@ -49,12 +49,12 @@ def main(folder: Path, *, kind: str, backend: str, rank: int, count: int) -> Non
     with mock.patch.object(correctness, "new_state", state_of_several):
         together = distance(gradient_of(net, part, config, device=device, dtype=torch.float32), true)
     if rank == 0:
-        found = f"gradient of {count} {together:.1e} from float64's, of one {alone:.1e}"
+        found = f"gradient of {count} processes {together:.1e} from float64's, of one process {alone:.1e}"
         (folder / "together.json").write_text(json.dumps({"good": together <= tolerated(alone), "found": found}))
     dist.destroy_process_group()
 
 
 def state_of_several(*arguments: Any, **named: Any) -> TrainState:
-    """selfsyn.task.train.new_state as for more than one process: DistributedDataParallel and SyncBatchNorm."""
+    """selfsyn.task.train.new_state for more than one process: with DistributedDataParallel and SyncBatchNorm."""
     with mock.patch.object(processes, "count", return_value=max(2, dist.get_world_size())):
         return new_state(*arguments, **named)

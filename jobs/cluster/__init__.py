@@ -1,7 +1,7 @@
-"""Phases as Jobs of a Kubernetes cluster: what `selfsyn round` does on one machine, with a coordinator in its place.
+"""Runs phases as Jobs of a Kubernetes cluster. A coordinator does what `selfsyn round` does on one machine.
 
-It lives under jobs/ because it is a way to run them: it knows phases, verbs and images, and nothing of learning. Steps and
-manifests are pure functions; only `api` talks to a cluster. Nothing here imports torch.
+This package knows phases, verbs and images, and nothing about learning. Steps and manifests are pure functions; only `api`
+talks to a cluster. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -11,4 +11,4 @@ from importlib.util import find_spec
 from selfsyn.errors import InputError
 
 if find_spec("lightkube") is None:
-    raise InputError("packages for Kubernetes are missing; install them with `pip install 'selfsyn[k8s]'`")
+    raise InputError("the packages for Kubernetes are missing; install them with `pip install 'selfsyn[k8s]'`")

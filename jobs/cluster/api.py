@@ -1,4 +1,4 @@
-"""The cluster as the coordinator sees it: phases are listed and released, nothing else. lightkube speaks to the API server."""
+"""Access to the cluster: lists phases and releases them, nothing else. Uses lightkube as the client of the API server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ State = Literal["waiting", "queued", "running", "complete", "failed"]
 
 
 class Trouble(RuntimeError):
-    """The API server refused, failed, or did not answer. retry_after: the seconds it asked us to wait, or 0."""
+    """The API server refused, failed or did not answer. retry_after: the seconds that it asked us to wait, or 0."""
 
     def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         """message: one line."""
@@ -33,10 +33,10 @@ class Trouble(RuntimeError):
 
 @dataclass(frozen=True)
 class PhaseJob:
-    """A phase's Job as it is now.
+    """The present state of a phase's Job.
 
-    job: its name.  version: its resourceVersion.  done, of: its indexes; 1 where it has none.  tries: pods that failed.
-    why: what a failed Job says about it.  began is empty until it is released; ended as long as it runs.
+    job: the Job's name.  version: its resourceVersion.  done, of: completed and total indexes; 1 in total without indexes.
+    tries: failed pods.  why: the reason of a failed Job.  began: None until the release.  ended: None until the Job ends.
     """
 
     job: str
@@ -54,12 +54,12 @@ class PhaseJob:
 
 
 class Cluster:
-    """The namespace of a cluster that runs our phases."""
+    """The namespace of a cluster in which our phases run."""
 
     def __init__(self, *, namespace: str | None = None, timeout: float = 10.0) -> None:
-        """The pod's service account, or else KUBECONFIG or ~/.kube/config. InputError when there is none of them.
+        """Connect with the pod's service account, or else KUBECONFIG or ~/.kube/config. InputError when all are missing.
 
-        A rotated token is read again when the server refuses the old one. timeout: seconds for one answer.
+        When the server refuses an old token, the client reads the rotated token. timeout: seconds for an answer.
         """
         try:
             self._client = Client(namespace=namespace, timeout=httpx2.Timeout(timeout), field_manager=FIELD_MANAGER)
@@ -70,7 +70,7 @@ class Cluster:
         self.namespace: str = self._client.namespace
 
     def phases(self, *, run: str, round_: int | None = None) -> list[PhaseJob]:
-        """The phases of a run, or of one of its rounds, that have a Job. Raises Trouble."""
+        """The phases of a run or of one round that have a Job. Raises Trouble."""
         labels: dict[str, Any] = {RUN: run, PHASE: operators.exists()}
         if round_ is not None:
             labels[ROUND] = str(round_)
@@ -78,18 +78,18 @@ class Cluster:
             return [described(job) for job in self._client.list(Job, labels=labels, chunk_size=500)]
 
     def release(self, phase: PhaseJob, *, queue: str | None = None) -> None:
-        """Let a waiting phase begin, or hand it to a Kueue queue. Raises Trouble, also when the Job has changed meanwhile."""
+        """Start a waiting phase, or hand it to a Kueue queue. Raises Trouble, also if the Job has changed since it was listed."""
         change: dict[str, Any] = {"spec": {"suspend": False}} if queue is None else {"metadata": {"labels": {QUEUE: queue}}}
-        if phase.version:  # what we decided about, or a conflict
+        if phase.version:  # the server reports a conflict if the Job has changed
             change.setdefault("metadata", {})["resourceVersion"] = phase.version
         with _one_line(f"release {phase.phase}"):
             self._client.patch(Job, phase.job, change, patch_type=PatchType.MERGE)
 
 
 def described(job: Job) -> PhaseJob:
-    """What a Job says about its phase."""
+    """A Job -> the state of its phase."""
     metadata, spec, status = job.metadata, job.spec, job.status
-    assert metadata is not None and spec is not None  # every Job has them
+    assert metadata is not None and spec is not None  # every Job from the server has both
     labels, annotations = metadata.labels or {}, metadata.annotations or {}
     ended = {
         condition.type: condition for condition in (status.conditions if status else None) or [] if condition.status == "True"
@@ -127,13 +127,13 @@ def _why(failed: JobCondition | None) -> str:
 
 @contextmanager
 def _one_line(what: str) -> Iterator[None]:
-    """Whatever goes wrong between us and the server becomes Trouble, in one line."""
+    """Turn every error of the connection or the server into Trouble with a message of one line."""
     try:
         yield
-    except httpx2.HTTPStatusError as error:  # lightkube's ApiError among them
+    except httpx2.HTTPStatusError as error:  # also lightkube's ApiError
         raise Trouble(f"{what}: {_first_line(error)}", retry_after=_retry_after(error.response)) from error
     except (httpx2.HTTPError, ConfigError, msgspec.MsgspecError, ValueError, KeyError, OSError) as error:
-        # No connection, no answer in time, no token, or an answer that is none of Kubernetes'.
+        # No connection, no answer in time, no token, or an answer that is not from Kubernetes.
         raise Trouble(f"{what}: {type(error).__name__}: {_first_line(error)}") from error
 
 

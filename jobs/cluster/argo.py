@@ -1,4 +1,4 @@
-"""The same round as an Argo Workflow, for clusters that have one: its controller takes the coordinator's place."""
+"""The same round as an Argo Workflow. Argo's controller replaces the coordinator."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jobs.cluster.steps import Step, steps
 from jobs.cluster.text import Line, Object, Quantity, to_yaml
 from selfsyn.config import RunConfig
 
-# Only what failed for good is final: 2 is wrong input. A pod that the cluster took away has no exit code of ours.
+# Retry everything but wrong input (exit code 2). A pod that the cluster removed has none of our exit codes.
 RETRY = {"limit": Quantity(str(manifests.TRIES)), "retryPolicy": "Always", "expression": "asInt(lastRetry.exitCode) != 2"}
-# The rights of Argo's own helper in each pod (to report results) are the installation's to give.
+# Argo's executor in each pod reports results; the Argo installation must give this account the rights for it.
 ACCOUNT = "argo-workflow"
 
 
 def render(config: RunConfig, *, plan: Plan) -> str:
-    """The YAML of the round as a config map and a Workflow whose DAG has a task for each step."""
+    """-> the YAML of the round: a config map, and a Workflow whose DAG has a task for each step."""
     title = (
         f"# Round {plan.round_} of the run {plan.run!r} as an Argo Workflow, written by `selfsyn k8s render --as argo`: the\n"
         "# commands, images and limits of the Jobs, with Argo's controller in the coordinator's place. Needs k8s/storage.yaml,\n"
@@ -28,7 +28,7 @@ def render(config: RunConfig, *, plan: Plan) -> str:
 
 
 def workflow(config: RunConfig, plan: Plan) -> Object:
-    """The Workflow alone."""
+    """The Workflow without the config map."""
     graph = steps(config, round_=plan.round_)
     tasks = [_task(step, plan) for step in graph]
     return manifests.described("argoproj.io/v1alpha1", "Workflow", f"{plan.run}-round-{plan.round_}", plan) | {

@@ -1,4 +1,4 @@
-"""The coordinator: look at the round's Jobs, release what may begin, look again. All it knows is what it sees."""
+"""The coordinator: lists the round's Jobs, releases those that may begin, and repeats. It keeps no state."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from jobs.cluster.api import Cluster, PhaseJob, Trouble
 from selfsyn.errors import FaultError, NotReadyError
 from selfsyn.progress import say
 
-LONGEST_PAUSE = 60.0  # seconds between two looks at an API server that does not answer
+LONGEST_PAUSE = 60.0  # seconds between two requests to an API server that does not answer
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What there is to do for a round.
+    """The next actions for a round.
 
-    release: phases whose predecessors are complete.  failed: phases that failed.  missing: phases that an unfinished one
-    waits for, and that have no Job.  finished: the goal is complete.
+    release: phases whose predecessors are complete.  failed: phases that failed.  missing: phases without a Job, for which
+    an unfinished phase waits.  finished: the goal is complete.
     """
 
     release: tuple[PhaseJob, ...]
@@ -29,17 +29,17 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Pace:
-    """How often to look, and for how long to put up with a server that gives no answer, in seconds."""
+    """Seconds between two checks, and seconds to wait for a server that does not answer."""
 
     interval: float = 5.0
     patience: float = 900.0
 
 
 def outlook(jobs: Sequence[PhaseJob], *, goal: str) -> Outlook:
-    """Jobs of one round -> what to do. Pure.
+    """The Jobs of a round -> the next actions. Pure function.
 
-    Only what the goal still needs is looked for: a finished phase whose Job was deleted troubles nobody but those that
-    directly wait for it.
+    `missing` holds only phases that the goal still needs. A finished phase whose Job was deleted is missing only if an
+    unfinished phase directly waits for it.
     """
     by_name = {job.phase: job for job in jobs}
     failed = tuple(job for job in jobs if job.state == "failed")
@@ -60,10 +60,10 @@ def coordinate(
     sleep: Callable[[float], None] = time.sleep,
     now: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Release the phases of a round, each when those before it are complete, until the goal is complete.
+    """Release each phase of a round when the phases before it are complete, until the goal is complete.
 
-    queue: hand phases to this Kueue queue instead of starting them. Raises NotReadyError when a phase has failed, naming it,
-    and leaves the others as they are; FaultError when the server has not answered for `pace.patience` seconds.
+    queue: hand phases to this Kueue queue instead of starting them. Raises NotReadyError with the name of a phase that has
+    failed, and leaves the other phases suspended; FaultError after `pace.patience` seconds without an answer of the server.
     """
     told, answered, troubles = "", now(), 0
     while True:
@@ -84,12 +84,12 @@ def coordinate(
         told, troubles = line, troubles + 1 if trouble else 0
         answered = answered if trouble else now()
         if now() - answered > pace.patience:
-            raise FaultError(f"no luck with the API server for {pace.patience:.0f} s; the last it said: {line}")
+            raise FaultError(f"the API server has refused or not answered for {pace.patience:.0f} s; the last error: {line}")
         sleep(_pause(pace, troubles, trouble))
 
 
 def _needed(jobs: dict[str, PhaseJob], goal: str) -> list[str]:
-    """The goal and, as far as we can see, every unfinished phase before it with its predecessors."""
+    """The goal, and the predecessors of every needed phase that is unfinished, as far as there are Jobs."""
     found, todo = [], [goal]
     while todo:
         name = todo.pop()
@@ -106,7 +106,7 @@ def _may_begin(job: PhaseJob, jobs: dict[str, PhaseJob]) -> bool:
 
 
 def _release(cluster: Cluster, found: Outlook, *, queue: str | None) -> Trouble | None:
-    """Release what may begin; -> the last trouble. One that cannot be released does not keep the others."""
+    """Release all phases that may begin -> the last Trouble. A phase that cannot be released does not block the others."""
     trouble = None
     for phase in found.release:
         try:
@@ -132,7 +132,7 @@ def _waits_for(found: Outlook) -> str:
 
 
 def _pause(pace: Pace, troubles: int, trouble: Trouble | None) -> float:
-    """The interval, or with every trouble in a row twice as long; never shorter than the server asked for."""
+    """Seconds to sleep: the interval, doubled with each Trouble in a row, and never less than the server asked for."""
     if trouble is None:
         return pace.interval
     longer = min(pace.interval * 2 ** min(troubles, 10), max(LONGEST_PAUSE, pace.interval))

@@ -1,4 +1,4 @@
-"""The steps of a round -> the objects that run them: one pure function, whose output for round 1 is k8s/round.yaml."""
+"""The steps of a round -> Kubernetes objects, by a pure function. k8s/round.yaml is its output for round 1 of the demo."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from jobs.cluster.text import Line, Object, Quantity, to_yaml
 from selfsyn.config import RunConfig, to_toml
 from selfsyn.verbs import DAY
 
-LONGEST = 30 * DAY  # a round, waiting for GPUs included
-KEPT = LONGEST  # finished Jobs: the coordinator would miss those that vanish before the round ends
-TRIES = 4  # after the first; the back-off (10, 20, 40, 80 s) outlives what a network volume may hide from another node
+LONGEST = 30 * DAY  # of a round, including the time that it waits for GPUs
+KEPT = LONGEST  # finished Jobs stay this long, because the coordinator needs them until the round ends
+TRIES = 4  # after the first; the back-off (10, 20, 40, 80 s) is longer than a network volume needs to show files on other nodes
 RIGHTS = """\
 # What the coordinator may do: see the Jobs of this namespace, and patch those of this round. It cannot create one, and a Job's
 # program cannot be changed afterwards: nothing else can be started with these rights."""
@@ -23,7 +23,7 @@ COORDINATOR = {"app.kubernetes.io/component": "coordinator"}
 
 
 def render(config: RunConfig, *, plan: Plan) -> str:
-    """The YAML of one round: configuration, coordinator with its rights, and a suspended Job for each phase."""
+    """-> the YAML of a round: configuration, coordinator with its rights, and a suspended Job for each phase."""
     graph = steps(config, round_=plan.round_)
     parts = [
         (_title(plan, graph), configuration(config, plan)),
@@ -37,13 +37,13 @@ def render(config: RunConfig, *, plan: Plan) -> str:
 
 
 def job(step: Step, plan: Plan) -> Object:
-    """The suspended Job of a step; labelling as an Indexed Job, an index for each shard."""
+    """The suspended Job of a step. Labelling is an Indexed Job with an index for each shard."""
     spec: Object = {
         "suspend": True,
         "activeDeadlineSeconds": step.phase.facts.deadline,
         "ttlSecondsAfterFinished": KEPT,
         **(_indexes(plan) if step.phase.facts.indexed else {"backoffLimit": TRIES}),
-        "podReplacementPolicy": "Failed",  # anything else would let two attempts write at once
+        "podReplacementPolicy": "Failed",  # other policies would let two attempts write at the same time
         "podFailurePolicy": failure_policy(),
         "template": {"metadata": pods.metadata(step, plan), "spec": pods.pod(step, plan)},
     }
@@ -57,11 +57,11 @@ def job(step: Step, plan: Plan) -> Object:
 
 
 def failure_policy(*, final: Sequence[int] = (2,)) -> Object:
-    """Our exit codes (docs/operations.md) as a pod-failure policy; the first rule that fits counts.
+    """Our exit codes (docs/operations.md) as a pod-failure policy. The first rule that matches decides.
 
-    2, wrong input: fail at once, another try would say the same. 143, stopped after a checkpoint, and a pod that the cluster
-    took away: try again, and count nothing. Anything else counts against the tries; 3, an upstream artifact that is missing,
-    among it: on a network volume another node may see it a minute late.
+    2 (wrong input): the Job fails at once, because another try would fail as well. 143 (stopped after a checkpoint), or a pod
+    that the cluster removed: try again without counting a failure. All other codes count as failures, also 3 (a result of an
+    earlier phase is missing): on a network volume, another node may see that result a minute late.
     """
     return {
         "rules": [
@@ -73,7 +73,7 @@ def failure_policy(*, final: Sequence[int] = (2,)) -> Object:
 
 
 def _indexes(plan: Plan) -> Object:
-    """A shard that fails is tried again alone; one that cannot be labelled fails the Job, with no others begun."""
+    """A shard that fails is tried again alone. When its tries are used up, the Job fails and starts no other shard."""
     return {
         "completionMode": "Indexed",
         "completions": plan.shards,
@@ -119,7 +119,7 @@ def _coordinator(plan: Plan, graph: Sequence[Step]) -> Object:
         "activeDeadlineSeconds": LONGEST,
         "ttlSecondsAfterFinished": KEPT,
         "podReplacementPolicy": "Failed",
-        # 3: a phase has failed, and somebody has to look.
+        # 3: a phase has failed; a person must look into it.
         "podFailurePolicy": failure_policy(final=(2, 3)),
         "template": {"metadata": {"labels": labels | pods.NO_SIDECAR}, "spec": _coordinator_pod(plan, container)},
     }
@@ -141,7 +141,7 @@ def _coordinator_pod(plan: Plan, container: Object) -> Object:
 
 
 def described(api: str, kind: str, name: str, plan: Plan, labels: dict[str, str] | None = None) -> Object:
-    """An object's head: kind, name, namespace, labels."""
+    """The first fields of an object: kind, name, namespace, labels."""
     metadata = {"name": name, "namespace": plan.namespace, "labels": pods.shared_labels(plan) | (labels or {})}
     return {"apiVersion": api, "kind": kind, "metadata": metadata}
 

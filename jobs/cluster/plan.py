@@ -1,4 +1,4 @@
-"""Where and how a round runs on a cluster: everything that a manifest depends on beside the run's configuration."""
+"""Where and how a round runs on a cluster: all inputs of a manifest besides the run's configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from selfsyn.errors import InputError
 
-DATA = "/data"  # where the containers see the volume
+DATA = "/data"  # where the volume is mounted
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 
 
@@ -15,10 +15,10 @@ NAME = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 class Plan:
     """Where and how a round runs.
 
-    run: the run's name, and its folder under /data/runs.  version: the images' tag.  registry: what stands before an image's
-    name.  device: of the phases that compute; 'cuda' asks for one GPU each.  shards, at_once: Jobs' indexes of the labelling,
-    and how many of them may run at a time.  gpus: of a training, which has a process for each.  cpu, memory: what a phase that
-    computes requests; memory is its limit, too.
+    run: the run's name, and its folder under /data/runs.  version: the tag of the images.  registry: the prefix of their
+    names.  device: for phases that take --device; 'cuda' requests a GPU for each.  gpus: of each training, with one process
+    for each GPU.  shards: of the labelling.  at_once: shards that may run at the same time.  cpu, memory: requests of each
+    phase that takes --device; memory is its limit, too.
     """
 
     run: str
@@ -37,16 +37,18 @@ class Plan:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.run):
             raise InputError(
-                f"the run's name is {self.run!r}; expected at most 30 small letters, digits and hyphens, a letter first:"
+                f"the run's name is {self.run!r}; expected at most 30 small letters, digits and hyphens, the first a letter:"
                 " it becomes part of the names of Jobs"
             )
 
         if self.device == "cpu" and self.gpus > 1:
-            raise InputError(f"--gpus {self.gpus} with --device cpu: expected one of them; on a CPU a training is one process")
+            raise InputError(
+                f"got --gpus {self.gpus} with --device cpu; expected --device cuda, because on a CPU a training is one process"
+            )
 
     @property
     def folder(self) -> str:
-        """The run folder, as the containers see it."""
+        """The path of the run folder inside the containers."""
         return f"{DATA}/runs/{self.run}"
 
     def job_name(self, step: str) -> str:
@@ -54,7 +56,7 @@ class Plan:
         return f"{self.run}-{step}"
 
     def image(self, name: str) -> str:
-        """'train' -> 'selfsyn-train:0.1.0', after the registry."""
+        """'train' -> 'REGISTRY/selfsyn-train:0.1.0'."""
         return f"{self.registry.rstrip('/')}/".lstrip("/") + f"selfsyn-{name}:{self.version}"
 
     @property

@@ -1,4 +1,4 @@
-"""The pod of a step: image, command, resources, volumes, and what the `restricted` pod security standard asks for."""
+"""The pod of a step: image, command, resources, volumes, and the settings of the `restricted` pod security standard."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from jobs.cluster.plan import DATA, Plan
 from jobs.cluster.steps import Step
 from jobs.cluster.text import Line, Object, Quantity
 
-NOBODY = 10001  # the images' user; any other number works as well
+NOBODY = 10001  # the user id of the images; any other works as well
 CONFIGURATION = "/etc/selfsyn"
-NO_SIDECAR = {"sidecar.istio.io/inject": "false"}  # a service mesh's sidecar never ends, and neither would the pod
+NO_SIDECAR = {"sidecar.istio.io/inject": "false"}  # a service mesh's sidecar never ends, so the pod would not end
 
 
 def pod(step: Step, plan: Plan) -> Object:
-    """The pod of a step: its container, what it may use, and no token of the cluster."""
+    """The pod of a step: container, resources and volumes, without a token for the API server."""
     verb = step.phase.facts
     main = container("phase", plan.image(verb.image), command(step, plan))
     gpu = verb.device and plan.device == "cuda"
@@ -36,7 +36,7 @@ def pod(step: Step, plan: Plan) -> Object:
 
 
 def command(step: Step, plan: Plan) -> list[str]:
-    """The arguments of a step's container. The device stands first, at a place that an overlay can name."""
+    """The arguments of a step's container. The device comes first, at a fixed place, so that overlays can replace it."""
     phase = step.phase
     device = ["--device", plan.device] if phase.facts.device else []
     # --shard comes from JOB_COMPLETION_INDEX
@@ -46,24 +46,24 @@ def command(step: Step, plan: Plan) -> list[str]:
 
 
 def pod_security() -> Object:
-    """What the `restricted` pod security standard asks of a pod, and a group that may write to the volume."""
+    """The pod settings of the `restricted` pod security standard, and a group that may write to the volume."""
     return {
         "runAsNonRoot": True,
         "runAsUser": NOBODY,
         "runAsGroup": NOBODY,
         "fsGroup": NOBODY,
-        "fsGroupChangePolicy": "OnRootMismatch",  # the default walks over every file of the volume at each start
+        "fsGroupChangePolicy": "OnRootMismatch",  # the default visits every file of the volume at each start
         "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 
 def container_security() -> Object:
-    """What `restricted` asks of a container, and a root file system that nobody writes to."""
+    """The container settings of `restricted`, and a read-only root file system."""
     return {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": Line(["ALL"])}}
 
 
 def _init(plan: Plan, image: str) -> Object:
-    """Puts the configuration into the run folder, and refuses when another one is there."""
+    """The init container: writes the configuration into the run folder, or fails if the folder has a different one."""
     init = container("init", plan.image(image), ["init", f"{CONFIGURATION}/run.toml", "--run", plan.folder])
     init["resources"] = amounts("100m", "512Mi")
     init["volumeMounts"] = mounts("data", "tmp", "configuration")
@@ -71,13 +71,13 @@ def _init(plan: Plan, image: str) -> Object:
 
 
 def container(name: str, image: str, arguments: list[str]) -> Object:
-    """What every container of ours has."""
+    """The fields that all our containers share."""
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "args": Line(arguments),
-        "terminationMessagePolicy": "FallbackToLogsOnError",  # `kubectl describe pod` shows our one line
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # `kubectl describe pod` shows our error line
         "securityContext": container_security(),
     }
 
@@ -90,23 +90,23 @@ def _resources(plan: Plan, *, computes: bool, gpus: int) -> Object:
 
 
 def gpus_of(step: Step, plan: Plan) -> int:
-    """How many GPUs a step that computes can use: a training all, others one."""
+    """The number of GPUs that a step can use: all for a training, 1 for other steps."""
     return plan.gpus if step.phase.facts.processes else 1
 
 
 def amounts(cpu: str, memory: str) -> Object:
-    """No CPU limit: cores that nobody else asks for are ours. Memory is limited to what was asked for."""
+    """Requests and limits. CPU has no limit, so that a phase can use idle cores; memory is limited to its request."""
     return {"requests": {"cpu": Quantity(cpu), "memory": Quantity(memory)}, "limits": {"memory": Quantity(memory)}}
 
 
 def mounts(*names: str) -> list[Object]:
-    """Where a container sees the volumes `data`, `tmp` and `configuration`."""
+    """The mounts of the volumes `data`, `tmp` and `configuration` in a container."""
     paths = {"data": DATA, "tmp": "/tmp", "configuration": CONFIGURATION}
     return [{"name": name, "mountPath": paths[name]} | ({"readOnly": True} if name == "configuration" else {}) for name in names]
 
 
 def volumes(plan: Plan, *, configured: bool) -> list[Object]:
-    """The volumes of a pod; `configured` ones see the config map as well."""
+    """The volumes of a pod; with `configured` also the config map."""
     found: list[Object] = [
         {"name": "data", "persistentVolumeClaim": {"claimName": plan.claim}},
         {"name": "tmp", "emptyDir": {"sizeLimit": Quantity("4Gi")}},
@@ -128,7 +128,7 @@ def shared_labels(plan: Plan) -> dict[str, str]:
 
 
 def labels(step: Step, plan: Plan) -> dict[str, str]:
-    """The labels of a step's Job and pods, by which the coordinator and overlays find it."""
+    """The labels of a step's Job and pods, by which the coordinator and overlays select it."""
     device = {DEVICE: plan.device} if step.phase.facts.device else {}
     return shared_labels(plan) | {"app.kubernetes.io/component": step.phase.verb, PHASE: step.name} | device
 

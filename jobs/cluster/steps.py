@@ -1,4 +1,4 @@
-"""One round as a graph of steps: which Jobs there are, and which of them must be complete before which."""
+"""A round as a graph of steps: its Jobs and their order."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from selfsyn.stage import round_stage
 class Step:
     """A phase as one Job of a round.
 
-    name: unique in the run's rounds.  after: the names of the steps that must be complete before.  first: no other step of
-    this round comes before it.
+    name: unique in all rounds of the run.  after: the names of the steps that must be complete before this step.
     """
 
     name: str
@@ -25,18 +24,18 @@ class Step:
 
     @property
     def first(self) -> bool:
-        """Whether the step waits for nothing of its round."""
+        """Whether the step waits for no other step of its round."""
         return not self.after
 
 
 def steps(config: RunConfig, *, round_: int) -> tuple[Step, ...]:
-    """The steps of round `round_` in an order in which they can go. InputError for a round below 1.
+    """The steps of round `round_`, in an order in which they can run. InputError for a round below 1.
 
-    Round 1 holds all that comes before it as well: the world, the source-only net, the adapter, round 0. A later round
-    holds only itself. The page comes last of all: it is about everything that is finished.
+    Round 1 includes all earlier phases: the world, the source-only net, the adapter, round 0. Later rounds hold only their
+    own phases. The report comes last, because it shows all finished phases.
     """
     if round_ < 1:
-        raise InputError(f"--round {round_}: expected 1 or more; round 1 holds the bootstrap and round 0")
+        raise InputError(f"got --round {round_}; expected 1 or more; round 1 includes round 0 and the phases before it")
     flow = phases(config, rounds=round_)
     wanted = flow if round_ == 1 else [phase for phase in flow if _belongs(phase, round_)]
     found = [Step(step_name(phase, round_=round_), phase) for phase in wanted]
@@ -49,7 +48,7 @@ def steps(config: RunConfig, *, round_: int) -> tuple[Step, ...]:
 def step_name(phase: Phase, *, round_: int) -> str:
     """'train --round 1' -> 'train-1', 'evaluate --bound source-only' -> 'evaluate-source-only', 'world' -> 'world'.
 
-    The page is made anew in every round, so its step has the round's number.
+    Every round writes the report again, so its step has the round's number.
     """
     if phase.verb == "report":
         return f"report-{round_}"
@@ -57,7 +56,7 @@ def step_name(phase: Phase, *, round_: int) -> str:
 
 
 def ancestors(name: str, needs: Mapping[str, Sequence[str]]) -> set[str]:
-    """Everything that must be complete before `name`, near and far."""
+    """All direct and indirect predecessors of `name`."""
     near = set(needs[name])
     return near.union(*(ancestors(before, needs) for before in near)) if near else near
 
@@ -67,11 +66,11 @@ def _belongs(phase: Phase, round_: int) -> bool:
 
 
 def _needs(step: Step, others: Sequence[Step]) -> tuple[str, ...]:
-    """The steps that fill what this one reads."""
+    """The steps that write what `step` reads."""
     return tuple(other.name for other in others if other.phase.whole in step.phase.needs)
 
 
 def _nearest(name: str, needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The needs that no other need implies. A finished Job may be deleted: the fewer look at it, the better."""
+    """The needs that no other need implies. Finished Jobs may be deleted, so few steps should wait for each."""
     implied: set[str] = set().union(*(ancestors(before, needs) for before in needs[name]))
     return tuple(before for before in needs[name] if before not in implied)

@@ -1,4 +1,4 @@
-"""A run's phases on a cluster as a table for a person."""
+"""The phases of a run on a cluster as a text table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADING = ("ROUND", "PHASE", "STATE", "DONE", "FAILED PODS", "TIME", "")
 
 
 def table(phases: Sequence[PhaseJob], *, now: datetime | None = None) -> str:
-    """Lines of columns: rounds in order, in each the phases in the order in which they can go."""
+    """The table as text: rounds in order, and in each round the phases in the order in which they can run."""
     depths = {(phase.round_, phase.phase): _depth(phase, phases) for phase in phases}
     ordered = sorted(phases, key=lambda phase: (phase.round_, depths[phase.round_, phase.phase], phase.phase))
     rows = [HEADING, *(_row(phase, now=now or datetime.now(UTC)) for phase in ordered)]
@@ -26,11 +26,11 @@ def _row(phase: PhaseJob, *, now: datetime) -> tuple[str, ...]:
 
 
 def _short(time: timedelta) -> str:
-    """1:02:03."""
+    """A duration as H:MM:SS."""
     return str(timedelta(seconds=max(0, round(time.total_seconds()))))
 
 
 def _depth(phase: PhaseJob, phases: Sequence[PhaseJob]) -> int:
-    """How many phases of the same round come one after another before this one."""
+    """The length of the longest chain of phases before this phase, in the same round."""
     before = [other for other in phases if other.round_ == phase.round_ and other.phase in phase.after]
     return 1 + max((_depth(other, phases) for other in before), default=-1)

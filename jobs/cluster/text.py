@@ -1,4 +1,4 @@
-"""Objects -> YAML as a person would have written it: quoted amounts, commands on one line, every object written out."""
+"""Objects -> readable YAML: quoted quantities, commands on one line, no aliases."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ Object = dict[str, Any]
 
 
 class Quantity(str):
-    """An amount of a resource: quoted in the file, so that it never turns into a number and a conflict."""
+    """A resource quantity. It is quoted, because a number would cause conflicts in a server-side apply."""
 
 
 class Line(list[Any]):
-    """A list that is written on one line: a command, as a person would read it."""
+    """A list that is written on one line, for example a command."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Indented lists, no aliases, text as a block."""
+    """Writes indented lists, no aliases, and text of several lines as a block."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Each object is written out: a person reads one Job at a time."""
+        """Always True: a reader sees each Job in full."""
         return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        """Lists are indented below their key."""
+        """Indent lists below their key."""
         super().increase_indent(flow, False)
 
 
@@ -40,5 +40,5 @@ _Dumper.add_representer(
 
 
 def to_yaml(body: Object) -> str:
-    """One object, in the order in which it was made."""
+    """An object as YAML, with its keys in their order."""
     return yaml.dump(body, Dumper=_Dumper, sort_keys=False, width=200)
