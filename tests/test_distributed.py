@@ -313,7 +313,7 @@ def test_killed_and_stopped_and_resumed_equals_uninterrupted(whole: Path, tmp_pa
     assert killed(root, signal.SIGTERM) == 143  # to one of them: all agree to stop, after the same step
     assert not (folder / "manifest.json").exists()
     done = selfsyn(*training(root), **ONE_THREAD)
-    assert done.returncode == 0 and "goes on at step" in done.stderr, done.stderr
+    assert done.returncode == 0 and "resumes at step" in done.stderr, done.stderr
     assert contents(folder) == contents(whole / "source-only/task")
 
 
