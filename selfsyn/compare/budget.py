@@ -19,10 +19,10 @@ ADAPTER = ("adapter", "adapted")
 class Cost:
     """The cost of a row for one seed.
 
-    updates: of the scored net and of the nets from which its training continued.
+    updates: of the scored net and of the nets that it depends on (initial weights, pseudo-labels).
     synthetic, pseudo, unlabelled, labelled: images in the batches of these updates, with repetitions: synthetic, real with
     pseudo-labels, real without stored labels, real with ground truth.
-    besides: updates of other nets, as the adapter's frozen net.
+    besides: updates of the adapter's frozen net, if it is none of these nets.
     """
 
     updates: int

@@ -56,7 +56,7 @@ class Entry:
 
 
 def chosen(config: RunConfig, *, names: Sequence[str], ablate: bool) -> tuple[Row, ...]:
-    """The rows called `names`, or all without ablations; `ablate` adds our row and all ablations. InputError for an unknown name."""
+    """The rows called `names`, or all but ablations; `ablate` adds our row and all ablations. InputError for an unknown name."""
     known = {row.name: row for row in (*ROWS, *ablations(config))}
     for name in names:
         if name not in known:

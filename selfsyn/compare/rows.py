@@ -27,7 +27,7 @@ ROWS = (
 
 
 def ablations(config: RunConfig) -> tuple[Row, ...]:
-    """A row without a lever, for each lever that `config` uses."""
+    """An ablation for each lever that `config` uses: our rounds without it."""
     return tuple(
         Row(
             f"{WITHOUT}{lever.name}",

@@ -1,4 +1,4 @@
-"""MRNet (Zheng & Yang 2020), the first stage of Seg-Uncertainty: AdaptSegNet, plus a loss on the disagreement of the heads on real images."""
+"""MRNet (Zheng & Yang 2020), stage 1 of Seg-Uncertainty: AdaptSegNet, and a loss on the heads' disagreement on real images."""
 
 from __future__ import annotations
 
