@@ -325,5 +325,5 @@ def test_a_batch_that_cannot_be_shared_is_one_line(whole: Path) -> None:
 
 def test_one_image_for_each_process_is_refused_on_a_cpu(whole: Path) -> None:
     code, said = selfsyn_here("train", "--run", whole, "--bound", "oracle", "--processes", 4, "--device", "cpu")
-    assert code == 2 and "train.batch is 4, 0 of them real, shared by 4 processes on a CPU: one image" in said
+    assert code == 2 and "train.batch is 4, 0 of them real, shared by 4 processes on a CPU: a pass would hold one image" in said
     assert len(said.splitlines()) == 1
