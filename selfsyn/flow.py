@@ -1,6 +1,7 @@
-"""The flow as data: which phases a run has, what each one reads, and in which order they can go.
+"""The flow as data: the phases of a run, the folders that each needs, and their order.
 
-`selfsyn round` walks it on one machine; an orchestrator can release the same phases as their needs are met.
+`selfsyn round` runs them on a single machine; an orchestrator can start a phase as soon as the folders that it needs are
+finished.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from selfsyn.verbs import VERBS, Verb
 
 @dataclass(frozen=True)
 class Phase:
-    """One batch job: a verb with its options, the folder that it fills, and the folders that must be finished before.
+    """A batch job: a verb with its options, the folder that it fills, and the folders that must be finished before it.
 
-    stage: whose folder it fills a part of; None for a phase of the whole run.
-    shard: (which, of how many) of those that fill the folder `whole` together; None for all of it.
+    stage: the stage that it belongs to; None for a phase of the whole run.
+    shard: (index, count) if several shards fill the folder `whole` together; None if the phase fills all of it.
     """
 
     verb: str
@@ -31,43 +32,43 @@ class Phase:
 
     @property
     def folder(self) -> str:
-        """The folder that it fills."""
+        """The folder that it fills, relative to the run folder."""
         return f"{self.whole}/{shard_name(*self.shard)}" if self.shard else self.whole
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Its options with those that name the shard."""
+        """Its options, with --shard and --shards if it is a shard."""
         return (*self.options, "--shard", str(self.shard[0]), "--shards", str(self.shard[1])) if self.shard else self.options
 
     @property
     def name(self) -> str:
-        """What a person reads in a log: 'train --round 1'."""
+        """The name in logs and manifests: 'train --round 1'."""
         return " ".join((self.verb, *self.arguments))
 
     @property
     def facts(self) -> Verb:
-        """What is known of its verb."""
+        """The facts about its verb."""
         return VERBS[self.verb]
 
 
 def world_phase(config: RunConfig) -> tuple[Phase, ...]:
-    """The rendering of the run's own frames; none when the user brings all data."""
+    """The rendering of the built-in world; no phase if the run renders nothing."""
     world = config.world
     return (Phase("world", "world"),) if any(vars(world).values()) else ()
 
 
 def stage_before(config: RunConfig, *, stage: Stage) -> Stage | None:
-    """The stage whose net this one goes on from: source-only for round 0, round K-1 for round K; none for a fresh start."""
+    """The stage whose net `stage` starts from: source-only for round 0, round K-1 for round K; None for a fresh start."""
     if stage.round is None or config.rounds.start_of(stage.round) == "fresh":
         return None
     return round_stage(stage.round - 1) if stage.round else SOURCE_ONLY
 
 
 def train_phase(config: RunConfig, *, stage: Stage) -> Phase:
-    """Training of one stage: the bounds read data sets, round 0 adapted images, later rounds pseudo-labels too.
+    """Training of a stage. Bounds read only data sets; rounds need adapted images, and from round 1 on pseudo-labels.
 
-    A round goes on from the stage before it, unless `rounds.start` says otherwise. Without `rounds.adapted` the rounds
-    read the synthetic images as they are.
+    A round starts from the net of the stage before, unless `rounds.start` is 'fresh'. With rounds.adapted = false the rounds
+    read unadapted synthetic images.
     """
     before = stage_before(config, stage=stage)
     needs = [f"{before}/task"] if before else []
@@ -77,7 +78,7 @@ def train_phase(config: RunConfig, *, stage: Stage) -> Phase:
 
 
 def export_phase(config: RunConfig, *, stage: Stage) -> Phase:
-    """Export of a stage's net; parity is checked on real images, so it reads those as well."""
+    """Export of a stage's net. It also reads real images, for the parity check."""
     return _phase(config, "export-teacher", f"{stage}/task", stage=stage)
 
 
@@ -87,37 +88,37 @@ def evaluate_phase(config: RunConfig, *, stage: Stage) -> Phase:
 
 
 def fit_adapter_phase(config: RunConfig) -> Phase:
-    """The fit of the adapter; the source-only net is the frozen one of its semantic loss."""
+    """The fit of the adapter, with the source-only net as the frozen net of the semantic loss."""
     return _phase(config, "fit-adapter", f"{SOURCE_ONLY}/task")
 
 
 def adapt_phase(config: RunConfig, *, shard: int = 0, shards: int = 1) -> Phase:
-    """Translation of every synthetic image, or of one of several shards of them."""
+    """Translation of all synthetic images, or of a shard of them."""
     return replace(_phase(config, "adapt", "adapter"), shard=(shard, shards) if shards > 1 else None)
 
 
 def pseudo_label_phase(config: RunConfig, *, round_: int, shard: int = 0, shards: int = 1) -> Phase:
-    """Labelling of one shard of the real images by the previous round's teacher."""
+    """Pseudo-labelling of a shard of the real images by the teacher of the previous round."""
     whole = _phase(config, "pseudo-label", f"{round_stage(round_ - 1)}/teacher", stage=round_stage(round_))
     return replace(whole, shard=(shard, shards))
 
 
 def probe_phase(config: RunConfig, *, ablate: bool = False) -> Phase:
-    """Scoring of the oracle on synthetic images before and after adaptation: a side road, in no run's flow.
+    """Scoring of the oracle on synthetic images before and after adaptation. Not part of `phases`.
 
-    ablate: also after adaptation by adapters that lack one loss each; they are fitted for it.
+    ablate: also fit adapters that lack a loss each, and score the oracle on their images.
     """
     phase = _phase(config, "probe-gap", "adapted", f"{ORACLE}/teacher", *[f"{SOURCE_ONLY}/task"] * ablate)
     return replace(phase, whole="ablation", options=("--ablate",)) if ablate else phase
 
 
 def report_phase(evaluated: Iterable[Stage]) -> Phase:
-    """The page about every stage that was evaluated."""
+    """The report on all evaluated stages."""
     return Phase("report", "report", (), tuple(f"{stage}/evaluation" for stage in evaluated))
 
 
 def _phase(config: RunConfig, verb: str, *needs: str, stage: Stage | None = None) -> Phase:
-    """A phase that needs the run's own frames too, where it has some."""
+    """A phase that also needs the rendered frames, if the run has any."""
     world, folder = (phase.folder for phase in world_phase(config)), VERBS[verb].writes
     if stage is None:
         return Phase(verb, folder, (), (*world, *needs))
@@ -125,10 +126,10 @@ def _phase(config: RunConfig, verb: str, *needs: str, stage: Stage | None = None
 
 
 def phases(config: RunConfig, *, rounds: int, with_bounds: bool = False) -> tuple[Phase, ...]:
-    """Every phase of a run up to round `rounds`, each after what it needs.
+    """All phases of a run up to round `rounds`, each after the phases that it needs.
 
-    The source-only training always comes first: the adapter needs it. The oracle is trained on real labels and is
-    computed only `with_bounds`. Evaluation exists only where the configuration names held-out labels.
+    The oracle, trained on real labels, is part of it only `with_bounds`. Evaluations are part of it only if the configuration
+    has held-out labels.
     """
     flow = [*world_phase(config), *_stage(config, SOURCE_ONLY)]
     flow += [fit_adapter_phase(config), adapt_phase(config)] if config.rounds.adapted else []

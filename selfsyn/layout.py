@@ -23,12 +23,12 @@ class Layout:
 
     @property
     def configuration(self) -> Path:
-        """run.toml, the configuration as the user may still edit it before the first phase."""
+        """The configuration, which the user may edit until the first phase begins."""
         return self.root / "run.toml"
 
     @property
     def sealed(self) -> Path:
-        """The configuration under which the first phase began; later phases refuse another one."""
+        """The configuration when the first phase began; later phases refuse a different configuration."""
         return self.root / "sealed.toml"
 
     @property
@@ -53,11 +53,11 @@ class Layout:
 
     @property
     def graphs(self) -> Path:
-        """DIGEST.graph: a traced net without its weights, for the next export of a net of its kind (export.traced)."""
+        """DIGEST.graph: a traced net without weights, reused by later exports of the same architecture (export.traced)."""
         return self.root / "graphs"
 
     def task(self, stage: Stage) -> Path:
-        """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json; counts by class if drawn by them."""
+        """checkpoint.pt, weights.safetensors, history.jsonl, sample.png, manifest.json; class counts with rare-class sampling."""
         return self._of("train", stage)
 
     def teacher(self, stage: Stage) -> Path:
@@ -65,7 +65,7 @@ class Layout:
         return self._of("export-teacher", stage)
 
     def evaluation(self, stage: Stage) -> Path:
-        """metrics.json, pictures/NAME.png (predicted train ids of a few images), manifest.json."""
+        """metrics.json, pictures/NAME.png (predicted train ids of some images), manifest.json."""
         return self._of("evaluate", stage)
 
     def labels(self, round_: int) -> Path:
@@ -73,13 +73,13 @@ class Layout:
         return self._of("pseudo-label", round_stage(round_))
 
     def last_round(self, *patterns: str) -> int | None:
-        """The highest round whose folder has a file or folder that fits one of `patterns`; None where no round has."""
+        """The highest round whose folder has a file or folder that matches one of the glob `patterns`; None without any."""
         found = (path.relative_to(self.root) for pattern in patterns for path in self.root.glob(f"round-*/{pattern}"))
         rounds = [stage.round for path in found if (stage := parse(path.parts[0]))]
         return max((round_ for round_ in rounds if round_ is not None), default=None)
 
     def resolve(self, root: str) -> Path:
-        """A path of the configuration: absolute, below the home folder (~), or relative to the run folder."""
+        """The absolute path of a path in the configuration, which may begin with ~ or be relative to the run folder."""
         path = expanded(root)
         return path if path.is_absolute() else (self.root / path).resolve()
 

@@ -1,4 +1,4 @@
-"""The manifest that a finished phase leaves in its folder, and the shards that a folder may be cut into. Never imports torch."""
+"""The manifest in the folder of a finished phase, and the shards of a folder. Never imports torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from selfsyn.files import read_json
 from selfsyn.verbs import VERBS
 
 MANIFEST = "manifest.json"
-SHARDED = {verb.writes: verb.name for verb in VERBS.values() if verb.sharded}  # {folder that may have shards: its verb}
+SHARDED = {verb.writes: verb.name for verb in VERBS.values() if verb.sharded}  # {folder that may hold shards: verb that fills it}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -24,7 +24,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def finished_manifest(folder: Path, *, verb: str) -> dict[str, Any]:
-    """The manifest of a finished phase. NotReadyError, naming the verb to run, without one."""
+    """The manifest of a finished phase. NotReadyError with the verb to run if the phase is unfinished."""
     manifest = read_manifest(folder)
     if manifest is None:
         raise NotReadyError(f"{folder}: not finished; run `selfsyn {verb}` first")
@@ -32,9 +32,9 @@ def finished_manifest(folder: Path, *, verb: str) -> dict[str, Any]:
 
 
 def finished_parts(folder: Path) -> Sequence[Path]:
-    """The folders with the output of a sharded phase: `folder` itself, or its finished shards, all of one partition.
+    """The folders with the output of a phase: `folder` itself, or all its shards.
 
-    NotReadyError when a shard is missing.
+    NotReadyError when a shard is missing, or when there are shards of different shard counts.
     """
     if read_manifest(folder) is not None:
         return [folder]

@@ -1,7 +1,7 @@
-"""The life of a phase: see whether it is done, begin, work, finish. A manifest, written last, means finished.
+"""The life of a phase: check whether it is done, begin, work, finish. The manifest, written last, marks it as finished.
 
-This is where "run it again" is decided: the same inputs and configuration mean nothing to do; others are refused with
-the difference; a killed attempt goes on from what it left.
+A repeated command does nothing if the phase is finished with the same inputs, resumes a killed attempt, and refuses changed
+inputs or a changed configuration with the difference.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Started:
-    """A phase that is to be worked on in `folder`."""
+    """A phase that has begun in `folder`.
+
+    inputs: {name: digest}.  began: time.monotonic() of the start, in seconds.
+    """
 
     phase: Phase
     folder: Path
@@ -51,7 +54,7 @@ class Started:
 
 
 def open_run(root: Path) -> tuple[Layout, RunConfig]:
-    """The layout and configuration of a run. InputError when run.toml is missing, wrong, or differs from the sealed one."""
+    """The layout and configuration of a run. InputError when run.toml is missing, invalid, or differs from sealed.toml."""
     layout = Layout(root)
     config = configuration.load(layout.configuration)
     if layout.sealed.exists():
@@ -59,23 +62,23 @@ def open_run(root: Path) -> tuple[Layout, RunConfig]:
         if changes:
             raise InputError(
                 f"{layout.configuration}: changed since this run began ({'; '.join(changes)});"
-                f" put it back as in {layout.sealed.name}, or start another run folder"
+                f" restore it from {layout.sealed.name}, or use another run folder"
             )
     return layout, config
 
 
 def require(layout: Layout, phase: Phase) -> None:
-    """NotReadyError, naming the phase to run first, unless everything that `phase` needs is finished."""
+    """NotReadyError with the folder that is missing, unless all folders that `phase` needs are finished."""
     for need in phase.needs:
         _digest_of(layout.root / need, phase)
 
 
 def is_done(layout: Layout, phase: Phase, *, sources: Callable[[], Mapping[str, str]] = dict, force: bool = False) -> bool:
-    """Whether `phase` is finished, with the inputs that there are now; never with `force`, which starts it over.
+    """Whether `phase` is finished with the current inputs. Always False with `force`, which starts it over.
 
-    A verb asks before all else: a finished phase needs no device, no weights and no libraries.
-    sources: the digests of inputs that no phase of ours made (data sets); not called for an unfinished phase. InputError
-    when an input changed since the phase began. Inputs that are gone are not compared, which is said.
+    Every job calls this first, because a finished phase needs no device, weights or libraries.
+    sources: returns the digests of the data sets among the inputs; called only if the phase has a manifest. InputError
+    when an input has changed since. Inputs that are gone are not compared; a line says so.
     """
     manifest = None if force else read_manifest(layout.root / phase.folder)
     if manifest is None:
@@ -92,10 +95,10 @@ def is_done(layout: Layout, phase: Phase, *, sources: Callable[[], Mapping[str, 
 def begin(
     layout: Layout, config: RunConfig, phase: Phase, *, sources: Mapping[str, str] | None = None, force: bool = False
 ) -> Started:
-    """Start `phase`, or resume what an attempt left; one that `is_done` is not begun.
+    """Start `phase`, or resume an earlier attempt. Call `is_done` first.
 
-    sources: digests of inputs that no phase of ours made (data sets). force: start over. Raises NotReadyError when a
-    phase that it needs is unfinished, InputError when an input changed since it began.
+    sources: digests of the data sets among the inputs.  force: delete the folder and start over. Raises NotReadyError when a
+    phase that it needs is unfinished, InputError when an input has changed since an earlier attempt began.
     """
     inputs = _inputs(layout, phase, sources or {})
     folder = layout.root / phase.folder
@@ -116,7 +119,7 @@ def _inputs(layout: Layout, phase: Phase, sources: Mapping[str, str]) -> dict[st
 
 
 def finish(started: Started, *, outputs: Mapping[str, str], counts: Mapping[str, Any] | None = None, device: str = "cpu") -> None:
-    """Write the manifest. outputs: digest of each thing that a later phase may read."""
+    """Write the manifest. outputs: {name: digest} of all that a later phase may read."""
     remove_temporaries(started.folder)
     write_json(
         started.folder / MANIFEST,
@@ -138,7 +141,7 @@ def finish(started: Started, *, outputs: Mapping[str, str], counts: Mapping[str,
 
 
 def is_current(layout: Layout, phase: Phase) -> bool:
-    """Whether the phase is finished, and made from what its predecessors hold now. Data sets are not looked at."""
+    """Whether the phase is finished with the current outputs of the phases that it needs. Data sets are not checked."""
     folder = layout.root / phase.folder
     try:
         manifests = [read_manifest(part) for part in (finished_parts(folder) if folder.name in SHARDED else [folder])]
@@ -148,7 +151,8 @@ def is_current(layout: Layout, phase: Phase) -> bool:
 
 
 def made_from(layout: Layout, phase: Phase, manifest: Mapping[str, Any]) -> bool:
-    """Whether `manifest`, of this phase here or in another run, says it was made from what its predecessors hold here."""
+    """Whether the inputs in `manifest`, of this phase in this or another run, equal the current outputs in this run of the phases
+    that it needs."""
     try:
         return all(manifest["inputs"].get(need) == _digest_of(layout.root / need, phase) for need in phase.needs)
     except NotReadyError:
@@ -160,11 +164,11 @@ def _digest_of(folder: Path, phase: Phase) -> str:
     if manifest is None and folder.name in SHARDED and any(folder.glob("shard-*-of-*")):
         return digest_lines(_digest_of(shard, phase) for shard in finished_parts(folder))
     if manifest is None:
-        raise NotReadyError(f"{folder}: not finished, and `selfsyn {phase.name}` needs it; run that phase first")
+        raise NotReadyError(f"{folder}: not finished, but `selfsyn {phase.name}` needs it; run the phase that fills it first")
     return str(manifest["digest"])
 
 
 def _refuse_changed(folder: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
-        raise InputError(f"{folder}: made from other inputs ({', '.join(changed)} changed); use --force to make it anew")
+        raise InputError(f"{folder}: made from other inputs ({', '.join(changed)} changed); use --force to start over")

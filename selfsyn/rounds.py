@@ -1,4 +1,4 @@
-"""Has another round anything new to learn? Two rounds' labels say so, and no label of a person is looked at.
+"""The change of pseudo-labels between two rounds, which tells whether another round is useful. Uses no ground truth.
 
 Never imports torch.
 """
@@ -14,11 +14,11 @@ from selfsyn.data.sample import evenly_spaced
 from selfsyn.labels import CLASS_COUNT
 from selfsyn.pseudo_labels import LEVELS, LabelStore
 
-COMPARED = 200  # images of two rounds' stores whose labels are compared
+COMPARED = 200  # most images whose labels in two rounds are compared
 
 
 def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
-    """(19, 19) pixel counts of two rounds' classes, rows the earlier one, over at most COMPARED images that both labelled."""
+    """(19, 19) pixel counts: rows are classes of the earlier round, columns of the later, over at most COMPARED common images."""
     names = evenly_spaced(sorted(set(before.names) & set(after.names)), count=COMPARED)
     counts = np.zeros(CLASS_COUNT**2, np.int64)
     for name in names:
@@ -29,10 +29,10 @@ def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Change:
-    """What a round changed in the labels.
+    """The change of pseudo-labels from a round to the next.
 
-    counts: see `agreement`.  confidence: the mean before and after, 0..1.  drift: share of the pixels that would have to
-    change their class for the earlier class shares to become the later ones (total variation distance).
+    counts: see `agreement`.  confidence: mean before and after, 0..1.
+    drift: total variation distance of the class shares, 0..1: the least share of pixels that must have changed class.
     """
 
     counts: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Change:
 
 
 def change(before: LabelStore, after: LabelStore) -> Change:
-    """The change from one round's labels to the next one's: agreement over COMPARED images, the rest over all."""
+    """The change between the label stores of two rounds: `counts` over at most COMPARED images, the rest over all images."""
     shares = [store.counts.sum(axis=1) / max(int(store.counts.sum()), 1) for store in (before, after)]
     confidence = mean_confidence(before.counts), mean_confidence(after.counts)
     return Change(agreement(before, after), confidence, drift=float(np.abs(shares[0] - shares[1]).sum() / 2))

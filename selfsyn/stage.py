@@ -1,4 +1,4 @@
-"""A stage is one training of a run: a bound (source-only, oracle) or a round."""
+"""A stage is a training of a run: a bound (source-only, oracle) or a round."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = re.compile(r"source-only|oracle|round-(0|[1-9]\d*)")
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage by its name, which is its folder's as well: 'source-only', 'oracle', 'round-0', 'round-1', ...
+    """A stage. name: 'source-only', 'oracle', 'round-0', 'round-1', ..., also the name of its folder.
 
     ValueError for any other name.
     """
@@ -19,7 +19,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise ValueError(f"no stage is called {self.name!r}; expected source-only, oracle or round-K")
+            raise ValueError(f"{self.name!r} is no stage; expected source-only, oracle or round-K")
 
     def __str__(self) -> str:
         return self.name
@@ -36,12 +36,12 @@ class Stage:
 
     @property
     def title(self) -> str:
-        """The name for a person: 'round 1', 'oracle'."""
+        """The name in texts: 'round 1', 'oracle'."""
         return self.name.replace("round-", "round ")
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The options by which a verb names the stage: --round 1, or --bound oracle."""
+        """The command-line options for the stage: --round 1, or --bound oracle."""
         return ("--bound", self.name) if self.is_bound else ("--round", str(self.round))
 
 
@@ -50,10 +50,10 @@ ORACLE = Stage("oracle")
 
 
 def parse(name: str) -> Stage | None:
-    """The stage called `name`, or None when there is none."""
+    """The stage called `name`, or None for any other name."""
     return Stage(name) if NAME.fullmatch(name) else None
 
 
 def round_stage(round_: int) -> Stage:
-    """1 -> round-1."""
+    """1 -> the stage round-1."""
     return Stage(f"round-{round_}")

@@ -1,28 +1,28 @@
-"""The commands of `selfsyn`, and the facts about each: whoever runs, cuts or compares phases reads them here."""
+"""The commands of `selfsyn` and the facts about each. Code that runs, shards or compares phases reads them here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What a manifest calls the data sets among a phase's inputs.
+# Names of the data sets among the inputs in a manifest.
 SYNTHETIC, REAL, REAL_WITH_LABELS, HELD_OUT = "synthetic", "real", "real with labels", "held_out"
 DAY = 86_400
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A command; one that writes nothing is no phase.
+    """A command. A command without `writes` is not a phase.
 
-    reads: data sets, beside the folders that its phase needs; those of `train` depend on the stage (data.sources.of_phase).
-    writes: its folder in the run folder, or in the stage's.
-    settings: the sections of run.toml that decide what it writes, of those in which the rows of a comparison differ.
-    needs_torch: the command runs in the image that has torch.
-    device, workers, processes, sharded: it has --device and wants a GPU; --workers; --processes and uses several GPUs;
-    --shard and --shards.
-    indexed: its phase is cut into shards in every run, and is an Indexed Job on a cluster.
-    learns: its seconds count as time of training in a comparison.
-    grace: seconds from SIGTERM to the kill: a step and a checkpoint.
-    deadline: seconds after which the phase counts as hung. They do not limit the work: a Job's clock starts at its release.
+    reads: data sets that it reads beside the folders that its phase needs; for `train` see data.sources.of_phase.
+    writes: its folder, in the run folder or in the stage's folder.
+    settings: of the sections of run.toml in which the rows of a comparison differ, those that affect its output.
+    needs_torch: the command runs in the image with torch.
+    device: it has --device and uses a GPU.  workers: it has --workers.
+    processes: it has --processes and uses several GPUs.  sharded: it has --shard and --shards.
+    indexed: every run shards its phase; on a cluster it is an Indexed Job.
+    learns: its wall time counts as training time in a comparison.
+    grace: seconds from SIGTERM to SIGKILL, enough for a step and a checkpoint.
+    deadline: seconds from a Job's release after which its phase counts as hung; longer than any expected work.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Verb:
 
     @property
     def image(self) -> str:
-        """The container image that runs it: 'train', or 'teacher', which has no torch."""
+        """The container image of the command: 'train', or 'teacher', which has no torch."""
         return "train" if self.needs_torch else "teacher"
 
 
@@ -69,7 +69,7 @@ _ALL = (
     ),
     Verb("labels"),
     Verb(
-        "evaluate", reads=(HELD_OUT,), writes="evaluation", settings=("teacher.", "rounds.kept_fraction"),  # of its calibration
+        "evaluate", reads=(HELD_OUT,), writes="evaluation", settings=("teacher.", "rounds.kept_fraction"),  # for its calibration
         device=True, workers=True,
     ),
     Verb("probe-gap", reads=(SYNTHETIC,), writes="probe-gap", device=True, workers=True),

@@ -293,7 +293,7 @@ def test_other_nets() -> None:
     assert with_net(task, "fcn") == replace(task, architecture="fcn")
     segnet = with_net(task, "segnet")
     assert (segnet.architecture, segnet.backbone, segnet.weights) == ("segnet", "vgg16_bn", "scratch")
-    with pytest.raises(InputError, match="fcn: the run's net is segnet on vgg16_bn"):
+    with pytest.raises(InputError, match="fcn: the run uses segnet with vgg16_bn"):
         with_net(segnet, "fcn")
 
 
@@ -432,7 +432,7 @@ def test_what_the_run_itself_has_finished_is_used(run: Path, work: Work) -> None
 def test_another_budget_in_the_same_folder_is_refused_and_not_mixed_in(run: Path, work: Work) -> None:
     compare(run, "--rows", "source-only,ours")
     said = compare(run, "--rounds", 1, "--rows", "source-only", code=2)
-    assert "differs (train.steps: 19 -> 15); give the same --rounds" in said
+    assert "exists with other settings (train.steps: 19 -> 15); use the same --rounds" in said
     compare(run, "--rounds", 1, "--rows", "oracle")
     assert list(table(run)) == ["oracle"]  # source-only has another budget, and of ours round 1 is not scored
 

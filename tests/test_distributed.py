@@ -313,7 +313,7 @@ def test_killed_and_stopped_and_resumed_equals_uninterrupted(whole: Path, tmp_pa
     assert killed(root, signal.SIGTERM) == 143  # to one of them: all agree to stop, after the same step
     assert not (folder / "manifest.json").exists()
     done = selfsyn(*training(root), **ONE_THREAD)
-    assert done.returncode == 0 and "goes on at step" in done.stderr, done.stderr
+    assert done.returncode == 0 and "resumes at step" in done.stderr, done.stderr
     assert contents(folder) == contents(whole / "source-only/task")
 
 
@@ -325,5 +325,5 @@ def test_a_batch_that_cannot_be_shared_is_one_line(whole: Path) -> None:
 
 def test_one_image_for_each_process_is_refused_on_a_cpu(whole: Path) -> None:
     code, said = selfsyn_here("train", "--run", whole, "--bound", "oracle", "--processes", 4, "--device", "cpu")
-    assert code == 2 and "train.batch is 4, 0 of them real, shared by 4 processes on a CPU: one image" in said
+    assert code == 2 and "train.batch is 4, 0 of them real, shared by 4 processes on a CPU: a pass would hold one image" in said
     assert len(said.splitlines()) == 1

@@ -29,5 +29,5 @@ def test_equal_names_are_equal_stages() -> None:
 @pytest.mark.parametrize("name", ["round-", "round-x", "round-01", "round--1", "adapter", "oracle/task", ""])
 def test_what_is_no_stage(name: str) -> None:
     assert parse(name) is None
-    with pytest.raises(ValueError, match="no stage is called"):
+    with pytest.raises(ValueError, match="is no stage; expected"):
         Stage(name)

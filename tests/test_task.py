@@ -112,7 +112,7 @@ def test_a_missing_key_is_an_error(tmp_path: Path) -> None:
     state = backbone_state(NETS["deeplabv3plus"])
     del state["bn1.weight"]
     with pytest.raises(
-        InputError, match=r"w\.safetensors: they lack bn1_weight \(1 keys\); expected weights of efficientnet_lite0"
+        InputError, match=r"w\.safetensors: the weights lack bn1_weight \(1 keys\); expected weights of efficientnet_lite0"
     ):
         build(local(tmp_path / "w.safetensors", state), pretrained=True)
 
@@ -143,7 +143,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.Monke
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     net = build(NETS["deeplabv3plus"], pretrained=False)
     task = Task(backbone="tf_efficientnet_b7.ns_jft_in1k", weights="download")
-    with pytest.raises(InputError, match="could not be fetched .* set task.weights to a local"):
+    with pytest.raises(InputError, match="could not be downloaded .* set task.weights to a local"):
         load_pretrained(net.backbone, task)
 
 
@@ -253,7 +253,7 @@ def test_a_training_resumed_in_another_precision_says_so_and_remembers_it(
 
     trained(amx=False, dies_at=2)
     trained(amx=True, dies_at=4)
-    assert "goes on in another precision (fp32, from step 2 bf16)" in capsys.readouterr().err
+    assert "resumes in another precision (fp32, from step 2 bf16)" in capsys.readouterr().err
     state = trained(amx=True)
     assert state is not None and state.precision == "fp32, from step 2 bf16"
     assert "another precision" not in capsys.readouterr().err

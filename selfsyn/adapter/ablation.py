@@ -1,4 +1,4 @@
-"""Adapters fitted without one of their losses, to see what each is worth. Side roads: no round learns from their images."""
+"""Ablation of the adapter: fits that lack a loss each. No round trains on their images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from selfsyn.config import RunConfig
 from selfsyn.data import Frame, LabelledFrame
 from selfsyn.stopping import Stopping
 
-# The configuration refuses an identity weight of zero, which no run should have; so little moves no weight by a rounding.
+# The configuration refuses an identity weight of 0; 1e-9 is too small to change the fit.
 WEIGHT_OF_NOTHING = {"semantic": 0.0, "identity": 1e-9, "cycle": 0.0}
 ABLATIONS = tuple(WEIGHT_OF_NOTHING)
 
 
 def without(config: RunConfig, *, loss: str) -> RunConfig:
-    """The same run with one of ABLATIONS switched off in the adapter's objective."""
+    """The configuration with `loss`, one of ABLATIONS, switched off in the adapter's objective."""
     weights = {loss: WEIGHT_OF_NOTHING[loss]}
     return replace(config, adapter=replace(config.adapter, **weights))  # type: ignore[arg-type]
 
@@ -39,9 +39,10 @@ def adapt_without(
     workers: int,
     stopping: Stopping,
 ) -> dict[str, float]:
-    """Fit an adapter without `loss` and adapt the `chosen` frames with it; returns its last agreements with the labels.
+    """Fit an adapter without `loss` and adapt the `chosen` frames with it; returns the 'agreement_...' columns of its last
+    history row.
 
-    Writes folder/adapter and folder/adapted as `fit` and `adapt` do, and like them goes on where an earlier attempt stopped.
+    Writes folder/adapter and folder/adapted as `fit` and `adapt` do, and resumes as they do.
     """
     ablated = without(config, loss=loss)
     state = fit(

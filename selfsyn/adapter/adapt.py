@@ -1,4 +1,4 @@
-"""Translation of every synthetic frame into the look of the real ones; the labels come along, at the same size."""
+"""Translation of every synthetic frame to the real domain; labels are resized to the same size."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from selfsyn.progress import track
 from selfsyn.stopping import Stopping
 
 IMAGES, LABELS = "images", "labels"
-WAITING = 8  # frames read ahead, and frames whose files are being written
+WAITING = 8  # most frames read ahead, and most frames waiting to be written
 
 
 class Example(NamedTuple):
-    """A frame as it is adapted: image (H, W, 3) RGB, label (H, W) train ids, both uint8."""
+    """A frame at the size of adaptation: image (H, W, 3) RGB, label (H, W) train ids, both uint8."""
 
     name: str
     image: NDArray[np.uint8]
@@ -38,7 +38,7 @@ class Example(NamedTuple):
 
 
 def load_generator(path: Path, *, adapter: Adapter, device: torch.device) -> Generator:
-    """The generator that `fit` wrote to weights.safetensors; InputError unless every weight fits."""
+    """Load the generator that `fit` wrote to weights.safetensors. InputError unless every weight fits."""
     generator = build_generator(adapter, device=device)
     try:
         generator.load_state_dict(load_file(path), strict=True)
@@ -61,10 +61,10 @@ def adapt(
 ) -> dict[str, str]:
     """Write images/NAME.png and labels/NAME.png of every frame; returns the digest of each folder.
 
-    size: (width, height), or None for each frame's own. A frame's grain follows from `seed` and its name alone.
+    size: (width, height), or None to keep each frame's size. A frame's grain depends only on `seed` and its name.
 
-    Frames that an earlier attempt wrote are kept. `workers` threads read and write, this one translates. SIGTERM: what
-    is begun is written, then exit 143.
+    Frames that an earlier attempt wrote are kept. `workers` threads read and write, the calling thread translates. On
+    SIGTERM: the frames in progress are written, then exit 143.
     """
     with ThreadPoolExecutor(max(1, workers)) as threads:
         done = list(threads.map(lambda frame: _is_written(frame, folder), frames))
@@ -81,12 +81,12 @@ def adapt(
 
 
 def read_example(frame: LabelledFrame, *, size: tuple[int, int] | None) -> Example:
-    """The frame's image and label at `size` (width, height), or as they are."""
+    """The frame's image and label at `size` (width, height), or at their size on disk."""
     return Example(frame.name, read_sized(frame, size=size), _sized_label(frame, size=size))
 
 
 def read_sized(frame: Frame, *, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """The frame's image at `size` (width, height), or as it is."""
+    """The frame's image at `size` (width, height), or at its size on disk."""
     image = read_image(frame.image)
     return resize_image(image, size=size) if size else image
 
@@ -101,7 +101,7 @@ def _paths(name: str, folder: Path) -> tuple[Path, Path]:
 
 
 def _write(example: Example, folder: Path) -> None:
-    # The label first: an image is never there without its label.
+    # The label first, so that no image exists without its label.
     image, label = _paths(example.name, folder)
     write_atomic(label, encode_label_png(example.label))
     write_atomic(image, encode_png(example.image))

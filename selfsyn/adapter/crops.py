@@ -1,6 +1,6 @@
-"""What the adapter learns from: which crop of which frame stands where in which batch.
+"""The adapter's training crops.
 
-Everything about a crop follows from its position (step, slot), so a resumed fit sees what an unbroken one would.
+A crop depends only on its position (step, slot), so a resumed fit sees the same crops as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READ_AHEAD = 4
 
 
 class Views(NamedTuple):
-    """What a generator sees of some crops: images in [-1, 1], and their planes (selfsyn.adapter.planes)."""
+    """A generator's input for a batch of crops: images in [-1, 1], and their planes (selfsyn.adapter.planes)."""
 
     image_BCHW: Tensor
     place_BCHW: Tensor
@@ -43,7 +43,7 @@ class Views(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """source, target: synthetic and real crops.  names: the files that they come from."""
+    """source, target: synthetic and real crops.  names: the files of the crops."""
 
     source: Views
     target: Views
@@ -55,10 +55,10 @@ class Batch(NamedTuple):
 
 
 class Crops:
-    """The endless walk over the crops of one domain; see selfsyn.data.mixing."""
+    """The endless sequence of crops of a domain; see selfsyn.data.mixing."""
 
     def __init__(self, frames: Sequence[Frame], *, config: RunConfig, domain: str) -> None:
-        """domain: 'synthetic' or 'real'; each has its own order."""
+        """domain: 'synthetic' or 'real'; each has its own random order."""
         self.frames, self.config, self.purpose = frames, config, f"adapter-{domain}"
         self.mix = mix_of(frames, config.synthetic if domain == "synthetic" else config.real)
         width, height = config.adapted_size or image_size(frames[0].image)
@@ -86,7 +86,7 @@ class Crops:
 
 
 def batches(synthetic: Crops, real: Crops, *, first: int) -> Iterator[Batch]:
-    """The batches of steps `first` to the last, in order, read ahead."""
+    """Yield the batches from step `first` to the last, in order, read ahead."""
     adapter = synthetic.config.adapter
 
     def read(step: int) -> Batch:

@@ -1,4 +1,4 @@
-"""The patch discriminators of the pixel level (Zhu et al. 2017, appendix 7.2). Images are float, RGB in [-1, 1]."""
+"""The patch discriminators of pixel-level adaptation (Zhu et al. 2017, appendix 7.2). Images are float, RGB in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from selfsyn.config import Adapter
 
-LARGE_CROP = 200  # from this crop size on, the discriminator sees 70 x 70 pixels (the paper's size), below it 34 x 34
+LARGE_CROP = 200  # pixels; the receptive field is 70 x 70 (as in the paper) for crops of at least this size, else 34 x 34
 SLOPE = 0.2  # of the discriminators' leaky ReLU
-LOOK_GAIN = 4.0  # brings detail and colour to the image's own range
+LOOK_GAIN = 4.0  # scales detail and colour to the range of the image
 
 
 class Look(nn.Module):
-    """The image, and what a look consists of: the size of each pixel's fine detail and of its colour.
+    """Adds channels to an image: the magnitude of each pixel's high-frequency detail and of its chroma.
 
-    Noise, blur and saturation tell a camera from a renderer. Plain filters must grow these magnitudes first, which takes
-    hundreds of steps: on the built-in world a discriminator told the domains apart in 60 steps with them, in 120 hardly.
+    Noise, blur and saturation distinguish a camera from a renderer, but convolutions need hundreds of steps to learn these
+    magnitudes. On the built-in world a discriminator separated the domains after 60 steps with them, and hardly after 120
+    steps without them.
     """
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
@@ -30,13 +31,13 @@ class Look(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """PatchGAN (Isola et al. 2017): one score for each overlapping patch; near 1 means real, near 0 translated.
+    """PatchGAN (Isola et al. 2017): a score for each overlapping patch; near 1 means real, near 0 translated.
 
-    Without normalisation: an instance's norm would hide its brightness, contrast and saturation, most of a look.
+    It has no normalisation: instance norm would remove the brightness, contrast and saturation that separate the domains.
     """
 
     def __init__(self, *, channels: int, halvings: int) -> None:
-        """channels: of the first layer.  halvings: 3 for patches of 70 x 70 pixels, 2 for 34 x 34 (and 2 more for Look)."""
+        """channels: of the first layer.  halvings: 3 for patches of 70 x 70 pixels, 2 for 34 x 34 (Look adds 2 pixels)."""
         super().__init__()
         widths = [9] + [channels * min(2**i, 8) for i in range(halvings + 1)]
         layers: list[nn.Module] = []
@@ -45,7 +46,9 @@ class Discriminator(nn.Module):
         last = nn.Conv2d(widths[-1], 1, 4, padding=1)
         self.score = nn.Sequential(Look(), *layers, last)
         _initialise(self.score)
-        nn.init.normal_(last.weight, 0.0, 0.01)  # near 0 at first: a loud critic pushes the generators anywhere
+        nn.init.normal_(
+            last.weight, 0.0, 0.01
+        )  # scores start near 0, so that an untrained critic does not push the generators at random
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> (B, 1, h, w) scores, unbounded."""
@@ -54,7 +57,7 @@ class Discriminator(nn.Module):
 
 
 def build_discriminator(adapter: Adapter) -> Discriminator:
-    """A discriminator whose patches suit the crops."""
+    """Build a discriminator with patches that fit into `adapter.crop`."""
     return Discriminator(channels=adapter.discriminator_channels, halvings=3 if adapter.crop >= LARGE_CROP else 2)
 
 

@@ -1,4 +1,4 @@
-"""The fit of the adapter, from its checkpoint or from the start to the last step."""
+"""The fit of the adapter: resume from a checkpoint or start anew, and train to the last step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 HISTORY = "history.jsonl"
 SAMPLES = "samples.png"
-HISTORY_ROWS = 100  # in one fit, beside those at checkpoints
+HISTORY_ROWS = 100  # in a fit, in addition to the rows at checkpoints
 
 
 def fit(
@@ -41,10 +41,10 @@ def fit(
     device: torch.device,
     stopping: Stopping,
 ) -> AdapterState:
-    """Fit the adapter in `folder`; writes weights.safetensors (source to target alone), history.jsonl and samples.png.
+    """Fit the adapter in `folder`; writes weights.safetensors (the source-to-target generator), history.jsonl, samples.png.
 
-    frozen: f_S, a task net that was trained on the synthetic frames as they are, or in a round on adapted ones. SIGTERM writes
-    a checkpoint and exits 143. FaultError for a loss that is not finite.
+    frozen: f_S, a task net trained on the synthetic frames, unadapted or (from a round) adapted.
+    On SIGTERM: a checkpoint, then exit 143. FaultError for a loss that is not finite.
     """
     samples = read_samples(synthetic, real, config=config)
     state = _resumed(frozen, config=config, folder=folder, device=device)
@@ -70,12 +70,12 @@ def _resumed(frozen: nn.Module, *, config: RunConfig, folder: Path, device: torc
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
     if saved is not None:
         restore(state, saved)
-        say(f"{folder}: goes on at step {state.step} of {config.adapter.steps}")
+        say(f"{folder}: resumes at step {state.step} of {config.adapter.steps}")
     return state
 
 
 def _record(state: AdapterState, samples: Samples, *, config: RunConfig) -> None:
-    """Add a history row, the mean of the terms since the last one; at a checkpoint also what has become of the content."""
+    """Add a history row with the mean of the terms since the last row; at a checkpoint also the `content` of the samples."""
     at_checkpoint = _is_checkpoint(state.step, config.adapter)
     if state.step % max(1, config.adapter.steps // HISTORY_ROWS) and not at_checkpoint:
         return
@@ -88,14 +88,14 @@ def _record(state: AdapterState, samples: Samples, *, config: RunConfig) -> None
 
 
 def _content_row(state: AdapterState, samples: Samples, *, config: RunConfig) -> dict[str, Any]:
-    """What the frozen net sees in the samples as they are and adapted: hallucination shows here first, and in the log."""
+    """The frozen net's predictions on the samples before and after adaptation, also logged. They reveal hallucination early."""
     before = content(state.frozen, samples, config=config)
     after = content(state.frozen, samples, config=config, generator=state.average)
     most = int(np.abs(after.shares - before.shares).argmax())
     say(
-        f"fit-adapter: step {state.step}: the frozen net is right on {before.agreement:.1%} of source pixels, adapted"
-        f" {after.agreement:.1%}; {before.moved(after):.1%} of the pixels changed class, most of all {CLASSES[most]}"
-        f" ({before.shares[most]:.1%} -> {after.shares[most]:.1%})"
+        f"fit-adapter: step {state.step}: pixel accuracy of the frozen net {before.agreement:.1%} on source images,"
+        f" {after.agreement:.1%} on adapted images; adaptation moves {before.moved(after):.1%} of the pixels to other classes,"
+        f" most in {CLASSES[most]} ({before.shares[most]:.1%} -> {after.shares[most]:.1%})"
     )
     return {
         "agreement_source": round(before.agreement, 6),
@@ -107,7 +107,7 @@ def _content_row(state: AdapterState, samples: Samples, *, config: RunConfig) ->
 
 
 def _save(state: AdapterState, samples: Samples, *, config: RunConfig, folder: Path) -> None:
-    # The checkpoint last: whatever a killed attempt leaves beside an older one is written again.
+    # The checkpoint last: a resume from an older checkpoint rewrites the other files.
     write_atomic(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in state.history).encode())
     write_atomic(folder / SAMPLES, sheet(state.average, samples, seed=config.seed))
     checkpoint.save(folder / CHECKPOINT, contents(state), configuration=to_toml(config))

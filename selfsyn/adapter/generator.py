@@ -1,4 +1,4 @@
-"""The generators of the pixel level: a local change of the image, and grain. Images are float, RGB in [-1, 1]."""
+"""The generators of pixel-level adaptation: a local change of the image, plus grain. Images are float, RGB in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from torch import Tensor, nn
 from selfsyn.adapter.planes import NOISES, PLACES
 from selfsyn.config import Adapter
 
-ALIGNMENT = 4  # pixels: heights, widths and the places of tiles are multiples of it, for there are two halvings
-RESIDUAL_SCALE = 0.3  # of what a block adds, so that features keep their size without normalisation
-GRAIN_AT_FIRST = 0.01  # of the range -1..1, about one grey level: at zero the sign of noise has no gradient
-SPEED = 3.0  # of the last layer: Adam moves each weight by its rate, and a filter that blurs needs half of a weight's range
+ALIGNMENT = 4  # pixels: heights, widths and tile positions are multiples of it, because the generator halves twice
+RESIDUAL_SCALE = 0.3  # of a residual block's output, so that features keep their magnitude without normalisation
+GRAIN_AT_FIRST = 0.01  # of the range -1..1, about one grey level; at 0 the gradient averages to zero over the noise's sign
+SPEED = 3.0  # multiplies the last layer: Adam's steps have a fixed size, and a blur filter needs large weights
 COLOURS = 3
 
 
 class Translated(NamedTuple):
-    """What a generator makes of images, both (B, 3, H, W): the picture without grain, in [-1, 1], and the grain to add."""
+    """A generator's output, both (B, 3, H, W): the image without grain, in [-1, 1], and the grain to add."""
 
     clean_BCHW: Tensor
     grain_BCHW: Tensor
 
     @property
     def grainy_BCHW(self) -> Tensor:
-        """The picture as a camera gives it, (B, 3, H, W) in [-1, 1]."""
+        """The image with grain, (B, 3, H, W) in [-1, 1]."""
         return (self.clean_BCHW + self.grain_BCHW).clamp(-1, 1)
 
 
@@ -45,7 +45,7 @@ class Reflect(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + scale * conv(relu(conv(x))), reflected, without normalisation (Lim et al. 2017, section 3.1)."""
+    """x + scale * conv(relu(conv(x))), reflection-padded, without normalisation (Lim et al. 2017, section 3.1)."""
 
     def __init__(self, channels: int) -> None:
         """channels: of input and output."""
@@ -60,19 +60,19 @@ class Residual(nn.Module):
 class Generator(nn.Module):
     """Translates images: G(x, n) = clamp(clamp(x + gain * (x + 1) + offset) + grain(n)).
 
-    CycleGAN's generator (Zhu et al. 2017, appendix 7.2) paints the image anew. Ours changes it, and its last layer starts at
-    zero, so that training starts at the identity: a short training is spent on the look alone, never on learning to copy,
-    and the labels stay where they are from the first step on. A gain on each pixel's light and an offset are what exposure,
-    air and a lens do; the last layer sees the image beside the features, so that a filter of three pixels is one layer away.
+    CycleGAN's generator (Zhu et al. 2017, appendix 7.2) synthesises the whole image. This generator predicts a change. Its
+    last layer starts at zero, so training starts at the identity: no steps are spent on learning to copy, and labels stay
+    aligned from the first step. A gain per pixel and an offset model exposure, haze and lens. The last layer also gets the
+    image, so a 3 x 3 filter of the image needs no other layer.
 
-    No normalisation: an instance's norm ties every pixel to the whole image, so that tiles would differ from the whole, and
-    it takes away the brightness that is to be changed. What a pixel becomes depends on the pixels within `reach`, on its
-    place (selfsyn.adapter.planes) and on noise. A net without a source of chance cannot make a sensor's noise: its planes,
-    each with a gain that follows the features and together through a filter of three pixels, are the grain.
+    The generator has no normalisation: instance norm would make each pixel depend on the whole image, so that tiles would
+    not match, and would remove the brightness that the generator has to change. An output pixel depends only on the pixels
+    within `reach`, on its position (selfsyn.adapter.planes) and on noise. The noise planes model sensor noise: each is scaled
+    by a gain predicted from the features, and a 3 x 3 filter turns them into the grain.
     """
 
     def __init__(self, *, channels: int, blocks: int) -> None:
-        """channels: at full resolution (doubled at each of two halvings).  blocks: residual blocks at a quarter."""
+        """channels: at full resolution, doubled at each of two halvings.  blocks: residual blocks at 1/4 resolution."""
         super().__init__()
         self.blocks = blocks
         self.features = nn.Sequential(
@@ -95,17 +95,17 @@ class Generator(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many pixels away, along rows or columns, an input pixel can still matter to an output pixel.
+        """Radius of the receptive field in pixels, along rows or columns.
 
-        Each block looks 2 pixels far at a quarter of the resolution; the layers around them look 11 at most.
+        Each block adds 2 pixels at 1/4 resolution, so 8; the layers around the blocks add at most 11.
         """
         return 8 * self.blocks + 11
 
     def forward(self, image_BCHW: Tensor, place_BCHW: Tensor, noise_BCHW: Tensor | None = None) -> Translated:
-        """Each image on its own, H and W multiples of 4.
+        """Translate each image independently. H and W are multiples of 4.
 
-        image_BCHW: (B, 3, H, W) in [-1, 1].  place_BCHW, noise_BCHW: see selfsyn.adapter.planes; without noise no grain.
-        On CUDA the features are bfloat16.
+        image_BCHW: (B, 3, H, W) in [-1, 1].  place_BCHW, noise_BCHW: see selfsyn.adapter.planes. Without noise the grain is 0.
+        On CUDA the features are computed in bfloat16.
         """
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=image_BCHW.is_cuda):
             features_BCHW = self.features(torch.cat([image_BCHW, place_BCHW], dim=1))
@@ -118,7 +118,7 @@ class Generator(nn.Module):
 
 
 def build_generator(adapter: Adapter, *, device: torch.device) -> Generator:
-    """A generator that is still the identity, on `device`; on CUDA with the channels last, as its convolutions want them."""
+    """Build a generator, initially the identity, on `device`; on CUDA with channels last, where its convolutions are faster."""
     net = Generator(channels=adapter.generator_channels, blocks=adapter.generator_blocks).to(device)
     return net.to(memory_format=torch.channels_last) if device.type == "cuda" else net
 
@@ -132,8 +132,8 @@ def _halving(before: int, after: int) -> list[nn.Module]:
 
 
 def _doubling(before: int, after: int) -> list[nn.Module]:
-    # Enlarge, then convolve: a transposed convolution leaves checkerboards (Odena et al. 2016). Channels are halved
-    # before the enlargement, where it costs a quarter.
+    # Upsample, then convolve: transposed convolutions leave checkerboard artifacts (Odena et al. 2016). Channels are halved
+    # before the upsampling, where this costs a quarter.
     narrow = nn.Conv2d(before, after, 1)
     return [narrow, nn.Upsample(scale_factor=2, mode="nearest"), *_convolution(after, after), nn.ReLU()]
 

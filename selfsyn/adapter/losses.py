@@ -1,4 +1,4 @@
-"""The terms of CyCADA's pixel level as pure functions (Hoffman et al. 2018, eq. 2-4; least-squares GAN: Mao et al. 2017)."""
+"""Pure functions for CyCADA's pixel-level losses (Hoffman et al. 2018, eq. 2-4; least-squares GAN: Mao et al. 2017)."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def telling_apart(real_score: Tensor, fake_score: Tensor) -> Tensor:
 def reconstruction(output_BCHW: Tensor, image_BCHW: Tensor) -> Tensor:
     """Mean absolute difference -> scalar.
 
-    Between G_ST(x_t) and x_t it is the identity loss (Zhu et al. 2017, section 5.2); between there-and-back and x, both
-    `softened`, the cycle loss (Hoffman et al., eq. 3).
+    The identity loss compares G_ST(x_t) with x_t (Zhu et al. 2017, section 5.2). The cycle loss compares G_TS(G_ST(x_s)) with
+    x_s, both `softened` (Hoffman et al., eq. 3).
     """
     return F.l1_loss(output_BCHW, image_BCHW)
 
 
 def softened(image_BCHW: Tensor) -> Tensor:
-    """The image without its finest detail: a 3 x 3 binomial filter, (B, C, H, W) -> (B, C, H - 2, W - 2).
+    """Smooth with a 3 x 3 binomial filter, (B, C, H, W) -> (B, C, H - 2, W - 2).
 
-    Cycles are compared so. Noise cannot be brought back by a net that must not keep it, and what a lens has blurred is lost:
-    pixel by pixel, the loss would reward hiding detail in the picture between, and punish noise and blur out of existence.
+    The cycle loss compares smoothed images, because noise and blurred detail cannot be recovered. Compared pixel by pixel,
+    the loss would reward hiding detail in the translated image, and would suppress noise and blur.
     """
     rows = (image_BCHW[..., :-2, :] + 2 * image_BCHW[..., 1:-1, :] + image_BCHW[..., 2:, :]) / 4
     return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
@@ -47,6 +47,6 @@ def semantic(logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
 
     logits_BKHW: f_S(G(x)).  target_BHW: int64 class of each pixel, argmax f_S(x) -> scalar.
     """
-    # As a product with the one-hot target: indexing by class has no deterministic gradient on CUDA.
+    # A product with the one-hot target, because indexing by class has no deterministic gradient on CUDA.
     chosen_BKHW = torch.zeros_like(logits_BKHW).scatter_(1, target_BHW[:, None], 1.0)
     return torch.mean(torch.logsumexp(logits_BKHW, dim=1) - (logits_BKHW * chosen_BKHW).sum(dim=1))

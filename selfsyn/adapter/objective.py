@@ -1,4 +1,4 @@
-"""What the adapter's four nets are asked for: the pictures of a batch, and every loss term of them."""
+"""The objectives of the adapter's four nets: the translations of a batch, and their loss terms."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from selfsyn.randomness import generator
 
 
 class Pictures(NamedTuple):
-    """What the generators make of a batch, each (B, 3, H, W).
+    """The translations of a batch, each (B, 3, H, W).
 
-    adapted: G_ST(x_s), with grain.  same_target: G_ST(x_t), without.  back_source: G_TS(G_ST(x_s)), the way back without.
-    The others are the way round.
+    adapted: G_ST(x_s), with grain.  same_target: G_ST(x_t), without grain.  back_source: G_TS(adapted), without grain.
+    unadapted, same_source, back_target: the same with source and target exchanged.
     """
 
     adapted: Tensor
@@ -33,12 +33,11 @@ class Pictures(NamedTuple):
 
 
 def translate_batch(state: AdapterState, batch: Batch) -> Pictures:
-    """All six pictures in four forwards: a generator translates each image on its own, so batches can be joined.
+    """All six translations in four forwards; batches can be joined because a generator treats each image independently.
 
-    Discriminators and the frozen net see pictures with grain. The identity terms compare pictures without: an image that is
-    real already has its grain, and more of it would only be punished. The way back starts from the picture with grain, so
-    that it hides nothing in details that the grain would cover, and so that it learns to take grain away; but no gradient
-    comes back to the grain itself, because less grain would always be easier to come back from.
+    Discriminators and the frozen net get images with grain. The identity terms use images without grain: a real image has
+    its grain already. The way back starts from the image with grain, so that the generators cannot hide information in fine
+    detail and learn to remove grain. The cycle loss sends no gradient to the grain, because it would always reduce it.
     """
     count = len(batch.source.image_BCHW)
     both = Views(*(torch.cat(parts) for parts in zip(batch.source, batch.target, strict=True)))
@@ -55,7 +54,7 @@ def translate_batch(state: AdapterState, batch: Batch) -> Pictures:
 
 
 def generator_terms(state: AdapterState, batch: Batch, made: Pictures, *, config: RunConfig) -> dict[str, Tensor]:
-    """The generators' terms, unweighted, in both directions (Hoffman et al. 2018, eq. 5 without the task terms)."""
+    """{name: unweighted term} of the generators, in both directions (Hoffman et al. 2018, eq. 5 without the task terms)."""
     source_BCHW, target_BCHW = batch.source.image_BCHW, batch.target.image_BCHW
     terms = {
         "gan_target": fooling(state.target_critic(made.adapted)),
@@ -69,7 +68,7 @@ def generator_terms(state: AdapterState, batch: Batch, made: Pictures, *, config
 
 
 def critic_terms(state: AdapterState, batch: Batch, made: Pictures, *, seed: int) -> dict[str, Tensor]:
-    """The discriminators' terms; what they see of the generators comes through the pools and carries no gradient."""
+    """{name: term} of the discriminators, on images from the pools; no gradient reaches the generators."""
     judged = {
         "critic_target": (state.target_critic, state.target_pool, batch.target.image_BCHW, made.adapted),
         "critic_source": (state.source_critic, state.source_pool, batch.source.image_BCHW, made.unadapted),
@@ -83,7 +82,7 @@ def critic_terms(state: AdapterState, batch: Batch, made: Pictures, *, seed: int
 
 
 def weighted(terms: Mapping[str, Tensor], *, adapter: Adapter) -> Tensor:
-    """The generators' objective: each term by the weight of its kind."""
+    """The generators' objective: the sum of the terms, each with the weight of its kind."""
     weights = {"gan": adapter.gan, "cycle": adapter.cycle, "identity": adapter.identity, "semantic": adapter.semantic}
     return torch.stack([weights[name.split("_")[0]] * term for name, term in terms.items()]).sum()
 
@@ -93,7 +92,7 @@ def _part(made: Translated, images: slice) -> Translated:
 
 
 def _return(made: Translated) -> Tensor:
-    # Where the way back starts; see translate_batch.
+    # The input of the way back; see translate_batch.
     return made._replace(grain_BCHW=made.grain_BCHW.detach()).grainy_BCHW
 
 

@@ -1,4 +1,4 @@
-"""One image in three number ranges: bytes on disk, [-1, 1] in the generators, normalised in the task net."""
+"""Conversions between the ranges of an image: bytes on disk, [-1, 1] in generators, normalised in the task net."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bytes_of(image_CHW: Tensor) -> NDArray[np.uint8]:
 
 
 def main_logits(net: nn.Module, image_BCHW: Tensor, *, task: Task) -> Tensor:
-    """A task net's main scores of images in [-1, 1] -> (B, K, H, W) logits."""
+    """(B, 3, H, W) images in [-1, 1] -> (B, K, H, W) logits of a task net's main head."""
     mean = image_BCHW.new_tensor(task.mean)[:, None, None]
     std = image_BCHW.new_tensor(task.std)[:, None, None]
     main_BKHW: Tensor = net(((image_BCHW + 1) / 2 - mean) / std)[0]

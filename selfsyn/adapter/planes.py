@@ -1,6 +1,6 @@
-"""What a generator is given beside the image: where each of its pixels lies in the whole picture, and noise.
+"""Extra input planes of a generator: the position of each pixel in the whole image, and noise.
 
-Both are functions of a position, so a crop or a tile gets what the whole image would have there.
+Both depend only on the position, so a crop or a tile gets the same values as the whole image.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from selfsyn.randomness import generator
 
 PLACES = 2  # planes of `place`
 NOISES = 3  # planes of noise, as many as the image has colours
-CELL = 128  # pixels: noise is drawn by cells, so that a tile costs its own area and no more
+CELL = 128  # pixels: noise is generated in cells of this side, so that a tile needs only the cells that it overlaps
 
 
 class Window(NamedTuple):
-    """A part of an image, in pixels from its upper left corner."""
+    """A part of an image, in pixels from the upper left corner of the image."""
 
     top: int
     left: int
@@ -31,8 +31,8 @@ class Window(NamedTuple):
 def place(window: Window, *, whole: tuple[int, int]) -> Tensor:
     """-> (PLACES, height, width): the row, -1 at the top to 1 at the bottom, and the squared distance from the middle, 0 to 1.
 
-    Air and light change with the distance of a thing, which in a street goes with its row; a lens darkens its corners.
-    Both survive mirroring. whole: (width, height) of the image that the window is cut from.
+    Haze and light depend on the distance of an object, which in a street image correlates with the row; lenses darken the
+    corners. Both planes are symmetric under mirroring.  whole: (width, height) of the image that contains the window.
     """
     row_H = (torch.arange(window.top, window.top + window.height) + 0.5) * (2 / whole[1]) - 1
     column_W = (torch.arange(window.left, window.left + window.width) + 0.5) * (2 / whole[0]) - 1
@@ -41,12 +41,12 @@ def place(window: Window, *, whole: tuple[int, int]) -> Tensor:
 
 
 def crop_noise(side: int, *, seed: int, purpose: str, step: int, slot: int) -> Tensor:
-    """-> (NOISES, side, side) standard normal, a function of the crop's position in the fit."""
+    """-> (NOISES, side, side) standard normal, a function of `seed`, `purpose` and the crop's position."""
     return torch.from_numpy(generator(seed, purpose, step, slot).standard_normal((NOISES, side, side), dtype=np.float32))
 
 
 def frame_noise(window: Window, *, seed: int, name: str) -> Tensor:
-    """-> (NOISES, height, width) standard normal, a function of the frame's name and of each pixel's place in it."""
+    """-> (NOISES, height, width) standard normal, a function of `seed`, the frame's name and the pixel's position."""
     noise_CHW = np.empty((NOISES, window.height, window.width), np.float32)
     bottom, right = window.top + window.height, window.left + window.width
     for top in range(window.top // CELL * CELL, bottom, CELL):

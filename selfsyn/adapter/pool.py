@@ -1,4 +1,4 @@
-"""Translated images that a discriminator sees again (Shrivastava et al. 2017): it must not forget the generator's past."""
+"""A pool of earlier translated images for a discriminator, so that it does not forget them (Shrivastava et al. 2017)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ class Pool:
         self.images: list[Tensor] = []
 
     def exchange(self, image_BCHW: Tensor, *, random: np.random.Generator) -> Tensor:
-        """(B, C, H, W) new images -> as many, each new or, with probability 1/2 once the pool is full, an older one.
-
-        An image that makes way for an older one takes its place in the pool.
+        """(B, C, H, W) new images -> the same shape. Once the pool is full, each image is with probability 1/2 exchanged for a
+        random image of the pool.
         """
         return torch.stack([self._exchange_one(image_CHW, random) for image_CHW in image_BCHW.detach()])
 

@@ -1,4 +1,4 @@
-"""What a person looks at while the adapter learns: a few pictures, and whether the frozen net still sees the same street."""
+"""Sample images of a fit for inspection, and the frozen net's predictions on them before and after adaptation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from selfsyn.data import Frame, LabelledFrame
 from selfsyn.images import encode_png, resize_image, resize_label
 from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
 
-EXAMPLES = 8  # synthetic frames on which content is measured
+EXAMPLES = 8  # synthetic frames for `content`
 ROWS = 4  # of the sheet
 DIFFERENCE_GAIN = 2  # of the sheet's difference column, around middle grey
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """Fixed frames as they are adapted: synthetic ones with labels, and real images for comparison."""
+    """Fixed frames at the size of adaptation: synthetic frames with labels, and real images for comparison."""
 
     synthetic: Sequence[Example]
     real: Sequence[NDArray[np.uint8]]
@@ -37,16 +37,16 @@ class Samples:
 
 @dataclass(frozen=True)
 class Content:
-    """What the frozen net sees in the synthetic samples.
+    """The frozen net's predictions on the synthetic samples.
 
-    agreement: share of the labelled pixels that it gets right.  shares: (19,) share of all pixels that it gives each class.
+    agreement: pixel accuracy on labelled pixels, 0..1.  shares: (19,) share of all pixels predicted as each class.
     """
 
     agreement: float
     shares: NDArray[np.float64]
 
     def moved(self, other: Content) -> float:
-        """Share of the pixels that would have to change class to get from these shares to `other`'s, 0 to 1."""
+        """Total variation distance of the class shares, 0 to 1: the share of pixels that must change class to match `other`."""
         return float(np.abs(self.shares - other.shares).sum() / 2)
 
     def by_class(self) -> dict[str, float]:
@@ -55,14 +55,14 @@ class Content:
 
 
 def read_samples(synthetic: Sequence[LabelledFrame], real: Sequence[Frame], *, config: RunConfig) -> Samples:
-    """Evenly spaced frames of both domains."""
+    """Read evenly spaced frames of both domains."""
     size = config.adapted_size
     examples = [read_example(frame, size=size) for frame in _spaced(synthetic, EXAMPLES)]
     return Samples(examples, [read_sized(frame, size=size) for frame in _spaced(real, ROWS)])
 
 
 def content(frozen: nn.Module, samples: Samples, *, config: RunConfig, generator: Generator | None = None) -> Content:
-    """What the frozen net sees in the samples, as they are or adapted by `generator`, at the size that it was trained for."""
+    """The frozen net's predictions on the samples at config.size, adapted if `generator` is given."""
     right = counted = 0
     pixels = np.zeros(CLASS_COUNT, np.int64)
     for example in samples.synthetic:
@@ -77,7 +77,7 @@ def content(frozen: nn.Module, samples: Samples, *, config: RunConfig, generator
 
 
 def sheet(generator: Generator, samples: Samples, *, seed: int) -> bytes:
-    """PNG: in each row a synthetic image, the same adapted, their difference around grey, and a real image."""
+    """PNG with rows of: a synthetic image, its adapted version, their difference around grey, a real image."""
     pairs = zip(_spaced(samples.synthetic, ROWS), samples.real, strict=False)
     rows = [_row(generator, example, real_HWC, seed=seed) for example, real_HWC in pairs]
     return encode_png(np.concatenate([resize_image(row, size=rows[0].shape[1::-1]) for row in rows]))

@@ -1,4 +1,4 @@
-"""What changes while the adapter learns: four nets, two optimizers, an average, two pools; and its form in a checkpoint."""
+"""The state of the adapter's fit: four nets, two optimizers, an EMA, two pools; and its form in a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ POOLS = ("target_pool", "source_pool")
 
 @dataclass
 class AdapterState:
-    """What changes while the adapter learns, and the frozen net (f_S) that it is held against.
+    """The state of a fit, and the frozen task net f_S of the semantic loss.
 
-    to_target, to_source: G_ST and G_TS.  target_critic: D_T, tells real images from adapted ones; source_critic: D_S.
-    average: exponential moving average of to_target, the one that `adapt` uses.  recent: terms since the last history row.
+    to_target, to_source: G_ST and G_TS.  target_critic: D_T, separates real from adapted images; source_critic: D_S.
+    average: exponential moving average of to_target, used by `adapt`.  recent: terms since the last history row.
     """
 
     frozen: nn.Module
@@ -46,22 +46,22 @@ class AdapterState:
 
     @property
     def device(self) -> torch.device:
-        """Where the nets are."""
+        """The device of the nets."""
         return next(self.average.parameters()).device
 
     @property
     def generator_parameters(self) -> list[nn.Parameter]:
-        """What the generator update changes."""
+        """The parameters of both generators."""
         return [*self.to_target.parameters(), *self.to_source.parameters()]
 
     @property
     def critic_parameters(self) -> list[nn.Parameter]:
-        """What the discriminator update changes."""
+        """The parameters of both discriminators."""
         return [*self.target_critic.parameters(), *self.source_critic.parameters()]
 
 
 def new_state(frozen: nn.Module, *, config: RunConfig, device: torch.device) -> AdapterState:
-    """A state at step 0: both generators are the identity. `frozen` is put in evaluation mode and takes no gradients."""
+    """A state at step 0: both generators are the identity. Puts `frozen` in evaluation mode, without gradients."""
     torch.manual_seed(torch_seed(config.seed, "adapter-init"))
     adapter = config.adapter
     to_target, to_source = build_generator(adapter, device=device), build_generator(adapter, device=device)
@@ -81,14 +81,14 @@ def new_state(frozen: nn.Module, *, config: RunConfig, device: torch.device) -> 
 
 
 def contents(state: AdapterState) -> dict[str, Any]:
-    """All that a checkpoint must hold."""
+    """The state to write into a checkpoint."""
     parts: dict[str, Any] = {name: getattr(state, name).state_dict() for name in MODULES}
     pools = {name: getattr(state, name).images for name in POOLS}
     return {**parts, **pools, "step": state.step, "recent": state.recent, "history": state.history}
 
 
 def restore(state: AdapterState, saved: Mapping[str, Any]) -> None:
-    """Put a checkpoint's `contents` back."""
+    """Restore the `contents` of a checkpoint."""
     for name in MODULES:
         getattr(state, name).load_state_dict(saved[name])
     for name in POOLS:

@@ -1,4 +1,4 @@
-"""One update of the adapter: generators and discriminators together, and the average."""
+"""An update of the adapter: generators, discriminators and the EMA."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from selfsyn.adapter.state import AdapterState
 from selfsyn.config import Adapter, RunConfig
 from selfsyn.errors import FaultError
 
-RISE = 0.1  # share of the fit in which the rate rises
-HALF_LIVES = 20  # of the average, in one fit: it forgets the start, yet smooths a GAN's wobble, however short the fit
+RISE = 0.1  # share of the fit in which the learning rate rises
+HALF_LIVES = 20  # of the EMA in a fit of any length: enough to forget the start, few enough to smooth oscillations
 
 
 def fit_step(state: AdapterState, batch: Batch, config: RunConfig) -> dict[str, float]:
-    """One update of the four nets and of the average; returns the loss terms.
+    """Update the four nets and the EMA; returns the loss terms.
 
-    FaultError, before any update, when a term or a gradient is not finite: it names the term, the step and the files.
+    FaultError with the term, the step and the files, before any update, when a term or a gradient is not finite.
     """
     _set_learning_rate(state, learning_rate(state.step, adapter=config.adapter))
     batch = batch.to(state.device)
@@ -44,25 +44,24 @@ def fit_step(state: AdapterState, batch: Batch, config: RunConfig) -> dict[str, 
 
 
 def learning_rate(step: int, *, adapter: Adapter) -> float:
-    """Constant in the first half, then linear to zero after the last step (Zhu et al. 2017, section 7.1); rising at first.
+    """Linear warm-up, constant until half of the fit, then linear to zero after the last step (Zhu et al. 2017, section 7.1).
 
-    Without the rise the first steps of the demo's fit threw the generators 1.3 to 5 times as far from the identity (three
-    seeds). What the fits ended with differed by no more than chance.
+    Without the warm-up the first steps of the demo's fit moved the generators 1.3 to 5 times as far from the identity (three
+    seeds). The final results showed no difference beyond chance.
     """
     half, rise = adapter.steps / 2, adapter.steps * RISE
     return adapter.learning_rate * min(1.0, (step + 1) / rise, (adapter.steps - step) / half)
 
 
 def average_decay(adapter: Adapter) -> float:
-    """The decay a step of the moving average: its half-life is a twentieth of the fit."""
+    """The decay per step of the EMA: its half-life is 1/20 of the fit."""
     return float(0.5 ** (HALF_LIVES / adapter.steps))
 
 
 def backward(objective: Tensor, parameters: list[nn.Parameter]) -> Tensor:
-    """Give `parameters` the gradient of `objective`, and nothing else any; returns the gradient's norm.
+    """Compute the gradient of `objective` for `parameters` alone; returns its norm.
 
-    The generators' objective runs through the discriminators and the frozen net: gradients of their weights are neither
-    left there nor computed.
+    The generators' objective passes through the discriminators and the frozen net, whose weights get no gradient.
     """
     for parameter in parameters:
         parameter.grad = None
@@ -82,7 +81,7 @@ def _follow(average: nn.Module, net: nn.Module, *, decay: float) -> None:
 
 
 def _numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
-    # One transfer for all of them.
+    # A single transfer from the device.
     return dict(zip(values, torch.stack([value.detach() for value in values.values()]).tolist(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Translation of a whole image in bounded memory: tile by tile, each with as much around it as can matter to it."""
+"""Translation of a whole image in bounded memory, tile by tile; each tile is padded by the generator's receptive field."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from selfsyn.adapter.generator import ALIGNMENT, Generator
 from selfsyn.adapter.pixels import bytes_of, signed
 from selfsyn.adapter.planes import Window, frame_noise, place
 
-TILE = 512  # side in pixels of what one tile adds to the result; a multiple of ALIGNMENT
+TILE = 512  # side in pixels of a tile without its padding; a multiple of ALIGNMENT
 
 
 @torch.no_grad()
 def translate(generator: Generator, image_HWC: NDArray[np.uint8], *, seed: int, name: str, tile: int = TILE) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB -> the same in the other domain's look, its grain a function of `seed` and `name`.
+    """(H, W, 3) uint8 RGB -> the image translated to the other domain; its grain is a function of `seed` and `name`.
 
-    The tiles have no seams: a generator is local, so each pixel gets what a translation of the whole image would give it.
-    One image at a time: a batch's size cannot matter.
+    The tiles have no seams: a generator is local, so each pixel equals that of a translation of the whole image.
     """
     result_HWC = np.empty_like(image_HWC)
     margin = _aligned(generator.reach)
@@ -37,7 +36,9 @@ def _translate_window(
 ) -> NDArray[np.uint8]:
     part_HWC = image_HWC[_slices(window)]
     missing = [(0, -side % ALIGNMENT) for side in part_HWC.shape[:2]]
-    if any(after for _, after in missing):  # at the lower and right border alone: tiles begin and end at multiples
+    if any(
+        after for _, after in missing
+    ):  # only at the lower and right border; all other tile borders are multiples of ALIGNMENT
         part_HWC = np.pad(part_HWC, (*missing, (0, 0)), mode="reflect")
     window = window._replace(height=part_HWC.shape[0], width=part_HWC.shape[1])
     device = next(generator.parameters()).device

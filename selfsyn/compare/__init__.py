@@ -1,1 +1,1 @@
-"""The comparison: the same data, net and budget for rivals, bounds, our own rounds, and our rounds with one lever off."""
+"""The comparison: bounds, rivals, our rounds and their ablations, with the same data, net and training budget."""

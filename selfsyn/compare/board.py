@@ -1,4 +1,4 @@
-"""The table of one net as cells for the page, and as text for a terminal."""
+"""The results table of a net, as cells for the HTML page and as Markdown for a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ ABLATION = ("mIoU", "pixel accuracy", "vs ours", "seeds", "training")
 
 @dataclass(frozen=True)
 class BoardRow:
-    """A row of the page: title, what it learns from, (seed, link to its manifest), and a cell for each column."""
+    """A row of the page.
+
+    words: its training data or method.  links: (seed, link to the manifest).  cells: for each column.
+    """
 
     title: str
     words: str
@@ -33,7 +36,7 @@ class BoardRow:
 
 @dataclass(frozen=True)
 class Board:
-    """A table: the names of its columns, those of the classes, its rows."""
+    """A table. summary: names of its columns.  classes: names of the class columns after them."""
 
     summary: tuple[str, ...]
     classes: tuple[str, ...]
@@ -41,7 +44,7 @@ class Board:
 
 
 def board(lines: Sequence[Line]) -> Board:
-    """Rivals, bounds and ours, in the order of `lines`."""
+    """The table of bounds, rivals and our rounds, in the order of `lines`."""
     plain = [line for line in lines if not line.entry.row.ablates]
     source, oracle = line_of(lines, SOURCE_ONLY.name), line_of(lines, ORACLE.name)
     rows = [_row(line, [*_scores(line), _against(line, source), _gap(line, source, oracle), *_rest(line)]) for line in plain]
@@ -49,7 +52,7 @@ def board(lines: Sequence[Line]) -> Board:
 
 
 def ablation(lines: Sequence[Line]) -> Board | None:
-    """Ours, and ours with one lever off; None while no such row is finished."""
+    """The table of our rounds and their ablations; None while no ablation is finished."""
     ours = line_of(lines, OURS)
     without = [line for line in lines if line.entry.row.ablates]
     shown = ([ours] if ours else []) + without
@@ -58,19 +61,19 @@ def ablation(lines: Sequence[Line]) -> Board | None:
 
 
 def text(lines: Sequence[Line]) -> str:
-    """The tables of one net as Markdown, without classes."""
+    """The tables of a net as Markdown, without class columns."""
     boards = [found for found in (board(lines), ablation(lines)) if found and found.rows]
     return "\n\n".join(_markdown(found) for found in boards)
 
 
 def differences(line: Line, config: RunConfig) -> list[str]:
-    """What the row's configuration changes in the run's: 'train.steps: 240 -> 480'. Seed, nets and places of files aside."""
+    """Differences of the row's configuration from the run's ('train.steps: 240 -> 480'), without seed, nets and file paths."""
     same = tuple(f"{key}{end}" for key in ("seed", "task", "student", "synthetic", "real", "held_out") for end in (".", ":"))
     return [change for change in configuration.difference(config, line.entry.config) if not change.startswith(same)]
 
 
 def spread_text(values: BySeed) -> str:
-    """'0.512 ± 0.013' over several seeds, '0.512' of one."""
+    """Mean and standard deviation over seeds, '0.512 ± 0.013'; only the mean for a single seed."""
     wide = spread(values)
     return f"{mean(values):.3f}" + (f" ± {wide:.3f}" if wide is not None else "")
 
@@ -86,7 +89,7 @@ def _number(values: BySeed) -> Cell:
 def _against(line: Line, other: Line | None) -> Cell:
     found = change(line.mious, other.mious) if other else None
     if other is None or found is None or other is line:
-        return Cell("–", "nothing to compare with" if other is not line else "this row")
+        return Cell("–", "no common seed to compare" if other is not line else "this row")
     difference, seeds = found
     return Cell(signed(difference), f"{difference:+} mIoU over {_several(seeds)} that both rows have")
 
@@ -109,7 +112,7 @@ def _rest(line: Line) -> list[Cell]:
         else Cell(f"{value:.2f}", f"{name}: {value!r}, mean over seeds", round(100 * value))
         for name, value in line.class_iou.items()
     ]
-    time = Cell(duration(line.seconds), "mean over seeds; what rows share counts for each of them")
+    time = Cell(duration(line.seconds), "mean over seeds; phases that rows share count for each row")
     return [Cell(str(len(line.results)), ", ".join(str(seed) for seed in line.mious)), time, *classes]
 
 
@@ -136,7 +139,7 @@ def _markdown(found: Board) -> str:
 
 
 def as_json(lines: dict[str, list[Line]]) -> dict[str, Any]:
-    """{net: {row: {...}}} for other programs: every seed's numbers, nothing rounded."""
+    """{net: {row: {...}}} for other programs: the numbers of every seed, not rounded."""
     return {net: {line.entry.row.name: _line_json(line, of_net) for line in of_net} for net, of_net in lines.items()}
 
 

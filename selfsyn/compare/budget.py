@@ -1,4 +1,4 @@
-"""What a row may learn, and what it has: updates of task models, and the images that they were made on."""
+"""The training budget of a row and its actual cost, in updates of task models and training images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ ADAPTER = ("adapter", "adapted")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a row with one seed.
+    """The cost of a row for one seed.
 
-    updates: of the nets that lead to the scored one.  synthetic, pseudo, labelled: images in their batches, counted each
-    time: synthetic, pseudo-labelled real, real with their own labels.  unlabelled: real images beside those in the batches.
-    besides: updates of the adapter's frozen net where that is not one of the nets that lead to the scored one.
+    updates: of the scored net and of the nets that it depends on (initial weights, pseudo-labels).
+    synthetic, pseudo, unlabelled, labelled: images in the batches of these updates, with repetitions: synthetic, real with
+    pseudo-labels, real without stored labels, real with ground truth.
+    besides: updates of the adapter's frozen net, if it is none of these nets.
     """
 
     updates: int
@@ -33,23 +34,23 @@ class Cost:
 
 
 def budget(config: RunConfig, *, rounds: int) -> int:
-    """The updates that lead to the net of round `rounds`: what every row of its table gets.
+    """The number of updates that lead to the net of round `rounds`: the budget of every row.
 
-    A round 0 that begins with the pretrained backbone does not go on from the source-only net.
+    It includes the source-only training, unless round 0 starts from the pretrained backbone.
     """
     before = 0 if config.rounds.start_of(0) == "fresh" else config.train.steps
     return before + sum(config.rounds.steps_of(round_) for round_ in range(rounds + 1))
 
 
 def steps_of(config: RunConfig, stage: Stage) -> int:
-    """The updates of one stage."""
+    """The number of updates of a stage."""
     if stage.round is not None:
         return config.rounds.steps_of(stage.round)
     return config.train.steps if stage == SOURCE_ONLY else config.train.oracle_steps
 
 
 def cost(config: RunConfig, flow: Sequence[Phase], *, stage: Stage) -> Cost:
-    """What the phases `flow` of a row cost, up to the net of `stage`."""
+    """The cost of the net of `stage`, trained by the phases `flow` of a row."""
     chain = needed(flow, goal=f"{stage}/task", beyond=ADAPTER)
     own, all_ = ([phase.stage for phase in some if phase.verb == "train" and phase.stage] for some in (chain, flow))
     updates = sum(steps_of(config, one) for one in own)
@@ -68,7 +69,7 @@ def cost(config: RunConfig, flow: Sequence[Phase], *, stage: Stage) -> Cost:
 
 
 def needed(flow: Sequence[Phase], *, goal: str, beyond: Sequence[str] = ()) -> tuple[Phase, ...]:
-    """The phases of `flow` that fill `goal`, and everything that they need; what fills `beyond` is not followed."""
+    """The phases of `flow` that fill the folder `goal`, and all that they need, except through the folders `beyond`."""
     wanted, kept = {goal}, []
     for phase in reversed(flow):
         if phase.whole in wanted:

@@ -1,4 +1,4 @@
-"""The levers of our loop: what each one is, and the configuration without it."""
+"""The levers of our rounds, for ablations: the configuration without each of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from selfsyn.config.rounds import Start
 
 @dataclass(frozen=True)
 class Lever:
-    """One thing that our loop does. off: a configuration -> the same without it; the same one where it is not used."""
+    """A component of our rounds. off: configuration -> the configuration without it, unchanged if it was not used."""
 
     name: str
     title: str
@@ -40,19 +40,19 @@ def _one_view(config: RunConfig) -> RunConfig:
 
 
 def _no_pseudo_labels(config: RunConfig) -> RunConfig:
-    # As many rounds as before: a schedule that runs through them ends with the last one that is named.
+    # Keep the number of rounds: a learning-rate schedule over several rounds ends with the last round in real_share.
     return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
 
 
 def _warm(config: RunConfig) -> RunConfig:
-    # A student is another net and cannot go on from the round before.
+    # A student is another net, so it cannot start from the net of the round before.
     before: list[Start] = ["warm"] * config.last_round
     start: Start | tuple[Start, ...] = "warm" if config.student is None else (*before, "fresh")
     return replace(config, rounds=replace(config.rounds, start=start))
 
 
 def _small_teacher(config: RunConfig) -> RunConfig:
-    # The scored net stays what it is: a larger one would say what the student costs, not what its teacher is worth.
+    # The scored net stays the student's net, so that the row measures the larger teacher and not the size of the scored net.
     return config if config.student is None else replace(config, task=Task(**vars(config.student)), student=None)
 
 
@@ -62,29 +62,37 @@ LEVERS = (
     _rounds(
         "adapter",
         "the adapter",
-        "the rounds learn from the synthetic images as they are",
+        "the rounds train on unadapted synthetic images",
         adapted=False,
     ),
-    Lever("pseudo-labels", "pseudo-labels", "the rounds learn from adapted images alone", _no_pseudo_labels),
-    _rounds("portions", "class-balanced portions", "every pseudo-labelled pixel counts", kept_fraction=(1.0,)),
-    _rounds("class-mix", "ClassMix", "no classes of synthetic images are laid over real ones", classmix=0.0),
-    _rounds("colours", "colours of real images", "synthetic images keep their own exposure and contrast", color_transfer=0.0),
-    _train("rare-classes", "rare-class sampling", "every synthetic frame is as likely as any", rcs_temperature=0.0),
-    _rounds("rare-labels", "rare-class sampling of pseudo-labels", "every real frame is as likely as any", rcs_temperature=0.0),
-    _rounds("rectified", "the rectified loss", "pseudo-labels weigh alike where the heads differ", rectify=False),
-    _rounds("robust", "the robust loss", "pseudo-labels are learned by cross-entropy", symmetric_cross_entropy=False),
-    _rounds("masks", "masked images", "no masked copy of a pseudo-labelled image is learned from", mask_ratio=0.0),
-    _rounds("online", "labels as it goes", "the training's own average labels no real images", ema_pseudo_labels=False),
-    _rounds("warm-start", "the start from the round before", "every round begins from the pretrained backbone", start="fresh"),
+    Lever("pseudo-labels", "pseudo-labels", "the rounds train on adapted images only", _no_pseudo_labels),
+    _rounds("portions", "class-balanced portions", "all pseudo-labelled pixels are trained on", kept_fraction=(1.0,)),
+    _rounds("class-mix", "ClassMix", "no classes of synthetic images are pasted onto real images", classmix=0.0),
+    _rounds("colours", "color transfer", "synthetic images keep their exposure and contrast", color_transfer=0.0),
+    _train("rare-classes", "rare-class sampling", "all synthetic frames are equally likely", rcs_temperature=0.0),
+    _rounds("rare-labels", "rare-class sampling of pseudo-labels", "all real frames are equally likely", rcs_temperature=0.0),
+    _rounds("rectified", "the rectified loss", "pseudo-labels keep their weight where the two heads disagree", rectify=False),
+    _rounds("robust", "the symmetric cross-entropy", "the loss on pseudo-labels is cross-entropy", symmetric_cross_entropy=False),
+    _rounds("masks", "masked images", "batches have no masked copies of pseudo-labelled images", mask_ratio=0.0),
+    _rounds("online", "EMA pseudo-labels", "the EMA net labels no real images during training", ema_pseudo_labels=False),
+    _rounds("warm-start", "the start from the previous round", "every round starts from the pretrained backbone", start="fresh"),
     Lever(
-        "plain-start", "continued or fresh starts", "every round goes on from the one before, with a schedule of its own", _warm
+        "plain-start",
+        "continued or fresh starts",
+        "every round starts from the net of the previous round, with its own schedule",
+        _warm,
     ),
-    _rounds("statistics", "re-estimated statistics", "batch norms keep the statistics of the training batches", adabn_share=0.0),
-    _train("class-weights", "class weights", "every class weighs alike", class_weight_power=0.0),
-    _train("augmentation", "augmentation", "images are trained on as they are", augment=NO_AUGMENT),
-    _augment("jpeg", "JPEG as augmentation", "no training image is compressed", jpeg=0),
-    _augment("weather", "weather as augmentation", "no haze, rain or snow is laid over training images", weather=0.0),
-    _train("average", "the weight average", "the teacher is the last net, not an average over updates", ema=0.0),
-    Lever("larger-teacher", "the larger teacher", "every stage, the semantic net too, has the student's net", _small_teacher),
-    Lever("views", "mirrored and scaled views", "the teacher sees each image once, as it is", _one_view),
+    _rounds("statistics", "AdaBN", "batch norm keeps the statistics of the training batches", adabn_share=0.0),
+    _train("class-weights", "class weights", "all classes have equal weight in the loss", class_weight_power=0.0),
+    _train("augmentation", "augmentation", "training images are not augmented", augment=NO_AUGMENT),
+    _augment("jpeg", "JPEG augmentation", "no training image is compressed", jpeg=0),
+    _augment("weather", "weather augmentation", "training images get no haze, rain or snow", weather=0.0),
+    _train("average", "the EMA", "the teacher is the net after the last update, not the EMA net", ema=0.0),
+    Lever(
+        "larger-teacher",
+        "the larger teacher",
+        "every stage and the adapter's semantic loss use the student's net",
+        _small_teacher,
+    ),
+    Lever("views", "test-time augmentation", "the teacher predicts each image once, not mirrored or scaled", _one_view),
 )

@@ -1,4 +1,4 @@
-"""The page of a comparison: tables, ablation, pictures side by side, and what each row learned from. Never imports torch."""
+"""The HTML page of a comparison: tables, ablations, predictions side by side, training data of rows. Never imports torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from selfsyn.stage import ORACLE, SOURCE_ONLY
 
 @dataclass(frozen=True)
 class Learned:
-    """What a row learned from: its words, its cost, and the settings that differ from the run's."""
+    """The training of a row: description, cost, and the settings that differ from the run's."""
 
     title: str
     words: str
@@ -30,7 +30,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class Part:
-    """What the page says about one net."""
+    """The part of the page about a net."""
 
     net: str
     task: str
@@ -43,7 +43,7 @@ class Part:
 
 
 def render(config: RunConfig, lines: Mapping[str, Sequence[Line]], *, rounds: int) -> str:
-    """The page as HTML text. The same results give the same text."""
+    """The page as HTML. Equal results give equal text."""
     return (
         environment()
         .get_template("compare.html")
@@ -74,7 +74,7 @@ def _part(config: RunConfig, net: str, lines: Sequence[Line]) -> Part:
 
 
 def headline(lines: Sequence[Line]) -> str:
-    """One sentence: ours against source-only and the best rival, and the share of the gap."""
+    """A sentence that compares our rounds with source-only, the oracle and the best rival."""
     ours, source, oracle = (line_of(lines, name) for name in (OURS, SOURCE_ONLY.name, ORACLE.name))
     if ours is None:
         return "Our own rounds are not finished yet."
@@ -101,7 +101,7 @@ def _against_best_rival(ours: Line, lines: Sequence[Line]) -> list[str]:
 
 
 def _pictures(lines: Sequence[Line]) -> tuple[Gallery | None, int]:
-    """The pictures of the first seed that any row has, and that seed: held-out frames may differ from seed to seed."""
+    """The predictions of the lowest seed, and the seed. One seed, because held-out frames may differ between seeds."""
     seed = min(line.entry.seed for line in lines)
     shown = {
         line.entry.row.title: result.entry
@@ -112,6 +112,6 @@ def _pictures(lines: Sequence[Line]) -> tuple[Gallery | None, int]:
     if not shown:
         return None, seed
     one = next(iter(shown.values()))
-    assert one.config.held_out is not None  # or there were no scores
+    assert one.config.held_out is not None  # without it there are no scores
     folders = {title: entry.layout.evaluation(entry.stage) / "pictures" for title, entry in shown.items()}
     return prediction_gallery(one.layout, one.config.held_out, predictions=folders), seed

@@ -1,4 +1,4 @@
-"""What the table is made of: for each net, row and seed an ordinary run folder, its configuration and its phases."""
+"""The entries of the table: for each net, row and seed an ordinary run folder with its configuration and phases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T", bound=Task)
 
 @dataclass(frozen=True)
 class Entry:
-    """A row with one net and one seed: a run of its own in `root`, whose `stage` is scored."""
+    """A row for one net and seed: a run in the folder `root`, of which `stage` is scored."""
 
     net: str
     row: Row
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What a person reads in a log."""
+        """The name in logs."""
         return f"{self.net} {self.row.name} seed {self.seed}"
 
     @property
@@ -51,12 +51,12 @@ class Entry:
 
     @property
     def cost(self) -> Cost:
-        """Its updates and images."""
+        """Its updates and training images."""
         return cost(self.config, self.phases, stage=self.stage)
 
 
 def chosen(config: RunConfig, *, names: Sequence[str], ablate: bool) -> tuple[Row, ...]:
-    """The rows called `names`, or all; with `ablate` also ours with one lever off each. InputError for an unknown name."""
+    """The rows called `names`, or all but ablations; `ablate` adds our row and all ablations. InputError for an unknown name."""
     known = {row.name: row for row in (*ROWS, *ablations(config))}
     for name in names:
         if name not in known:
@@ -69,7 +69,10 @@ def chosen(config: RunConfig, *, names: Sequence[str], ablate: bool) -> tuple[Ro
 def entries(
     layout: Layout, config: RunConfig, *, rows: Sequence[Row], nets: Sequence[str], seeds: Sequence[int], rounds: int
 ) -> list[Entry]:
-    """Everything that is to be computed, seed after seed, so that a first table is soon there."""
+    """All entries to compute, ordered by seed, so that the first complete table is ready early.
+
+    InputError without held-out labels, or when `rounds` does not fit the schedule of the run.
+    """
     if config.held_out is None:
         raise InputError(f"{layout.configuration}: no held_out data set; a comparison needs labelled real images to score on")
     _refuse_half_a_schedule(config, rounds=rounds)
@@ -78,31 +81,30 @@ def entries(
 
 
 def _refuse_half_a_schedule(config: RunConfig, *, rounds: int) -> None:
-    """InputError where one schedule runs through our rounds (rounds.start = 'continue') and does not end with the last one.
-
-    Likewise where the rounds end before the student's.
+    """InputError when `rounds` is not the last round of a schedule over several rounds (rounds.start = 'continue'), or ends
+    before the student's round.
     """
     planned = len(config.rounds.real_share) - 1
     if config.student is not None and rounds < planned:
         raise InputError(f"--rounds {rounds}: the net of [student] is trained in round {planned}; give --rounds {planned}")
     if config.rounds.start_of(rounds) == "continue" and rounds != planned:
         raise InputError(
-            f"--rounds {rounds}: with rounds.start = 'continue' one schedule runs to round {planned}, the last that"
-            f" rounds.real_share names; give --rounds {planned}, or name as many shares as there are rounds"
+            f"--rounds {rounds}: with rounds.start = 'continue' the learning-rate schedule ends with round {planned}, the last"
+            f" in rounds.real_share; give --rounds {planned}, or list the shares of rounds 0 to {rounds} there"
         )
 
 
 def entry(layout: Layout, config: RunConfig, *, row: Row, net: str, seed: int, rounds: int) -> Entry:
-    """One net, row and seed of the table of the run in `layout`."""
+    """The entry for a net, row and seed, in the compare folder of the run."""
     root = layout.root / FOLDER / net / row.name / f"seed-{seed}"
     own = row.settings(based(layout, config, net=net, seed=seed, root=root), rounds)
     stage = row.stage(rounds)
-    flow = phases(own, rounds=max(1, rounds), with_bounds=True)  # Seg-Uncertainty has two stages, whatever ours has
+    flow = phases(own, rounds=max(1, rounds), with_bounds=True)  # at least 1: Seg-Uncertainty always has two rounds
     return Entry(net, row, seed, root, own, stage, needed(flow, goal=f"{stage}/evaluation"))
 
 
 def present(layout: Layout, config: RunConfig, *, rounds: int) -> tuple[list[Entry], list[Path]]:
-    """(every entry that has a folder, in the order of nets, rows and seeds; folders that were made with other settings)."""
+    """(entries that have a folder, ordered by net, row and seed; folders made with other settings)."""
     found, others = [], []
     for net, row in ((net, row) for net in ARCHITECTURES for row in (*ROWS, *ablations(config))):
         folders = (layout.root / FOLDER / net / row.name).glob("seed-*/run.toml")
@@ -116,14 +118,14 @@ def present(layout: Layout, config: RunConfig, *, rounds: int) -> tuple[list[Ent
 
 
 def donors(layout: Layout, config: RunConfig, *, rounds: int) -> list[Entry]:
-    """The entries that may have finished what another one needs: those present, and the run itself, which is ours."""
+    """The entries whose finished phases others may reuse: those `present`, and the run itself as our row."""
     ours = next(row for row in ROWS if row.name == OURS)
     run = entry(layout, config, row=ours, net=config.task.architecture, seed=config.seed, rounds=rounds)
     return [*present(layout, config, rounds=rounds)[0], replace(run, root=layout.root)]
 
 
 def based(layout: Layout, config: RunConfig, *, net: str, seed: int, root: Path) -> RunConfig:
-    """The run's configuration with another seed and net, as it reads in the folder `root`. A student stays what it is."""
+    """The run's configuration with another seed and net, and with paths relative to `root`. A student is unchanged."""
     rendered = bool(world_phase(config))
 
     def moved(folder: D) -> D:
@@ -146,19 +148,22 @@ def based(layout: Layout, config: RunConfig, *, net: str, seed: int, root: Path)
 
 
 def with_net(task: Task, net: str) -> Task:
-    """The task with another architecture. SegNet has its own backbone: from scratch, unless weights are downloaded."""
+    """The task with another architecture. SegNet gets the backbone vgg16_bn, from scratch unless weights are downloaded.
+
+    InputError when `net` cannot use the backbone of a SegNet run.
+    """
     if net == task.architecture:
         return task
     if net == "segnet":
         weights = "download" if task.weights == "download" else "scratch"
         return replace(task, architecture="segnet", backbone="vgg16_bn", weights=weights)
     if task.architecture == "segnet":
-        raise InputError(f"--net {net}: the run's net is segnet on {task.backbone}, which {net} cannot use; set another task")
+        raise InputError(f"--net {net}: the run uses segnet with {task.backbone}, which {net} cannot use; set another [task]")
     return replace(task, architecture=cast(Architecture, net))
 
 
 def lay_out(entry: Entry) -> None:
-    """Write the entry's run.toml, or find the same one there. InputError when another one is: its results would not compare."""
+    """Write the entry's run.toml. InputError when a different run.toml exists, because results would not be comparable."""
     path = entry.layout.configuration
     if not path.exists():
         write_atomic(path, configuration.to_toml(entry.config).encode())
@@ -166,20 +171,20 @@ def lay_out(entry: Entry) -> None:
     changes = _changes(entry)
     if changes:
         raise InputError(
-            f"{path}: there already, and differs ({'; '.join(changes)});"
-            " give the same --rounds and run.toml as before, or delete the folder to compute it anew"
+            f"{path}: exists with other settings ({'; '.join(changes)});"
+            " use the same --rounds and run.toml as before, or delete the folder to compute it again"
         )
 
 
 def _changes(entry: Entry) -> list[str]:
     try:
         return configuration.difference(configuration.load(entry.layout.configuration), entry.config)
-    except InputError as error:  # an earlier version wrote it
+    except InputError as error:  # written by an earlier version
         return [str(error)]
 
 
 def _moved(path: str, layout: Layout, root: Path, *, rendered: bool) -> str:
-    """A path of the run's configuration as it reads in `root`; frames that the run renders lie in each entry."""
+    """A path of the run's configuration relative to `root`; unchanged for rendered frames, which each entry has itself."""
     if not path or expanded(path).is_absolute() or (rendered and Path(path).parts[0] == WORLD):
         return path
     return os.path.relpath(layout.root / path, root)

@@ -1,4 +1,4 @@
-"""What the finished entries scored, and the arithmetic of the table: means, spreads, shares of the gap. Pure on mappings."""
+"""The scores of finished entries, and pure functions for the table: means, spreads, shares of the gap."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BySeed = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Result:
-    """A finished entry: its metrics.json, the manifest of its evaluation, and the seconds that its phases took to train."""
+    """A finished entry: its metrics.json, the manifest of its evaluation, and the wall time of its training phases in seconds."""
 
     entry: Entry
     metrics: Mapping[str, Any]
@@ -28,13 +28,13 @@ class Result:
 
     @property
     def miou(self) -> float:
-        """The mean over the classes that have a ground truth, in 0..1."""
+        """mIoU over the classes with ground truth, 0..1."""
         return float(self.metrics["miou"])
 
 
 @dataclass(frozen=True)
 class Line:
-    """All finished seeds of one row with one net."""
+    """All finished seeds of a row and net."""
 
     results: tuple[Result, ...]
 
@@ -54,12 +54,12 @@ class Line:
 
     @property
     def class_iou(self) -> dict[str, float | None]:
-        """The mean over seeds by class; None for a class without ground truth."""
+        """{class: mean IoU over seeds}; None for a class without ground truth."""
         return {name: _mean_or_none(result.metrics["class_iou"][name] for result in self.results) for name in self._classes}
 
     @property
     def seconds(self) -> float:
-        """The mean over seeds."""
+        """Mean training time over seeds, in seconds."""
         return statistics.fmean(result.seconds for result in self.results)
 
     @property
@@ -92,15 +92,15 @@ def spread(values: BySeed) -> float | None:
 
 
 def change(values: BySeed, against: BySeed) -> tuple[float, int] | None:
-    """(mean difference, number of seeds) over the seeds that both have; None when there is none."""
+    """(mean difference, number of seeds) over the common seeds; None without common seeds."""
     common = sorted(values.keys() & against.keys())
     return (statistics.fmean(values[seed] - against[seed] for seed in common), len(common)) if common else None
 
 
 def gap_share(values: BySeed, *, source: BySeed, oracle: BySeed) -> tuple[float | None, int]:
-    """(share of the way from source-only to the oracle, number of seeds), of the means over the seeds that all three have.
+    """(share of the gap from source-only to the oracle, number of seeds), from the means over the common seeds.
 
-    The share is None where the oracle is no better than source-only; the number is 0 where no seed is common.
+    The share is None if the oracle is no better than source-only, or without common seeds (number 0).
     """
     common = sorted(values.keys() & source.keys() & oracle.keys())
     if not common:

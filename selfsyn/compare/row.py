@@ -1,7 +1,7 @@
-"""A row of the table: settings over the run's own configuration, and the stage whose teacher is scored.
+"""A row of the table: changes to the run's configuration, and the stage whose teacher is scored.
 
-Every row learns for the same number of updates in batches of the same size, from the same start: the pretrained backbone.
-A student is a matter of our own rounds: every other row scores the net of [task].
+All rows start from the pretrained backbone and have the same number of updates and the same batch size. Only our rounds
+train the net of [student]; all other rows score the net of [task].
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WITHOUT = "without-"
 
 
 def first_round(rounds: int) -> Stage:
-    """The scored stage of a row that has one round, whatever the last round of the others is."""
+    """round-0, the scored stage of a row with a single round."""
     return round_stage(0)
 
 
@@ -28,9 +28,9 @@ def first_round(rounds: int) -> Stage:
 class Row:
     """A row of the table.
 
-    words: what it learns from.  settings: (the run's configuration, its last round) -> the row's.
-    stage: the run's last round -> the stage that is scored.
-    terms: (the row's configuration, where its net learns) -> the loss terms of the row's rounds beside those on labels.
+    words: its training data or method.  settings: (the run's configuration, its last round) -> the row's configuration.
+    stage: the run's last round -> the scored stage.
+    terms: (the row's configuration, device) -> the loss terms of its rounds that need no labels.
     """
 
     name: str
@@ -42,25 +42,26 @@ class Row:
 
     @property
     def ablates(self) -> bool:
-        """Whether the row is our own loop with one lever off."""
+        """Whether the row is an ablation of our rounds."""
         return self.name.startswith(WITHOUT)
 
 
 def source_only(config: RunConfig, rounds: int) -> RunConfig:
-    """A source-only training with the whole budget."""
-    # A source-only training that rounds continue would not come to its end.
+    """The configuration of a source-only training with the whole budget."""
+    # With 'continue' the source-only training would end before its learning rate has decayed.
     start = "warm" if config.rounds.start_of(0) == "continue" else config.rounds.start
     train = replace(config.train, steps=budget(config, rounds=rounds))
     return replace(config, student=None, train=train, rounds=replace(config.rounds, start=start))
 
 
 def with_rounds(config: RunConfig, rounds: Rounds, *, method: str = "") -> RunConfig:
-    """The configuration with other rounds, and the extra loss terms of the rival `method` in them."""
+    """The configuration with other rounds, and with the extra loss terms of the rival `method`."""
     return replace(config, student=None, rounds=rounds, rival=replace(config.rival, method=method))
 
 
 def one_round(config: RunConfig, rounds: int, *, plan: Rounds, method: str) -> RunConfig:
-    """One training from the pretrained backbone with the whole budget, at the rate at which source-only begins."""
+    """The configuration of a single round from the pretrained backbone, with the whole budget and the learning rate of
+    source-only."""
     steps, rate = budget(config, rounds=rounds), config.train.learning_rate
     one = replace(
         plan, steps=steps, learning_rate=rate, start=("fresh",), real_share=(0.0,), kept_fraction=config.rounds.kept_fraction

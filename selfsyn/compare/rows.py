@@ -1,4 +1,4 @@
-"""The rows of the table, in their order: bounds, rivals, our own rounds, and those with one lever off."""
+"""The rows of the table, in order: source-only, rivals, our rounds, the oracle; and the ablations of our rounds."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def _oracle(config: RunConfig, rounds: int) -> RunConfig:
 
 
 ROWS = (
-    Row("source-only", "source-only", "synthetic images as they are", source_only, lambda last: SOURCE_ONLY),
+    Row("source-only", "source-only", "unadapted synthetic images", source_only, lambda last: SOURCE_ONLY),
     *RIVALS,
-    Row(OURS, "ours", "the run's own rounds", lambda config, rounds: config, round_stage),
-    Row("oracle", "oracle", "the real images with their labels: a bound, no method", _oracle, lambda last: ORACLE),
+    Row(OURS, "ours", "the rounds of the run", lambda config, rounds: config, round_stage),
+    Row("oracle", "oracle", "real images with ground truth: an upper bound, not a method", _oracle, lambda last: ORACLE),
 )
 
 
 def ablations(config: RunConfig) -> tuple[Row, ...]:
-    """Our loop with one lever off, for each lever that `config` uses."""
+    """An ablation for each lever that `config` uses: our rounds without it."""
     return tuple(
         Row(
             f"{WITHOUT}{lever.name}",

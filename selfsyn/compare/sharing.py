@@ -1,4 +1,4 @@
-"""What rows have in common is computed once: a finished phase of one row is hard-linked into another that would do the same."""
+"""Rows share equal phases: a finished phase is hard-linked into the run folders of other rows that need the same phase."""
 
 from __future__ import annotations
 
@@ -20,14 +20,22 @@ from selfsyn.phase import made_from
 from selfsyn.stage import ORACLE, SOURCE_ONLY
 from selfsyn.task.schedule import schedule_of
 
-# The sections of run.toml in which rows differ: a verb reads those in its `settings` alone, and all others.
+# The sections of run.toml in which rows differ. A verb depends on those in its `settings`, and on all other sections.
 CHANGED = ("adapter.", "task.", "student.", "train.", "rounds.", "rival.", "teacher.")
-OF_STORED_LABELS = ("classmix", "rcs_temperature", "mask_ratio", "mask_block_size")  # what acts on them alone
-OF_PSEUDO_LABELS = ("symmetric_cross_entropy", "rectify")  # what acts on them and on online ones
+OF_STORED_LABELS = (
+    "classmix",
+    "rcs_temperature",
+    "mask_ratio",
+    "mask_block_size",
+)  # levers that act only on stored pseudo-labels
+OF_PSEUDO_LABELS = ("symmetric_cross_entropy", "rectify")  # levers that act on stored and on EMA pseudo-labels
 
 
 def fingerprints(entry: Entry) -> dict[str, str]:
-    """{folder of a phase: a digest of everything that decides what it writes}: its verb, what it reads, and what it needs."""
+    """{folder of a phase: digest of its name, its settings, and the fingerprints of the phases that it needs}.
+
+    Phases with equal fingerprints write the same output.
+    """
     prints: dict[str, str] = {}
     for phase in entry.phases:
         read = phase.facts.settings
@@ -41,9 +49,9 @@ def fingerprints(entry: Entry) -> dict[str, str]:
 
 
 def shared(entry: Entry, phase: Phase, others: Iterable[Entry]) -> Path | None:
-    """Link the phase's folder from an entry that has finished the same phase; -> where from, or None when nobody has."""
+    """Link the phase's folder from an entry that has finished the same phase -> the folder of that entry, or None."""
     folder = entry.root / phase.folder
-    if folder.exists():  # an attempt of its own, which goes on
+    if folder.exists():  # the entry's own attempt, to be resumed
         return None
     wanted = fingerprints(entry)[phase.folder]
     for other in others:
@@ -57,15 +65,16 @@ def shared(entry: Entry, phase: Phase, others: Iterable[Entry]) -> Path | None:
 
 
 def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
-    """The configuration without what a training does not read: the bounds no rounds, a round only what is said about it.
+    """The configuration without the settings that the phase does not read, so that equal phases have equal settings.
 
-    A stage's own net stands for both: what a student reads is its own, what all others read has no student.
+    [task] is the net of the stage, the student's in its round, and there is no [student]. A bound has no rounds; a round has
+    only its own values.
     """
     stage = phase.stage
     if stage is None or phase.verb not in ("train", "export-teacher"):
         return replace(config, student=None)
     config = replace(config.of_stage(stage), student=None)
-    if phase.verb == "export-teacher":  # what the views are, not how run.toml says it
+    if phase.verb == "export-teacher":  # the effective views, however run.toml gives them
         return replace(config, teacher=replace(config.teacher_of(stage), views="every"))
     steps = config.train.steps if stage == SOURCE_ONLY else 0
     train = replace(config.train, steps=steps, oracle_steps=config.train.oracle_steps if stage == ORACLE else 0)
@@ -78,7 +87,7 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
 def _of_round(rounds: Rounds, round_: int) -> Rounds:
     rate, start = rounds.learning_rate_of(round_), (rounds.start_of(round_),)
     one = replace(rounds, steps=rounds.steps_of(round_), learning_rate=rate, start=start)
-    if round_ == 0:  # it has no pseudo-labels but online ones
+    if round_ == 0:  # round 0 has no stored pseudo-labels
         idle = OF_STORED_LABELS if rounds.ema_pseudo_labels else OF_STORED_LABELS + OF_PSEUDO_LABELS
         plain = {name: getattr(Rounds(), name) for name in idle}
         return replace(one, real_share=(0.0,), kept_fraction=(1.0,), **plain)
@@ -90,7 +99,7 @@ def _fills(folder: str, need: str) -> bool:
 
 
 def _link(source: Path, target: Path) -> None:
-    """`target` becomes a folder of hard links to the files of `source`, at once. Nothing of ours writes into a file in place."""
+    """Make `target` a folder of hard links to the files of `source`, atomically. Safe because no job edits a file in place."""
     temporary = target.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}-{target.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -98,4 +107,6 @@ def _link(source: Path, target: Path) -> None:
         temporary.rename(target)
     except (OSError, shutil.Error) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise FaultError(f"{target}: no hard links to {source} ({error}); the comparison needs a disk that has them") from error
+        raise FaultError(
+            f"{target}: cannot make hard links to {source} ({error}); put the run folder on a file system with hard links"
+        ) from error

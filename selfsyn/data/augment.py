@@ -1,4 +1,4 @@
-"""Augmentation of a training example; each change is a function of its random generator. Never imports torch."""
+"""Augmentation of a training example; the random generator decides every change. Never imports torch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from selfsyn.images import decode_image, encode_jpeg, resize_image, resize_label
 from selfsyn.labels import IGNORE
 
 Picture = NDArray[np.uint8]
-# An example by name: 'image' (H, W, 3) RGB; every other array is a map, of one value for each pixel: 'label' train ids.
+# The arrays of an example by name: 'image' (H, W, 3) RGB, 'label' (H, W) train ids, and other maps (H, W).
 Record = dict[str, NDArray[Any]]
-Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the width and of the height
-TRIES = 10  # random crops in search of the wanted class (Hoyer et al. 2022)
-NOISE_VALUES = 2**20  # size of the noise table: drawing a value for each pixel would take five times as long
+Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of width and height
+TRIES = 10  # random crops to try for the wanted class (Hoyer et al. 2022)
+NOISE_VALUES = 2**20  # size of the noise table, which is five times as fast as a new value for each pixel
 
 
 def augmented(
@@ -33,7 +33,7 @@ def augmented(
     wanted: int | None = None,
     colours: Colours | None = None,
 ) -> Record:
-    """`placed`, with other `colours` if given, then `disturbed`."""
+    """`placed`, then color transfer if `colours` are given, then `disturbed`."""
     made = placed(record, size=size, augment=augment, rng=rng, wanted=wanted)
     image = made["image"] if colours is None else with_colours(made["image"], colours)
     return made | {"image": disturbed(image, augment=augment, rng=rng)}
@@ -42,9 +42,9 @@ def augmented(
 def placed(
     record: Record, *, size: tuple[int, int], augment: Augment, rng: np.random.Generator, wanted: int | None = None
 ) -> Record:
-    """Random crop and flip: arrays, each at its own resolution -> all at `size` (width, height) with the same geometry.
+    """Random crop and flip of all arrays alike, whatever their resolutions -> all at `size` (width, height).
 
-    Crops before resizing, so that a zoomed crop keeps the file's detail.  wanted: a class that the crop should show.
+    Crops before resizing, so that a zoomed crop keeps the detail of the file.  wanted: a class that the crop should show.
     """
     box = _box(record["label"], most=augment.zoom, wanted=wanted, rng=rng)
     cropped = {name: _cropped(array, box) for name, array in record.items()}
@@ -55,7 +55,7 @@ def placed(
 
 
 def disturbed(image: Picture, *, augment: Augment, rng: np.random.Generator) -> Picture:
-    """Random weather, colours, blur, noise and JPEG compression; the geometry stays.
+    """Random weather, color jitter, blur, noise and JPEG compression, without change of geometry.
 
     The order is that of a camera: air, exposure, lens, sensor, file.
     """
@@ -70,9 +70,9 @@ def class_mixed(
     image: Picture, label: Picture, *, onto: tuple[Picture, Picture], rng: np.random.Generator
 ) -> tuple[Picture, Picture, NDArray[np.bool_]]:
     """ClassMix (Olsson et al. 2021; between domains as in DACS): paste a random half of the label's classes from `image` onto
-    the image and label `onto`, all of one size. Of a single class, all is pasted.
+    the image and label `onto`, all of the same size. A single class is pasted whole.
 
-    -> the mixed image, its label, and the (H, W) mask of pasted pixels.
+    -> the mixed image, its label, and the (H, W) bool mask of pasted pixels.
     """
     classes = np.unique(label[label != IGNORE])
     drawn = rng.permutation(classes)[: (len(classes) + 1) // 2]
@@ -82,8 +82,8 @@ def class_mixed(
 
 
 def masked(image: Picture, *, share: float, block: int, colour: Picture, rng: np.random.Generator) -> Picture:
-    """Masked image (MIC, Hoyer et al. 2023, eq. 4 and 5): each block of `block` x `block` pixels of the (H, W, 3) RGB image is
-    replaced by `colour` (3,) with probability `share`."""
+    """Masked image (MIC, Hoyer et al. 2023, eq. 4 and 5): replace each block of `block` x `block` pixels of the (H, W, 3) RGB
+    image by `colour` (3,) with probability `share`."""
     height, width = image.shape[:2]
     hidden = rng.random((-(-height // block), -(-width // block))) < share
     hidden = hidden.repeat(block, axis=0).repeat(block, axis=1)[:height, :width]
@@ -91,7 +91,7 @@ def masked(image: Picture, *, share: float, block: int, colour: Picture, rng: np
 
 
 def _box(label: Picture, *, most: float, wanted: int | None, rng: np.random.Generator) -> Box:
-    """A random box; with `wanted`, the first of TRIES boxes that shows the class, or the one that shows most of it."""
+    """A random box; with `wanted`, the first of TRIES boxes that shows the class, else the box that shows most of it."""
     if wanted is None:
         return _zoom(most=most, rng=rng)
     best, most_shown = (0.0, 0.0, 1.0, 1.0), -1.0
@@ -106,7 +106,7 @@ def _box(label: Picture, *, most: float, wanted: int | None, rng: np.random.Gene
 
 
 def _zoom(*, most: float, rng: np.random.Generator) -> Box:
-    """A random crop as a box of shares, since image and label may have different sizes."""
+    """A random crop as a box of shares, because image and label may have different sizes."""
     factor = np.exp(rng.uniform(0, np.log(most))) if most > 1 else 1.0
     aspect = np.exp(rng.uniform(-0.1, 0.1)) if most > 1 else 1.0
     across, down = min(1.0, aspect / factor), min(1.0, 1 / (aspect * factor))

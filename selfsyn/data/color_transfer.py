@@ -1,6 +1,6 @@
-"""The colours of one image given to another: what separates a render from a photo as a whole, exposure, contrast and white.
+"""Color transfer: change exposure, contrast and white balance of an image to those of another.
 
-An adapter that must give the same answer in tiles sees no whole image, so it cannot do this. Never imports torch.
+The adapter cannot learn this, because it works on tiles and so has no statistics of the whole image. Never imports torch.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from selfsyn.images import read_image, resize_image
 
 Picture = NDArray[np.uint8]
-SAMPLED = 3  # every third pixel of a row and of a column is looked at
-LEAST_VARIANCE = 1e-4  # added to each channel's, of values 0..1: an image of one colour has none to divide by
+SAMPLED = 3  # stride of the pixels, in rows and columns, from which statistics are computed
+LEAST_VARIANCE = 1e-4  # added to the variance of each channel (values 0..1), so that a uniform image has an invertible covariance
 
 
 @dataclass(frozen=True)
 class Colours:
-    """How an image's colours are spread. mean: (3,) of red, green and blue as 0..1.  covariance: (3, 3) of them."""
+    """Colour statistics of an image. mean: (3,) of RGB in 0..1.  covariance: (3, 3) of RGB."""
 
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
 
 
 def colours_of(image: Picture) -> Colours:
-    """(H, W, 3) RGB -> its colours."""
+    """(H, W, 3) RGB -> its colour statistics."""
     pixels = image[::SAMPLED, ::SAMPLED].reshape(-1, 3) / 255
     mean = pixels.mean(axis=0)
     apart = pixels - mean
@@ -37,9 +37,9 @@ def colours_of(image: Picture) -> Colours:
 
 
 def with_colours(image: Picture, colours: Colours) -> Picture:
-    """(H, W, 3) RGB -> the same image with the mean and covariance of `colours`, as far as 0..255 can hold them.
+    """(H, W, 3) RGB -> the image with the mean and covariance of `colours`, clipped to 0..255.
 
-    Of all linear maps that do so this one moves colours least: the Monge-Kantorovich map between two normal distributions
+    This is the linear map with the least change of colours: the Monge-Kantorovich map between two normal distributions
     (Pitié & Kokaram 2007).
     """
     own = colours_of(image)
@@ -52,17 +52,17 @@ def with_colours(image: Picture, colours: Colours) -> Picture:
 
 
 def colours_of_file(path: Path, *, size: tuple[int, int]) -> Colours:
-    """The colours of an image file seen at `size` (width, height). InputError when unreadable."""
+    """The colour statistics of an image file resized to `size` (width, height). InputError when unreadable."""
     return colours_of(resize_image(read_image(path), size=size))
 
 
 def stacked(many: Sequence[Colours]) -> NDArray[np.float64]:
-    """-> (N, 4, 3): the mean, then the rows of the covariance, of each."""
+    """N colour statistics -> (N, 4, 3): the mean, then the rows of the covariance."""
     return np.stack([np.vstack([colours.mean, colours.covariance]) for colours in many])
 
 
 def unstacked(rows: NDArray[np.float64]) -> tuple[Colours, ...]:
-    """`stacked` undone."""
+    """(N, 4, 3) -> N colour statistics: the inverse of `stacked`."""
     return tuple(Colours(row[0], row[1:]) for row in rows)
 
 

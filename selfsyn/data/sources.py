@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Frame)
 
 
 def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
-    """The data sets that a phase reads, by their names in a manifest."""
+    """The data sets that a phase reads, by their names in manifests."""
     stage, rounds = phase.stage, config.rounds
     if phase.verb != "train" or stage is None:
         return phase.facts.reads
@@ -34,9 +34,9 @@ def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
 
 
 def digests(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict[str, str]:
-    """{name: digest of the listing} of data sets, as the functions below return it, without checking any file.
+    """{name of a data set: digest of its listing}, equal to the digests of the functions below. Opens no file.
 
-    InputError when there are no images, or an image has no label.
+    InputError when a data set has no images, or an image has no label.
     """
     return {name: _digest(layout, config, name) for name in names}
 
@@ -57,9 +57,9 @@ def synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], s
 
 
 def real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
-    """The real images, without labels, source after source, and the digest of their listing.
+    """The real images without labels, source after source, and the digest of their listing.
 
-    Truncated ones are left out, up to the limit of run.toml; InputError beyond it.
+    Truncated images are left out, up to the limit in run.toml; InputError beyond it.
     """
     frames, digest = listed_real(layout, config)
     return complete(frames, spoiled=config.teacher.spoiled_of(len(frames))), digest
@@ -71,7 +71,7 @@ def listed_real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
 
 
 def oracle(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
-    """The real training images with their labels: only for the oracle, which is an upper bound and not a result."""
+    """The real training images with their labels: only for the oracle, which is an upper bound, not a result."""
     return _all(layout, config.real, labelled_frames)
 
 
@@ -103,7 +103,7 @@ def _all(layout: Layout, sources: tuple[Source, ...], read: Callable[[Layout, Da
 
 
 def held_out(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
-    """The labelled real images that `evaluate` reads. InputError when the run names none, or trains on them."""
+    """The labelled real images that `evaluate` reads. InputError without held_out, or when it shares images with real."""
     frames, digest = _of_held_out(layout, config, labelled)
     _refuse_overlap(layout, config, frames)
     return frames, digest
@@ -120,13 +120,11 @@ def _refuse_overlap(layout: Layout, config: RunConfig, frames: list[LabelledFram
     training = {frame.image.resolve() for frame in listed_real(layout, config)[0]}
     for frame in frames:
         if frame.image.resolve() in training:
-            raise InputError(
-                f"{frame.image}: both in real and in held_out; scores on training images are invalid; change a split"
-            )
+            raise InputError(f"{frame.image}: in real and in held_out; scores on training images are invalid; change a split")
 
 
 def check(layout: Layout, config: RunConfig) -> None:
-    """InputError for a mistake in the user's data or weights, before training starts. A run's own world is not checked."""
+    """InputError for a mistake in the user's data or weights, before training starts. Rendered frames are not checked."""
     for net in config.nets:
         net.weights_file(layout.root)
     if world_phase(config):

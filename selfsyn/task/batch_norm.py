@@ -1,4 +1,4 @@
-"""Batch-norm statistics of another domain, re-estimated without a label and without an update (AdaBN, Li et al. 2016)."""
+"""AdaBN: batch-norm statistics re-estimated on another domain, without labels or updates (Li et al. 2016)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ READ_AHEAD = 4  # batches
 def re_estimate(net: nn.Module, batches: Iterable[Tensor], *, share: float) -> None:
     """Move the running statistics of every batch norm towards those of `batches` ((B, 3, H, W) normalised), in place.
 
-    new = (1 - share) * old + share * mean over the batches of their mean, and of their unbiased variance, as batch norm
-    itself counts. Each batch goes through the whole net with its own statistics. Parameters, modes, counters stay.
+    new = (1 - share) * old + share * estimate; the estimate is the mean over batches of each batch's mean or unbiased variance.
+    Every layer normalises each batch with that batch's statistics. Parameters, modes and counters do not change.
     """
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     before = [{name: buffer.clone() for name, buffer in layer.named_buffers()} for layer in layers]
@@ -32,7 +32,7 @@ def re_estimate(net: nn.Module, batches: Iterable[Tensor], *, share: float) -> N
     net.eval()
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain mean over batches
+        layer.momentum = None  # None makes torch average over batches with equal weight
         layer.train()
     with torch.no_grad():
         for images_BCHW in batches:
@@ -50,9 +50,9 @@ def _mix(layer: _BatchNorm, old: dict[str, Tensor], *, share: float) -> None:
 
 
 def real_batches(frames: Sequence[Frame], config: RunConfig, *, device: torch.device, workers: int) -> Iterator[Tensor]:
-    """The real images in their order, as they are, at the working size, normalised: (B, 3, H, W) on `device`.
+    """Yield the real images in their order, not augmented, at the working size, normalised: (B, 3, H, W) on `device`.
 
-    What is left over after the last whole batch is left out, unless there is nothing else: it would count as much as a batch.
+    An incomplete last batch is dropped, because it would weigh as much as a full batch; if it is the only batch, it is kept.
     """
     batch = config.train.batch
     starts = range(0, max(1, len(frames) // batch) * batch, batch)

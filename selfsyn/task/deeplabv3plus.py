@@ -1,4 +1,4 @@
-"""DeepLabV3+ (Chen et al. 2018) on any timm backbone that can be dilated to the output stride asked for."""
+"""DeepLabV3+ (Chen et al. 2018) on any timm backbone that timm can dilate to `task.output_stride`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from selfsyn.task.backbones import channels, features
 from selfsyn.task.scores import Scores, TaskNet, resized
 
 LOW_LEVEL_CHANNELS = 48
-RATES = (6, 12, 18)  # at output stride 16; the same reach in pixels at another (Chen et al., section 4)
+RATES = (6, 12, 18)  # at output stride 16; scaled at other strides to keep the receptive field (Chen et al., section 4)
 
 
 class DeepLabV3Plus(TaskNet):

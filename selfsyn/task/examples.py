@@ -1,4 +1,4 @@
-"""What a task model may learn from: a frame with its own label, with the teacher's, or with none."""
+"""Training examples: a frame with its ground truth, with a pseudo-label, or without a label."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ from selfsyn.labels import IGNORE
 from selfsyn.pseudo_labels import LabelStore, without_border
 
 Picture = NDArray[np.uint8]
-MOST_LOOKED_AT = 500  # of a data set's frames, where a sample says enough
+MOST_LOOKED_AT = 500  # frames of a data set whose colours are measured
 
 
 class Example(Protocol):
-    """Something to learn from: an image and maps of its pixels."""
+    """A training example: an image and per-pixel maps."""
 
     @property
     def name(self) -> str:
-        """Where it came from, for messages."""
+        """The file it came from, for messages."""
         ...
 
     def read(self) -> Record:
-        """'image' (H, W, 3) RGB and 'label' (H, W) train ids as they are on disk, and what other maps there are.
+        """'image' (H, W, 3) RGB and 'label' (H, W) train ids at their size on disk, and any other maps.
 
-        Arrays may differ in size, not in what they show.
+        All arrays show the same view; their resolutions may differ.
         """
         ...
 
     def read_label(self) -> Picture:
-        """-> (H, W) train ids alone."""
+        """-> (H, W) train ids, without reading the image where possible."""
         return np.asarray(self.read()["label"])
 
 
 @dataclass(frozen=True)
 class Border:
-    """Where pseudo-labels of a source never count: top, right, bottom, left in pixels of `size` (width, height)."""
+    """The image border whose pseudo-labels are ignored: top, right, bottom, left in pixels of `size` (width, height)."""
 
     pixels: tuple[int, int, int, int] = (0, 0, 0, 0)
     size: tuple[int, int] = (1, 1)
 
     def hidden(self, label: Picture) -> Picture:
-        """(H, W) train ids -> the same with IGNORE in the border."""
+        """(H, W) train ids -> a copy with IGNORE in the border."""
         return without_border(label, border=self.pixels, size=self.size) if any(self.pixels) else label
 
 
@@ -78,7 +78,7 @@ class _OfFrame(Example):
 
 @dataclass(frozen=True)
 class LabelledExample(_OfFrame):
-    """A frame with its own label."""
+    """A frame with its ground truth."""
 
     frame: LabelledFrame
 
@@ -89,7 +89,7 @@ class LabelledExample(_OfFrame):
 
 @dataclass(frozen=True)
 class PseudoLabelledExample(_OfFrame):
-    """A real image with the teacher's label, of which the most confident `portion` of each class counts, and no border."""
+    """A real image with a pseudo-label: of each class the most confident `portion` of pixels, without the border."""
 
     store: LabelStore
     portion: float
@@ -102,7 +102,7 @@ class PseudoLabelledExample(_OfFrame):
 
 @dataclass(frozen=True)
 class BareExample(_OfFrame):
-    """A real image alone: every pixel is IGNORE. 'open' (H, W) is 1 where a teacher may say what it shows, 0 in the border."""
+    """An unlabelled real image: every pixel is IGNORE. 'open' (H, W) is 1 where a teacher may label it, 0 in the border."""
 
     border: Border = NO_BORDER
 
@@ -114,7 +114,7 @@ class BareExample(_OfFrame):
 
 
 def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:
-    """(N, 20) pixels by class of each example; see pixels_by_class. Counted once and kept in `file`, which is a .npy."""
+    """(N, 20) pixels by class of each example, see pixels_by_class. Counted once and cached in `file`, a .npy."""
     if not file.exists():
         with ThreadPoolExecutor(max(1, workers)) as threads:
             rows = ahead(lambda example: pixels_by_class(example.read_label()), examples, threads=threads, most=4 * workers)
@@ -124,9 +124,9 @@ def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> ND
 
 
 def colours_of_frames(frames: Sequence[Frame], *, size: tuple[int, int], file: Path, workers: int) -> tuple[Colours, ...]:
-    """The colours of at most MOST_LOOKED_AT evenly spaced frames, seen at `size`. Found once and kept in `file`, a .npy.
+    """Colour statistics of at most MOST_LOOKED_AT evenly spaced frames, resized to `size`. Cached in `file`, a .npy.
 
-    Images that cannot be read are left out; InputError, naming the first, when all are.
+    Unreadable images are skipped. InputError, naming the first of them, when all are unreadable.
     """
     if not file.exists():
         chosen = frames[:: max(1, -(-len(frames) // MOST_LOOKED_AT))]
@@ -135,7 +135,7 @@ def colours_of_frames(frames: Sequence[Frame], *, size: tuple[int, int], file: P
             found = list(looked)
         colours = [one for one in found if isinstance(one, Colours)]
         if not colours:
-            raise InputError(f"{found[0]} (and none of the {len(found)} real images that were looked at can be read)")
+            raise InputError(f"{found[0]} (none of the {len(found)} sampled real images can be read; copy them again)")
         _write_array(file, stacked(colours))
     return unstacked(np.load(file))
 
@@ -154,7 +154,7 @@ def _write_array(file: Path, array: NDArray[np.int64] | NDArray[np.float64]) -> 
 
 
 def label_counts(examples: Sequence[Example], *, enough: int = 500) -> NDArray[np.int64]:
-    """(19,) pixel counts by class over every Nth example, N the largest that leaves `enough` of them."""
+    """(19,) pixel counts by class over every Nth example; N is the largest stride that leaves `enough` examples."""
     stride = max(1, len(examples) // enough)
     counts = np.zeros(256, dtype=np.int64)
     for example in examples[::stride]:

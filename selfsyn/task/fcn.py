@@ -1,4 +1,4 @@
-"""FCN (Long et al. 2015) as it is used today: a backbone dilated to output stride 8 and a head on its last stage."""
+"""FCN (Long et al. 2015) in its current form: a backbone dilated to output stride 8 and a head on its last stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task model's forward in training: which images go through the net with one another, and in which precision."""
+"""A task model's forward in training: which images share batch statistics, and the precision."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from selfsyn.task.scores import Scores
 
 
 class Forward(nn.Module):
-    """All passes of a training step through the net; the scores come in the images' precision whatever the net computes in.
+    """All passes of a training step through the net. The scores have the precision of the images, also under autocast.
 
-    One module call a step, however many passes: DistributedDataParallel expects one forward for each backward.
+    A step calls this module once, with any number of passes: DistributedDataParallel expects one forward per backward.
     """
 
     def __init__(self, net: Callable[[Tensor], Scores], *, device: torch.device, half: bool) -> None:
-        """half: in bfloat16 where that loses nothing that matters (autocast)."""
+        """half: compute in bfloat16 where autocast allows it."""
         super().__init__()
         self.net, self.device, self.autocasts = net, device, half
 
     def forward(self, image_BCHW: Tensor, passes: Sequence[int]) -> Scores:
         """(B, 3, H, W) normalised -> see TaskNet.forward.
 
-        passes: how many images share their batch statistics, one pass after the next; they add up to B.
+        passes: the number of images in each pass; they add up to B. Images of a pass share their batch statistics.
         """
         scores = [self._scores(images) for images in image_BCHW.split(list(passes))]
         if len(scores) == 1:
@@ -44,7 +44,7 @@ class Forward(nn.Module):
 
 
 class _DepthwiseInFloat(TorchFunctionMode):
-    """A CPU's matrix units are for dense convolutions: depthwise ones are slower in bfloat16 than in float32."""
+    """Depthwise convolutions in float32: on a CPU they are slower in bfloat16, which speeds up dense ones only."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

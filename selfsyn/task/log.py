@@ -1,5 +1,4 @@
-"""What a training tells of itself beside history.jsonl: speed and memory, which differ from machine to machine, and events
-for TensorBoard."""
+"""Speed and memory of a training, which differ between machines and so are kept out of history.jsonl; TensorBoard events."""
 
 from __future__ import annotations
 
@@ -22,10 +21,10 @@ GIB = 2**30
 
 
 class Log:
-    """Images a second since the row before, and the peak of memory: of the GPU, or of this process. The first process writes."""
+    """Images per second since the last row, and peak memory of the GPU or of this process. Only process 0 writes files."""
 
     def __init__(self, folder: Path, *, batch: int, first: int, device: torch.device, tensorboard: bool) -> None:
-        """Go on after step `first`.  batch: images in a step, those of all processes.  InputError without tensorboardX."""
+        """Continue after step `first`.  batch: images in a step over all processes.  InputError without tensorboardX."""
         self.path, self.batch, self.device = folder / SPEED, batch, device
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         self.rows: list[dict[str, float]] = [row for row in map(json.loads, lines) if row["step"] <= first]
@@ -33,7 +32,7 @@ class Log:
         self.events = _writer(folder / EVENTS, first=first) if tensorboard and processes.rank() == 0 else None
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Take a row of the history."""
+        """Add the speed and memory of a history row, and its TensorBoard events."""
         now, step = time.monotonic(), int(row["step"])
         rate = (step - self.step) * self.batch / max(now - self.since, 1e-9)
         self.step, self.since = step, now
@@ -51,7 +50,7 @@ class Log:
             self.events.flush()
 
     def speed(self) -> str:
-        """The last row for a line of progress; empty before the first."""
+        """The last row as text for the progress line; empty before the first row."""
         if not self.rows:
             return ""
         return f"{self.rows[-1]['images_per_second']:.3g} images/s, {self.rows[-1]['peak_memory_gib']:.2f} GiB"
@@ -67,6 +66,7 @@ def _writer(folder: Path, *, first: int) -> Any:
         from tensorboardX import SummaryWriter
     except ImportError:
         raise InputError(
-            "train.tensorboard: the package tensorboardX is not installed; pip install 'selfsyn[tensorboard]', or set it to false"
+            "train.tensorboard: the package tensorboardX is not installed;"
+            " pip install 'selfsyn[tensorboard]', or set train.tensorboard to false"
         ) from None
-    return SummaryWriter(str(folder), purge_step=first + 1)  # what a killed attempt told of later steps is forgotten
+    return SummaryWriter(str(folder), purge_step=first + 1)  # drops the events that a killed attempt wrote after `first`

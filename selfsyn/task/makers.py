@@ -1,4 +1,4 @@
-"""The images of a batch: what is drawn for a position, and what a maker makes of it. Never imports torch."""
+"""The images of a batch: a source chooses an example for each position, a maker augments and mixes it. Never imports torch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from selfsyn.task.examples import Example
 class Item(NamedTuple):
     """One image of a batch and the maps that belong to it, all of the working size.
 
-    arrays: 'image' (H, W, 3) RGB, 'label' (H, W) train ids, 'true' (H, W) bool where the label is no pseudo-label, and what
-    else the part has.
+    arrays: 'image' (H, W, 3) RGB, 'label' (H, W) train ids, 'true' (H, W) bool where the label is ground truth, and the other
+    maps of the part.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Item(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """An example, and the class that its crop should show."""
+    """An example, and the class that its crop should show (None: any)."""
 
     example: Example
     wanted: int | None
@@ -39,16 +39,16 @@ class Maker(Protocol):
     """Makes the images of one part of a batch."""
 
     def make(self, position: int, rng: np.random.Generator) -> Item:
-        """The image at a position of the part's endless walk; `rng` decides how it is changed."""
+        """The image at `position` of the part's endless sequence; `rng` decides its augmentation."""
         ...
 
 
 @dataclass(frozen=True)
 class ExampleSource:
-    """What is drawn, and how it is seen.
+    """A sequence of examples, and how they are augmented.
 
-    mix: which example stands at which position.  rare: by which class they are drawn instead, where rare classes shall come
-    more often.  purpose: what the draws are for.  size: (width, height).
+    mix: which example comes at which position.  rare: rare-class sampling, which replaces `mix` if given.
+    purpose: names the random stream.  size: (width, height).
     """
 
     examples: Sequence[Example]
@@ -60,14 +60,14 @@ class ExampleSource:
     rare: RareClasses | None = None
 
     def at(self, position: int) -> Drawn:
-        """What stands at a position."""
+        """The example at a position."""
         if self.rare is None:
             return Drawn(self.examples[self.mix.item(position, seed=self.seed, purpose=self.purpose)], None)
         number, wanted = self.rare.draw(generator(self.seed, f"{self.purpose} rare", position))
         return Drawn(self.examples[number], wanted)
 
     def any(self, rng: np.random.Generator) -> Drawn:
-        """What `rng` draws, each example as often as along the walk."""
+        """A random example, with the same frequencies as the sequence of `at`."""
         if self.rare is None:
             often = self.mix.frequencies() if self.mix.shares else None
             return Drawn(self.examples[int(rng.choice(len(self.examples), p=often))], None)
@@ -75,7 +75,7 @@ class ExampleSource:
         return Drawn(self.examples[number], wanted)
 
     def seen(self, drawn: Drawn, rng: np.random.Generator, *, true: bool, colours: Colours | None = None) -> Item:
-        """The augmented example. true: whether its labels are no pseudo-labels."""
+        """The augmented example. true: whether its labels are ground truth."""
         record = drawn.example.read()
         arrays = augmented(record, size=self.size, augment=self.augment, rng=rng, wanted=drawn.wanted, colours=colours)
         return Item(drawn.example.name, arrays | {"true": np.full(arrays["label"].shape, true)})
@@ -83,7 +83,7 @@ class ExampleSource:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Frames with their own labels, the share `recoloured` of them in the colours of a real image drawn anew."""
+    """Frames with ground truth. The share `recoloured` of them takes the colours of a random real image."""
 
     source: ExampleSource
     colours: Sequence[Colours] = ()
@@ -96,7 +96,7 @@ class Labelled:
         return self.source.seen(drawn, rng, true=True, colours=None if number is None else self.colours[number])
 
     def over(self, item: Item, rng: np.random.Generator) -> Item:
-        """Half the classes of any frame laid over a real image (ClassMix), the share `recoloured` of them in its colours."""
+        """Paste half the classes of a random frame onto a real image (ClassMix), with probability `recoloured` in its colours."""
         above, below = self.source.seen(self.source.any(rng), rng, true=True).arrays, item.arrays
         image = with_colours(above["image"], colours_of(below["image"])) if self._recolours(rng) else above["image"]
         image, label, cut = class_mixed(image, above["label"], onto=(below["image"], below["label"]), rng=rng)
@@ -108,7 +108,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Pseudo:
-    """Real images with pseudo-labels; over the share `class_mix` of them half the classes of a labelled frame are laid."""
+    """Real images with pseudo-labels. Onto the share `class_mix` of them, half the classes of a labelled frame are pasted."""
 
     source: ExampleSource
     above: Labelled
@@ -122,7 +122,10 @@ class Pseudo:
 
 @dataclass(frozen=True)
 class Masked:
-    """Real images with pseudo-labels, partly hidden: see config.Rounds.mask. colour: of the hidden blocks, RGB."""
+    """Real images with pseudo-labels and masked blocks (MIC).
+
+    share: of the blocks that are masked, 0..1.  block: side in pixels.  colour: RGB of the masked blocks.
+    """
 
     source: ExampleSource
     share: float
@@ -138,10 +141,10 @@ class Masked:
 
 @dataclass(frozen=True)
 class Online:
-    """Real images that the EMA teacher labels in the step, half the classes of a labelled frame laid over each.
+    """Real images labelled by the EMA net during the step (DACS). Half the classes of a labelled frame are pasted onto each.
 
-    'to_label' (H, W) bool: where it does.  'undisturbed' (H, W, 3): the image before colours, noise and classes of others
-    came over it, which is what the teacher sees.
+    'to_label' (H, W) bool: the pixels that the EMA net labels.  'undisturbed' (H, W, 3): the EMA net's input, the image before
+    colour jitter, noise and ClassMix.
     """
 
     source: ExampleSource
@@ -151,7 +154,6 @@ class Online:
         """See Maker."""
         example, size, augment = self.source.at(position).example, self.source.size, self.source.augment
         seen = placed(example.read(), size=size, augment=augment, rng=rng)
-        # What is cut out of the disturbed image is still labelled: the teacher sees it.
         image = disturbed(seen["image"], augment=augment, rng=rng)
         mixed = self.above.over(Item(example.name, {"image": image, "label": seen["label"]}), rng).arrays
         to_label = (seen["open"] > 0) & ~mixed["true"]
@@ -160,7 +162,7 @@ class Online:
 
 @dataclass(frozen=True)
 class Bare:
-    """Real images without labels."""
+    """Unlabelled real images."""
 
     source: ExampleSource
 

@@ -1,6 +1,6 @@
-"""Training batches: which image stands where in which batch, read and augmented by worker threads.
+"""Training batches, read and augmented by worker threads.
 
-Everything about an image follows from its position (step, slot), so a resumed training sees what an unbroken one would.
+An image depends only on its position (step, slot), so a resumed training sees the same images as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from selfsyn.task.examples import Example
 from selfsyn.task.makers import Item, Maker
 
 READ_AHEAD = 4  # batches
-# The parts of a batch: frames with their own labels, real images with pseudo-labels, the same partly hidden, real images that
-# the EMA teacher labels in the step, real images without labels.
+# The parts of a batch: frames with ground truth, real images with pseudo-labels, masked copies of these, real images that the
+# EMA net labels during the step, unlabelled real images.
 SYNTHETIC, PSEUDO, MASKED, ONLINE, BARE = "synthetic", "pseudo", "masked", "online", "bare"
 
 
 class Batch(NamedTuple):
-    """parts: {part: its arrays by name, see makers.Item, each (B, ...) of the part's B images}.  names: of all images, part
-    after part."""
+    """A batch.
+
+    parts: {part: {name: array (B, ...) over the B images of the part}}, see makers.Item.  names: of all images, in the order
+    of the parts.
+    """
 
     parts: Mapping[str, Mapping[str, Tensor]]
     names: list[str]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many images each part has."""
+        """{part: number of images}."""
         return {part: len(arrays["image"]) for part, arrays in self.parts.items()}
 
     def whole(self, name: str) -> Tensor:
-        """The array `name` of all parts, one after another."""
+        """The array `name` of all parts, concatenated along the batch."""
         return torch.cat([arrays[name] for arrays in self.parts.values()])
 
 
@@ -46,9 +49,9 @@ class Batch(NamedTuple):
 class Mixture:
     """How the batches of a training are made.
 
-    makers: of each part, in the order in which a batch has them.  sizes: how many images of each part a batch has.
-    labelled: the frames with labels of their own, which tell how rare each class is.
-    rank, ranks: which share of each batch this is, of how many: each `ranks`-th image from the `rank`-th on.
+    makers: of each part.  sizes: images of each part in a batch, in the order of the parts.
+    labelled: the frames with ground truth, from which the class weights are counted.
+    rank, ranks: this process and the number of processes; it takes every `ranks`-th image of a part from the `rank`-th on.
     """
 
     makers: Mapping[str, Maker]
@@ -60,11 +63,11 @@ class Mixture:
     ranks: int = 1
 
     def shared(self, rank: int, *, ranks: int) -> Mixture:
-        """What process `rank` of so many learns from."""
+        """The share of process `rank` of `ranks`."""
         return replace(self, rank=rank, ranks=ranks)
 
     def read_batch(self, step: int) -> Batch:
-        """This process's share of the batch of `step`. Slots run through the parts one after another."""
+        """This process's share of the batch of `step`. Slots are numbered through all parts."""
         parts, names, first = {}, [], 0
         for part, size in self.sizes.items():
             items = [self._item(part, step, inside, slot=first + inside) for inside in range(self.rank, size, self.ranks)]

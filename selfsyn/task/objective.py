@@ -1,4 +1,4 @@
-"""What a task model learns to do, as one number: the loss terms of a batch and their weighted sum."""
+"""The training objective of a task model: the loss terms of a batch and their weighted sum."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from selfsyn.task.pseudo_label_losses import pseudo_label_loss
 from selfsyn.task.scores import Scores, TaskNet, normalised
 
 AUXILIARY = 0.4  # weight of the auxiliary head's loss (Zhao et al. 2017)
-SURE = 0.968  # confidence from which the average counts as sure of a pixel (Tranheden et al. 2021)
+SURE = 0.968  # least confidence of a pixel that counts as sure (Tranheden et al. 2021)
 
 
 class Seen(NamedTuple):
-    """What the net says about one part of a batch, and what it should have said: see `maps_of`."""
+    """The scores of one part of a batch, and its target maps: see `maps_of`."""
 
     scores: Scores
     maps: Mapping[str, Tensor]
 
 
 class ExtraTerm(Protocol):
-    """Loss terms beside those on labels. It may learn too, as a discriminator does.
+    """Loss terms that need no labels. A term may have trainable weights, as a discriminator has.
 
-    weights: of its terms, by the name of their history column.
+    weights: {history column of a term: its weight}.
     """
 
     weights: Mapping[str, float]
 
     def losses(self, scores: Mapping[str, Scores]) -> dict[str, Tensor]:
-        """The terms, unweighted, by name, of the net's scores of each part of a batch; the net gets their gradient."""
+        """{history column: unweighted term}. scores: the net's scores by part; gradients flow into the net."""
         ...
 
     def update(self, scores: Mapping[str, Scores], *, progress: float) -> dict[str, float]:
-        """An update of its own, after the net's -> what the history tells of it.  progress: share of the training done, 0..1."""
+        """Update the term's own weights, after the net -> history columns.  progress: share of the training done, 0..1."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a checkpoint must hold."""
+        """The state to write into a checkpoint."""
         return {}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Put a checkpoint's state_dict back."""
+        """Restore the state of a checkpoint."""
         return None
 
 
 def seen_by(
     forward: Callable[[Tensor, Sequence[int]], Scores], batch: Batch, config: RunConfig, *, weights_K: Tensor, average: TaskNet
 ) -> dict[str, Seen]:
-    """The batch's parts as the net sees them: one forward for all that have labels, so that they share their batch statistics.
+    """Run the net on a batch -> the scores and target maps of each part.
 
-    Bare images go through by themselves (Tsai et al. 2018): normalised together with synthetic ones, the net would answer them
-    by what stands beside them, and nothing does when it is used.
+    All images with labels share batch statistics. Unlabelled images get a pass of their own (Tsai et al. 2018): with shared
+    statistics the net's answer would depend on the synthetic images in the batch, which are absent at inference.
 
-    forward: the net's, see forward.Forward.  weights_K: of the classes.  average: the net that labels the online part.
+    forward: of the net, see forward.Forward.  weights_K: class weights.  average: the EMA net, which labels the online part.
     """
     maps = {part: maps_of(arrays, config, weights_K=weights_K, average=average) for part, arrays in batch.parts.items()}
     images = _normalised(batch.whole("image"), config, device=weights_K.device)
@@ -68,17 +68,17 @@ def seen_by(
 
 
 def passes(sizes: Mapping[str, int]) -> list[int]:
-    """How many of a batch's images go through the net with one another, one pass after the next."""
+    """The number of images in each pass of a batch: those with labels together, then the unlabelled ones."""
     bare = sizes.get(BARE, 0)
     return [count for count in (sum(sizes.values()) - bare, bare) if count]
 
 
 def maps_of(arrays: Mapping[str, Tensor], config: RunConfig, *, weights_K: Tensor, average: TaskNet) -> dict[str, Tensor]:
-    """What the net should say of a part of a batch: its maps, (B, H, W) on the device of `weights_K`.
+    """The target maps of a part of a batch, (B, H, W) on the device of `weights_K`.
 
-    'label': int64 train ids.  'true': where they are no pseudo-labels.  'weight': how much each pixel's label counts.
-    Where the part has labels 'to_label', `average` gives them. They weigh as much as the share of the part's pixels of which
-    it is sure (Tranheden et al. 2021, eq. 3).
+    'label': int64 train ids.  'true': bool, ground truth.  'weight': float, of the pixel in the loss.
+    `average` labels the pixels 'to_label', if the part has that map. Their weight is the share of the part's pixels whose
+    confidence is at least SURE (Tranheden et al. 2021, eq. 3).
     """
     device = weights_K.device
     maps = {name: array.to(device) for name, array in arrays.items() if name not in ("image", "undisturbed")}
@@ -94,7 +94,7 @@ def maps_of(arrays: Mapping[str, Tensor], config: RunConfig, *, weights_K: Tenso
 
 @torch.no_grad()
 def answer_of(average: TaskNet, images: Tensor, config: RunConfig) -> tuple[Tensor, Tensor]:
-    """The teacher's answer as both heads give it together: (B, H, W) int64 train ids and float confidences 0..1."""
+    """The EMA net's prediction from both heads: (B, H, W) int64 train ids and float confidences 0..1."""
     logits_BKHW = average.eval().fused(images, auxiliary=config.task.auxiliary_at_inference)
     confidence_BHW, label_BHW = logits_BKHW.float().softmax(dim=1).max(dim=1)
     return label_BHW, confidence_BHW
@@ -105,7 +105,7 @@ def _normalised(images: Tensor, config: RunConfig, *, device: torch.device) -> T
 
 
 def losses_of(seen: Mapping[str, Seen], config: RunConfig) -> dict[str, Tensor]:
-    """The terms, unweighted, by the name of their history column: one on each part that has labels."""
+    """{history column: unweighted term}, with a term for each part that has labels."""
     return {f"loss_{name}": _loss_of(name, part, config) for name, part in seen.items() if name != BARE}
 
 
@@ -117,9 +117,9 @@ def _loss_of(name: str, part: Seen, config: RunConfig) -> Tensor:
 
 
 def weights_of(batch: Batch) -> dict[str, float]:
-    """The weights of the terms of `losses_of`: a part's share of the labelled images.
+    """The weight of each term of `losses_of`: its part's share of the images with labels.
 
-    Masked copies weigh as much as the images that they are copies of (MIC: lambda 1).
+    Masked copies weigh as much as their originals and are not counted in the total (MIC: lambda 1).
     """
     sizes = batch.sizes
     labelled = sum(sizes.get(part, 0) for part in (SYNTHETIC, PSEUDO, ONLINE))

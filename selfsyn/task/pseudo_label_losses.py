@@ -14,12 +14,12 @@ from selfsyn.labels import IGNORE
 from selfsyn.task.losses import labelled_pixels
 from selfsyn.task.scores import Scores
 
-REVERSE = -math.log(1e-4)  # what reverse cross-entropy takes for -log 0 (Zhang et al. 2021)
-FORWARD_SHARE = 0.1  # of cross-entropy beside the reverse one (Zhang et al. 2021)
+REVERSE = -math.log(1e-4)  # stands for -log 0 in the reverse cross-entropy (Zhang et al. 2021)
+FORWARD_SHARE = 0.1  # weight of the cross-entropy beside the reverse cross-entropy (Zhang et al. 2021)
 
 
 def rows(picture_BKHW: Tensor) -> Tensor:
-    """(B, K, H, W) -> (P, K); a view where channels are last in memory."""
+    """(B, K, H, W) -> (P, K); a view if channels are last in memory."""
     return picture_BKHW.permute(0, 2, 3, 1).flatten(0, 2)
 
 
@@ -29,16 +29,16 @@ def symmetric(ce_P: Tensor) -> Tensor:
 
 
 def divergence(logits_PK: Tensor, other_PK: Tensor) -> Tensor:
-    """KL(softmax of the first || softmax of the second) of each pixel, (P,)."""
+    """(P,) KL(softmax(logits_PK) || softmax(other_PK)) of each pixel."""
     log_PK, other_log_PK = logits_PK.log_softmax(dim=1), other_PK.log_softmax(dim=1)
     return (log_PK.exp() * (log_PK - other_log_PK)).sum(dim=1)
 
 
 def pseudo_label_loss(scores: Scores, maps: Mapping[str, Tensor], *, auxiliary: float, how: Rounds) -> Tensor:
-    """The main head's loss plus `auxiliary` times the auxiliary head's, as `how` treats labels that a teacher gave.
+    """Loss of the main head plus `auxiliary` times the loss of the auxiliary head.
 
-    maps: (B, H, W) 'label', its 'weight', and 'true' where it is none of the teacher's, and plain cross-entropy holds.
-    With nothing asked for it is losses.segmentation_loss.
+    maps: (B, H, W) 'label', 'weight', and 'true' where the label is ground truth and plain cross-entropy applies.
+    how: `symmetric_cross_entropy` and `rectify` act on pseudo-labels; without both this equals losses.segmentation_loss.
     """
     main_PK, auxiliary_PK = rows(scores.main), rows(scores.auxiliary)
     label_P, true_P, weight_P = (maps[name].flatten() for name in ("label", "true", "weight"))
@@ -53,7 +53,8 @@ def pseudo_label_loss(scores: Scores, maps: Mapping[str, Tensor], *, auxiliary: 
 
 
 def _over_pixels(loss_P: Tensor, label_P: Tensor, *, doubt_P: Tensor | None) -> Tensor:
-    """Mean over labelled pixels; rectified, exp(-D) of it plus the mean of D over all pixels (Zheng & Yang 2021, eq. 12)."""
+    """Mean over labelled pixels of L, or with `doubt_P` = D the mean of exp(-D) L plus the mean over all pixels of D
+    (Zheng & Yang 2021, eq. 12)."""
     labelled = labelled_pixels(label_P)
     if doubt_P is None:
         return loss_P.sum() / labelled

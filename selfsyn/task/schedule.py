@@ -1,4 +1,4 @@
-"""How long a task model trains, and how fast at each step."""
+"""The number of updates of a task model, and the learning rate of each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ DECAY_POWER = 0.9  # of the poly schedule (Chen et al. 2018)
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a stage trains and how fast: updates, the backbone's first learning rate, updates of linear warm-up.
+    """The schedule of a stage.
 
-    done, whole: the updates of earlier stages that the same warm-up and decay run through, and of all of them together;
-    whole 0 is the stage alone.
+    steps: updates.  learning_rate: of the backbone, at its peak.  warmup_steps: updates of linear warm-up.
+    done, whole: where several stages share a schedule, the updates before this stage and those of all stages; whole 0: the
+    stage has a schedule of its own.
     """
 
     steps: int
@@ -28,7 +29,7 @@ class Schedule:
 
 
 def learning_rate(step: int, *, schedule: Schedule) -> float:
-    """Linear warm-up, then decay to zero at the last step as (1 - t) ** 0.9, t the share of the steps that are done."""
+    """The backbone's rate: (1 - t) ** 0.9 of the peak, t the share of the steps that are done, times a linear warm-up."""
     position = schedule.done + step
     warm = min(1.0, (position + 1) / max(1, schedule.warmup_steps))
     done = position / (schedule.whole or schedule.steps)
@@ -36,7 +37,7 @@ def learning_rate(step: int, *, schedule: Schedule) -> float:
 
 
 def schedule_of(config: RunConfig, *, stage: Stage) -> Schedule:
-    """How long a stage trains, and how fast. InputError for a round that would continue a schedule that has ended."""
+    """The schedule of a stage. InputError for a round that would continue a schedule that has ended."""
     train, rounds = config.train, config.rounds
     if stage == ORACLE:
         return Schedule(steps=train.oracle_steps, learning_rate=train.learning_rate, warmup_steps=train.warmup_steps)
@@ -54,14 +55,14 @@ def schedule_of(config: RunConfig, *, stage: Stage) -> Schedule:
 
 
 def continued(config: RunConfig, *, stage: Stage) -> Stage | None:
-    """The stage whose training this one continues, optimizer and all; None where it begins anew (rounds.start)."""
+    """The stage whose training `stage` continues with its optimizer state; None if it starts a new training (rounds.start)."""
     if stage.round is None or config.rounds.start_of(stage.round) != "continue":
         return None
     return stage_before(config, stage=stage)
 
 
 def _one_schedule(config: RunConfig, *, stage: Stage) -> list[Stage]:
-    """The stages, this one among them, that one learning-rate schedule runs through."""
+    """All stages that share the learning-rate schedule of `stage`, itself included."""
     planned = [round_stage(round_) for round_ in range(len(config.rounds.real_share))]
     groups: list[list[Stage]] = []
     for one in (SOURCE_ONLY, *planned):
@@ -72,8 +73,8 @@ def _one_schedule(config: RunConfig, *, stage: Stage) -> list[Stage]:
     found = next((group for group in groups if stage in group), [stage])
     if found == [stage] and continued(config, stage=stage) is not None:
         raise InputError(
-            f"run.toml: {stage} would continue a schedule that ends with {planned[-1]}, the last that rounds.real_share names;"
-            " name more shares before the first training, or set rounds.start to 'warm' for it"
+            f"run.toml: {stage} would continue a schedule that ends with {planned[-1]}, the last round in rounds.real_share;"
+            " list more rounds there before the first training, or set rounds.start to 'warm' for {stage}"
         )
     return found
 

@@ -19,7 +19,7 @@ AUXILIARY_LEVEL = 3  # the decoder stage at stride 8
 
 
 class Encoder(nn.Module):
-    """VGG16's convolutions with their published parameter names; pooling happens in SegNet, which keeps the indices."""
+    """VGG16's convolutions with their published parameter names. SegNet does the pooling, because it needs the indices."""
 
     def __init__(self) -> None:
         """Build with random weights."""
@@ -43,11 +43,11 @@ class SegNet(TaskNet):
     backbone: Encoder
 
     def __init__(self, task: Task) -> None:
-        """Build with random weights. InputError for another backbone than vgg16_bn."""
+        """Build with random weights. InputError for a backbone other than vgg16_bn."""
         super().__init__()
         if task.backbone != "vgg16_bn":
             name = f"{task.section}.backbone"
-            raise InputError(f"{name} {task.backbone!r}: segnet's encoder is vgg16_bn; set {name} to it")
+            raise InputError(f"{name} {task.backbone!r}: segnet needs vgg16_bn; set {name} to 'vgg16_bn'")
         self.backbone = Encoder()
         outputs = (WIDTHS[0], *WIDTHS[:-1])
         self.decoders = nn.ModuleList(
@@ -72,7 +72,7 @@ class SegNet(TaskNet):
 
 
 def _unpool(value_BCHW: Tensor, indices_BCHW: Tensor, full_BCHW: Tensor) -> Tensor:
-    # Scatter by hand: F.max_unpool2d has no ONNX form that every runtime places on a GPU.
+    # scatter instead of F.max_unpool2d, whose ONNX form not every runtime runs on a GPU.
     batch, channels, height, width = full_BCHW.shape
     flat = torch.zeros(batch, channels, height * width, dtype=value_BCHW.dtype, device=value_BCHW.device)
     return flat.scatter(2, indices_BCHW.flatten(2), value_BCHW.flatten(2)).view(batch, channels, height, width)

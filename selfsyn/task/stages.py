@@ -1,4 +1,4 @@
-"""What each stage learns from, and the net that it starts with."""
+"""The training data of each stage, and its initial net."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from selfsyn.task.train import WEIGHTS
 
 
 def first_net(layout: Layout, config: RunConfig, *, stage: Stage) -> TaskNet:
-    """The net that a stage starts with: the stage before's (rounds.start), or the pretrained backbone and new layers from
-    (seed, stage).
+    """The initial net of a stage: the net of the stage before (rounds.start), or the pretrained backbone with new layers
+    initialised from (seed, stage).
 
-    A checkpoint of the stage's own goes before both; `fit` looks for it. InputError when the weights cannot be had.
-    A fresh round 0 starts with the very net that source-only starts with: chance in new layers is no difference of methods.
+    `fit` replaces both by the stage's own checkpoint, if there is one. InputError when the weights cannot be loaded.
+    A fresh round 0 starts with the same net as source-only, so that comparisons do not depend on the initialisation.
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {SOURCE_ONLY if stage == round_stage(0) else stage}"))
     before = stage_before(config, stage=stage)
@@ -51,20 +51,20 @@ def first_net(layout: Layout, config: RunConfig, *, stage: Stage) -> TaskNet:
 
 
 def located(task: Task, layout: Layout) -> Task:
-    """The task with the absolute path of its weights file, if it names one. InputError when there is no such file."""
+    """The task with the absolute path of its weights file, if it has one. InputError when the file does not exist."""
     file = task.weights_file(layout.root)
     return task if file is None else replace(task, weights=str(file))
 
 
 def check_student(layout: Layout, config: RunConfig) -> None:
-    """InputError when the student's net or weights cannot be had: said by the first training, not by the last."""
+    """InputError when the student cannot be built or its weights cannot be loaded; the first training checks this already."""
     if config.student is not None:
         build(located(config.student, layout), pretrained=True)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a stage draws from: frames with their own labels, real images with pseudo-labels, real images without labels."""
+    """The training data of a stage: frames with ground truth, real images with pseudo-labels, unlabelled real images."""
 
     labelled: ExampleSource
     pseudo: ExampleSource | None = None
@@ -72,7 +72,7 @@ class Sources:
 
 
 def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
-    """How many images of each part a batch of the stage has."""
+    """{part: images of it in a batch of the stage}, without empty parts."""
     if stage.round is None:
         return {SYNTHETIC: config.train.batch}
     real = config.real_in_batch(stage.round)
@@ -82,11 +82,12 @@ def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
 
 
 def sources_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Sources, dict[str, str]]:
-    """What a stage draws from, and the digests of the data sets that it reads.
+    """The training data of a stage, and the digests of the data sets that it reads.
 
-    source-only: synthetic images as they are.  oracle: real images with their labels, a bound.  round-0: adapted images.
-    round-K: adapted images and the pseudo-labelled real images of label store K; both with bare real images, if asked for.
-    Where `rounds.adapted` is false, synthetic images as they are stand for adapted ones.
+    source-only: unadapted synthetic images.  oracle: real images with ground truth, as an upper bound.
+    round 0: adapted images.  round K: adapted images, and real images with the pseudo-labels of label store K.
+    Rounds also get unlabelled real images if the configuration uses them. With rounds.adapted = false the synthetic images
+    of the rounds are unadapted.
     """
     if stage == SOURCE_ONLY:
         frames, digest = sources.synthetic(layout, config)
@@ -108,9 +109,9 @@ def sources_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Sour
 
 
 def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Mixture:
-    """How the batches of a stage are made of what it draws from.
+    """The batches of a stage, made from its training data `drawn`.
 
-    Counts of classes and colours of images, for which many files are read, are kept in the stage's `folder`.
+    Class counts and colour statistics need many files to be read, so they are cached in the stage's `folder`.
     """
     train, rounds = config.train, config.rounds
     source = _with_rare(drawn.labelled, temperature=train.rcs_temperature, file=folder / "class_counts.npy", workers=workers)
@@ -119,7 +120,7 @@ def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stag
     if drawn.pseudo is not None:
         file = folder / "pseudo_class_counts.npy"
         pseudo = _with_rare(drawn.pseudo, temperature=rounds.rcs_temperature, file=file, workers=workers)
-        red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # what the net sees as zeros
+        red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # 0 after normalisation
         makers |= {PSEUDO: Pseudo(pseudo, above, rounds.classmix)}
         makers |= {MASKED: Masked(pseudo, rounds.mask_ratio, rounds.mask_block_size, (red, green, blue))}
     if drawn.unlabelled is not None:
@@ -129,7 +130,7 @@ def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stag
 
 
 def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
-    """The synthetic frames that a round learns from, how they are mixed, and the digests of the data sets read."""
+    """The synthetic frames of a round, their mix, and the digests of the data sets that were read."""
     if config.rounds.adapted:
         adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
         return adapted, mix_of(adapted, config.synthetic), {}
@@ -138,7 +139,7 @@ def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledF
 
 
 def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[list[Frame], dict[str, str]]:
-    """The real images on which the stage's net re-estimates its batch-norm statistics, and their digest; none for a bound."""
+    """The real images for AdaBN in this stage, and their digest; none for a bound or without rounds.adabn_share."""
     if not config.rounds.adabn_share or stage.is_bound:
         return [], {}
     frames, digest = sources.real(layout, config)
@@ -146,7 +147,7 @@ def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tup
 
 
 def _with_rare(source: ExampleSource, *, temperature: float, file: Path, workers: int) -> ExampleSource:
-    """The source drawn by rare classes, whose labels are counted once; as it is where the temperature is 0."""
+    """The source with rare-class sampling; unchanged if the temperature is 0. Counts the labels once, into `file`."""
     if not (temperature and source.examples):
         return source
     counts = class_counts(source.examples, file=file, workers=workers)
@@ -154,10 +155,10 @@ def _with_rare(source: ExampleSource, *, temperature: float, file: Path, workers
 
 
 def _colours_of_real(layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Sequence[Colours]:
-    """The colours of real images that the labelled frames of a round may take, where run.toml asks for them."""
+    """The colour statistics of real images for rounds.color_transfer; empty for a bound or without color_transfer."""
     if not config.rounds.color_transfer or stage.is_bound:
         return ()
-    frames, _ = sources.listed_real(layout, config)  # sources_of has said which are truncated
+    frames, _ = sources.listed_real(layout, config)  # sources_of has already reported truncated images
     return colours_of_frames(frames, size=config.size, file=folder / "colours.npy", workers=workers)
 
 
@@ -167,7 +168,7 @@ def _border(frame: Frame, config: RunConfig) -> Border:
 
 
 def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:
-    """The real images of the store, and the digest of the listing. InputError when one is missing that was not skipped."""
+    """The real images that the store labelled, and the digest of the listing. InputError when a label is missing."""
     frames, digest = sources.listed_real(layout, config)
     left = [frame for frame in frames if frame.name not in store.skipped]
     for frame in left:
@@ -186,7 +187,9 @@ def _labelled(config: RunConfig, stage: Stage, frames: Sequence[LabelledFrame], 
 def _pseudo(config: RunConfig, stage: Stage, frames: Sequence[Frame], store: LabelStore) -> ExampleSource:
     assert stage.round is not None
     if config.real_in_batch(stage.round) and not frames:
-        raise InputError("rounds.real_share asks for real images, but there are no pseudo-labels; run pseudo-label first")
+        raise InputError(
+            "rounds.real_share asks for real images, but there are no pseudo-labels; run `selfsyn pseudo-label` first"
+        )
     portion = config.rounds.kept_fraction_of(stage.round)
     examples = [PseudoLabelledExample(frame, store, portion, _border(frame, config)) for frame in frames]
     return _source(config, stage, examples, mix_of(frames, config.real), kind="real")

@@ -1,4 +1,4 @@
-"""One training of a task model: the same steps, batch and schedule whether it learns from synthetic, mixed or real images."""
+"""The training of a task model, the same for synthetic, mixed and real images."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ HISTORY_EVERY = 10
 
 @dataclass
 class TrainState:
-    """What changes while a task model learns."""
+    """The state of a training."""
 
     net: TaskNet
     forward: nn.Module  # Forward of the net; with several processes DistributedDataParallel around it
-    average: AveragedModel  # EMA of parameters and of batch-norm buffers: what is exported
+    average: AveragedModel  # the EMA net, of parameters and batch-norm buffers; it is exported
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     weights_K: Tensor
-    precision: str  # 'fp32' or 'bf16'; resumed in another one 'fp32, from step 400 bf16'
+    precision: str  # 'fp32' or 'bf16'; after a resume in another precision 'fp32, from step 400 bf16'
     extra: Sequence[ExtraTerm] = ()
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -65,11 +65,11 @@ def new_state(
     device: torch.device,
     extra: Sequence[ExtraTerm] = (),
 ) -> TrainState:
-    """A state at step 0. The backbone learns at the schedule's rate, other layers `head_factor` times faster."""
+    """A state at step 0. The backbone has the learning rate of the schedule, other layers `head_lr_factor` times it."""
     # Depthwise convolutions run twice as fast with channels last, on CPUs and GPUs alike.
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    # After the copy: the first process alone re-estimates the average's statistics (rounds.adabn_share); no other would join in.
+    # Not in the EMA net: process 0 alone re-estimates its statistics (rounds.adabn_share); SyncBatchNorm would wait for others.
     if processes.count() > 1 and device.type == "cuda":
         net = convert_sync_batchnorm(net)
     backbone = {id(parameter) for parameter in net.backbone.parameters()}
@@ -91,7 +91,7 @@ def _compiled(net: TaskNet, *, device: torch.device) -> Callable[[Tensor], Score
 
 
 def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, float]:
-    """One update of the net and of its average; returns the loss terms. FaultError, before the update, for a non-finite loss."""
+    """Update the net and its EMA; returns the loss terms. FaultError, before the update, for a non-finite loss."""
     rate = learning_rate(state.step, schedule=state.schedule)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
@@ -118,7 +118,7 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
 
 
 def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:
-    """The terms over all processes, in one transfer: a GPU stops for each."""
+    """The mean of each term over all processes, in one transfer because each transfer stalls the GPU."""
     values = processes.mean(torch.stack([term.detach().float() for term in terms.values()]))
     return dict(zip(terms, values.tolist(), strict=True))
 
@@ -127,7 +127,8 @@ def _refuse_non_finite(terms: dict[str, float], *, step: int, names: list[str]) 
     for name, value in terms.items():
         if not np.isfinite(value):
             raise FaultError(
-                f"{name} is {value} at step {step} on {', '.join(names)}; lower train.learning_rate or remove the images"
+                f"{name} is {value} at step {step} on {', '.join(names)}; expected a finite number;"
+                " lower train.learning_rate or remove the images"
             )
 
 
@@ -143,10 +144,10 @@ def fit(
     before: Path | None = None,
     extra: Sequence[ExtraTerm] = (),
 ) -> TrainState:
-    """Train `net` in `folder` from its checkpoint, or from the start, to the last step; writes weights, history, a sample.
+    """Train `net` to the last step, from the checkpoint in `folder` if there is one; writes weights, history and a sample there.
 
-    before: the folder of the training that this one continues, whose net, average and optimizer replace `net`.
-    Several processes share each batch and end with the same net; the first one writes. SIGTERM writes a checkpoint: exit 143.
+    before: the folder of the training to continue: its net, EMA and optimizer state replace `net`.
+    Several processes share each batch and end with the same net; process 0 writes. On SIGTERM: a checkpoint, then exit 143.
     """
     stopping = Stopping()
     refuse_unshared(mixture.sizes, config, ranks=processes.count(), device=device)
@@ -162,7 +163,7 @@ def fit(
 
 
 def _learn(state: TrainState, mixture: Mixture, *, config: RunConfig, folder: Path, workers: int, stopping: Stopping) -> None:
-    """The steps that are left, with a checkpoint now and then. SystemExit(143) after a checkpoint on SIGTERM."""
+    """Run the remaining steps with periodic checkpoints. On SIGTERM: a checkpoint, then SystemExit(143)."""
     rank, ranks, schedule, device = processes.rank(), processes.count(), state.schedule, state.weights_K.device
     log = Log(folder, batch=config.train.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
     if state.step == 0 and rank == 0:
@@ -172,7 +173,7 @@ def _learn(state: TrainState, mixture: Mixture, *, config: RunConfig, folder: Pa
     if rank == 0:
         steps = track(steps, total=schedule.steps, label=f"train {folder.parent.name}", first=state.step, note=log.speed)
     for batch in steps:
-        own = [rank] if ranks > 1 else []  # for dropout: each process draws its own
+        own = [rank] if ranks > 1 else []  # dropout differs between processes
         torch.manual_seed(torch_seed(config.seed, mixture.purpose, state.step, *own))
         _note(train_step(state, batch, config), state, log=log)
         stop = processes.any_of(stopping.requested)
@@ -190,24 +191,24 @@ def _note(terms: Mapping[str, float], state: TrainState, *, log: Log) -> None:
 
 
 def refuse_unshared(sizes: Mapping[str, int], config: RunConfig, *, ranks: int, device: torch.device) -> None:
-    """InputError when a batch with such parts cannot be shared by so many processes on such a device."""
+    """InputError when `ranks` processes cannot share a batch with parts of these sizes on this device."""
     real = sizes.get(PSEUDO, 0)
     if any(size % ranks for size in sizes.values()):
         raise InputError(
             f"a batch of {config.train.batch} images, {real} of them real, cannot be shared by {ranks} processes;"
-            " start fewer, or set train.batch and rounds.real_share so that both numbers are multiples of it"
+            " start fewer, or set train.batch and rounds.real_share so that both numbers are multiples of the process count"
         )
     least = min(passes({part: size // ranks for part, size in sizes.items()}))
-    # DeepLabV3+ pools each image to one pixel; SyncBatchNorm, which would see those of all processes, needs a GPU.
+    # DeepLabV3+ pools each image to one pixel, too few values for batch norm; SyncBatchNorm over processes needs a GPU.
     if ranks > 1 and device.type == "cpu" and config.task.architecture == "deeplabv3plus" and least < 2:
         raise InputError(
-            f"train.batch is {config.train.batch}, {real} of them real, shared by {ranks} processes on a CPU: one image of a kind"
-            " would go through the net by itself; expected at least 2 for deeplabv3plus: start fewer, or set train.batch higher"
+            f"train.batch is {config.train.batch}, {real} of them real, shared by {ranks} processes on a CPU: a pass would hold"
+            " one image; deeplabv3plus needs at least 2; start fewer processes, or set train.batch higher"
         )
 
 
 def _resume(state: TrainState, *, config: RunConfig, folder: Path, before: Path | None) -> None:
-    """Put back the checkpoint of `folder`; where there is none, that of the training `before`."""
+    """Restore the checkpoint of `folder`, or without it the final state of the training `before`."""
     saved = checkpoint.load(folder / CHECKPOINT, configuration=to_toml(config))
     if saved is None and before is not None:
         _restore(state, _finished(before))
@@ -217,24 +218,24 @@ def _resume(state: TrainState, *, config: RunConfig, folder: Path, before: Path 
             term.load_state_dict(values)
         state.step, state.history = saved["step"], saved["history"]
         if processes.rank() == 0:
-            say(f"{folder}: goes on at step {state.step} of {state.schedule.steps}")
+            say(f"{folder}: resumes at step {state.step} of {state.schedule.steps}")
         state.precision = _precisions(saved.get("precision", state.precision), state, folder=folder)
     processes.refuse_different(state.step, what=f"the step of {folder / CHECKPOINT}")
 
 
 def _precisions(before: str, state: TrainState, *, folder: Path) -> str:
-    """What the steps so far were computed in, and what the next ones are."""
+    """The precision of the steps so far and of the next ones, as text."""
     if before.endswith(state.precision):
         return before
-    # Said, not refused: a cluster's next node may have another CPU, and weights and optimizer are float32 in both.
+    # A message, not an error: a cluster's next node may have another CPU, and the saved state is float32 in both precisions.
     both = f"{before}, from step {state.step} {state.precision}"
     if processes.rank() == 0:
-        say(f"{folder}: goes on in another precision ({both}): train.precision is auto, and this is another kind of machine")
+        say(f"{folder}: resumes in another precision ({both}): train.precision is auto, and this machine is of another kind")
     return both
 
 
 def _restore(state: TrainState, saved: Mapping[str, Any]) -> None:
-    """Put back what learns; the step and the extra terms are the stage's own."""
+    """Restore the net, the EMA and the optimizer, but neither the step nor the extra terms."""
     state.net.load_state_dict(saved["net"])
     state.average.load_state_dict(saved["average"])
     state.optimizer.load_state_dict(saved["optimizer"])
@@ -243,14 +244,12 @@ def _restore(state: TrainState, saved: Mapping[str, Any]) -> None:
 def _finished(folder: Path) -> Mapping[str, Any]:
     saved = checkpoint.load(folder / CHECKPOINT, configuration=None)
     if saved is None:
-        raise InputError(
-            f"{folder / CHECKPOINT}: not found, and rounds.start asks to continue from it; train that stage again with --force"
-        )
+        raise InputError(f"{folder / CHECKPOINT}: not found, but rounds.start is 'continue'; train that stage again with --force")
     return saved
 
 
 def _save(state: TrainState, *, config: RunConfig, folder: Path) -> None:
-    """Write the checkpoint and the history, by the first process; the others go on when it has."""
+    """Process 0 writes the checkpoint and the history; the other processes wait for it."""
     with processes.first_before_others():
         if processes.rank() == 0:
             _write_state(state, config=config, folder=folder)
@@ -265,13 +264,13 @@ def _write_state(state: TrainState, *, config: RunConfig, folder: Path) -> None:
 
 
 def write_weights(state: TrainState, *, folder: Path) -> None:
-    """Write the averaged net as weights.safetensors."""
+    """Write the EMA net as weights.safetensors."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.average.module.state_dict().items()}
     write_atomic(folder / WEIGHTS, to_safetensors(tensors))
 
 
 def _sample(mixture: Mixture) -> bytes:
-    """PNG of the first batch as the net sees it: images above, labels below."""
+    """PNG of the first batch after augmentation: images above, labels below."""
     batch = mixture.read_batch(0)
     images = np.concatenate(list(batch.whole("image").numpy()), axis=1)
     labels = np.concatenate([colourise(label) for label in batch.whole("label").numpy()], axis=1)

@@ -1,4 +1,4 @@
-"""The rivals of the comparison. Each is a file with its row and the loss terms that it alone has, and is named in RIVALS."""
+"""The rivals of the comparison. Each has a file with its row and its specific loss terms, and is listed in RIVALS."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ RIVALS = (adabn.ROW, cycada.ROW, adaptsegnet.ROW, mrnet.ROW, seg_uncertainty.ROW
 
 
 def extra_terms(config: RunConfig, *, purpose: str, device: torch.device) -> Sequence[ExtraTerm]:
-    """The loss terms of the rival that rival.method names, with weights drawn from (seed, purpose); none without a method.
+    """The loss terms of the rival `rival.method`, initialised from (seed, purpose); empty without a method.
 
-    InputError for a method that is no rival's.
+    InputError for an unknown method.
     """
     if not config.rival.method:
         return ()

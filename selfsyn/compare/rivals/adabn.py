@@ -7,7 +7,7 @@ from selfsyn.config import Rounds, RunConfig
 
 
 def _settings(config: RunConfig, rounds: int) -> RunConfig:
-    # Round 0 has no update of its own, so that nothing else of the rounds acts: it is the source-only net with other statistics.
+    # Round 0 makes no updates, so it is the source-only net with other batch-norm statistics.
     only = Rounds(steps=0, adapted=False, real_share=(0.0,), kept_fraction=config.rounds.kept_fraction, adabn_share=1.0)
     return with_rounds(source_only(config, rounds), only)
 

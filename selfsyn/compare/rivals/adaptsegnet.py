@@ -1,4 +1,4 @@
-"""AdaptSegNet (Tsai et al. 2018): the answers of both heads on real images aligned with those on synthetic ones."""
+"""AdaptSegNet (Tsai et al. 2018): adversarial alignment of both heads' outputs on real images with those on synthetic images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
 ROW = Row(
     "adaptsegnet",
     "AdaptSegNet",
-    "synthetic images as they are, and the answers of both heads on real images aligned with theirs (Tsai et al. 2018)",
+    "unadapted synthetic images; the outputs of both heads on real images are aligned with them (Tsai et al. 2018)",
     partial(one_round, plan=Rounds(adapted=False), method="adaptsegnet"),
     first_round,
     terms,

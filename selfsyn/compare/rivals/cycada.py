@@ -1,4 +1,4 @@
-"""CyCADA (Hoffman et al. 2018): adapted images, and the main head's scores on real images aligned with those on adapted ones."""
+"""CyCADA (Hoffman et al. 2018): adapted images, and adversarial alignment of the main head's scores on real images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
 ROW = Row(
     "cycada",
     "CyCADA",
-    "adapted images, and the scores on real images aligned with theirs, gated by accuracy (Hoffman et al. 2018)",
+    "adapted images; the scores on real images are aligned with them, gated by accuracy (Hoffman et al. 2018)",
     partial(one_round, plan=Rounds(), method="cycada"),
     first_round,
     _terms,

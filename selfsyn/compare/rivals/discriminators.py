@@ -1,5 +1,5 @@
-"""Adversarial alignment: discriminators tell the net's answers on adapted images from those on real ones, and the net learns
-to give answers on real images that they cannot tell apart (Tsai et al. 2018; Hoffman et al. 2018, feature level)."""
+"""Adversarial alignment: discriminators learn to separate the net's outputs on adapted and on real images, and the net learns
+to make them indistinguishable (Tsai et al. 2018; Hoffman et al. 2018, feature level)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SLOPE = 0.2  # of the leaky ReLU
 LEARNING_RATE = 1e-4  # Adam's, as its betas (Tsai et al. 2018)
 BETAS = (0.9, 0.99)
 DECAY_POWER = 0.9
-WINDOW = 100  # updates whose accuracy the gate looks at (Hoffman et al. 2018)
-STRIDE = 8  # at which scores are looked at pixel by pixel: about what a net's own scores have before they are enlarged
+WINDOW = 100  # updates over which the gate averages the accuracy (Hoffman et al. 2018)
+STRIDE = 8  # at which the pixel critic gets scores: about their stride before upsampling
 CLASSES = 19
 ADAPTED, REAL = 0.0, 1.0
 
@@ -45,7 +45,7 @@ def pixel_critic(*, channels: int) -> nn.Sequential:
 
 
 def view(scores: Scores, name: str) -> Tensor:
-    """What the discriminator `name` looks at: (B, 19, h, w)."""
+    """The input of the discriminator `name`: (B, 19, h, w)."""
     if name == "features":
         return F.avg_pool2d(scores.main.float(), STRIDE)
     logits: Tensor = getattr(scores, name)
@@ -53,25 +53,25 @@ def view(scores: Scores, name: str) -> Tensor:
 
 
 def judgement(verdict: Tensor, domain: float) -> Tensor:
-    """Loss of calling every place of `verdict` the domain: the cross-entropy of its logit."""
+    """Mean binary cross-entropy of the logits `verdict` with the label `domain` -> scalar."""
     return F.binary_cross_entropy_with_logits(verdict, torch.full_like(verdict, domain))
 
 
 def accuracy(adapted: Tensor, real: Tensor) -> Tensor:
-    """Share of places that a discriminator calls right, the mean of both domains, 0..1."""
+    """Accuracy of a discriminator from its logits, mean of both domains, 0..1."""
     return ((adapted < 0).float().mean() + (real > 0).float().mean()) / 2
 
 
 class Critics(nn.ModuleDict):
-    """Discriminators by name; one call asks as many as there are views."""
+    """Discriminators by name, run in a single call."""
 
     def forward(self, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What each named discriminator looks at (see `view`) -> what it says of it, (B, 1, h, w)."""
+        """{name: input, see `view`} -> {name: logits (B, 1, h, w)}."""
         return {name: self[name](seen) for name, seen in views.items()}
 
 
 class Discriminators(ExtraTerm):
-    """The discriminators of one training, their optimizer, and how often each was right lately."""
+    """The discriminators of a training, their optimizer, and their recent accuracies."""
 
     def __init__(
         self,
@@ -82,39 +82,39 @@ class Discriminators(ExtraTerm):
         gate: float = 0.0,
         learning_rate: float = LEARNING_RATE,
     ) -> None:
-        """Discriminators that know nothing yet. Their weights follow torch's seed.
+        """Untrained discriminators, initialised from torch's random state.
 
-        weights: of the terms on the class probabilities of the 'main' and 'auxiliary' head, and on 'features', the main head's
-        scores pixel by pixel.  channels: of the first layer.
-        gate: a term counts only while its discriminator was right more often than that in its last 100 updates; 0 is always.
+        weights: of the terms: 'main' and 'auxiliary', on the class probabilities of these heads; 'features', on each pixel's
+        scores of the main head.  channels: of the first layer.
+        gate: a term counts only while its discriminator's mean accuracy over the last 100 updates exceeds it; 0: always.
         """
         self.weights = {f"align_{name}": weight for name, weight in weights.items()}
         self.gate, self.learning_rate = gate, learning_rate
         build = {"main": patch_critic, "auxiliary": patch_critic, "features": pixel_critic}
         self.critics = Critics({name: build[name](channels=channels) for name in weights}).to(device)
         self.learners = processes.together(self.critics)
-        # Off but for their own update: the net's loss runs through them and leaves them nothing.
+        # Gradients are on only in `update`: the net's loss passes through the discriminators without changing them.
         self.critics.requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.critics.parameters(), lr=learning_rate, betas=BETAS)
         self.accuracies: dict[str, list[float]] = {name: [] for name in weights}
 
     def pushes(self, name: str) -> bool:
-        """Whether the term counts now: its discriminator was right in more than `gate` of its last 100 updates."""
+        """Whether the term counts now: the discriminator's mean accuracy over its last 100 updates exceeds the gate."""
         lately = self.accuracies[name]
         return self.gate == 0 or (len(lately) > 0 and sum(lately) / len(lately) > self.gate)
 
     def losses(self, scores: Mapping[str, Scores]) -> dict[str, Tensor]:
-        """The task net's terms: real images shall be taken for adapted ones. None for a gate that is closed.
+        """The task net's terms: the discriminators should take real images for adapted ones. No term while its gate is closed.
 
-        Gradients reach the scores of the bare real images, and not the discriminators.
+        Gradients reach the scores of the unlabelled real images, but not the discriminators.
         """
         verdicts = self.critics({name: view(scores[BARE], name) for name in self.critics if self.pushes(name)})
         return {f"align_{name}": judgement(verdict, ADAPTED) for name, verdict in verdicts.items()}
 
     def update(self, scores: Mapping[str, Scores], *, progress: float) -> dict[str, float]:
-        """One update of the discriminators -> their losses and accuracies. The scores get no gradient.
+        """Update the discriminators -> their losses and accuracies. The scores get no gradient.
 
-        The rate decays to zero with `progress`.
+        The learning rate decays to zero with `progress`.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * (1 - progress) ** DECAY_POWER
@@ -130,7 +130,7 @@ class Discriminators(ExtraTerm):
         return terms | {f"accuracy_{name}": lately[-1] for name, lately in self.accuracies.items()}
 
     def _told_apart(self, adapted: Scores, real: Scores) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses, half of the sum of both domains (Tsai et al. 2018), and accuracies."""
+        """Losses, the mean of both domains (Tsai et al. 2018), and accuracies, by discriminator."""
         losses, accuracies = {}, {}
         views = {name: torch.cat([view(adapted, name), view(real, name)]).detach() for name in self.critics}
         for name, verdict in self.learners(views).items():
@@ -140,12 +140,12 @@ class Discriminators(ExtraTerm):
         return losses, accuracies
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a checkpoint must hold."""
+        """The state to write into a checkpoint."""
         parts = {"critics": self.critics.state_dict(), "optimizer": self.optimizer.state_dict()}
         return {**parts, "accuracies": self.accuracies}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Put a checkpoint's state_dict back."""
+        """Restore the state of a checkpoint."""
         self.critics.load_state_dict(saved["critics"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.accuracies = {name: list(values) for name, values in saved["accuracies"].items()}

@@ -1,4 +1,4 @@
-"""MRNet (Zheng & Yang 2020), the first stage of Seg-Uncertainty: AdaptSegNet, whose heads also agree on real images."""
+"""MRNet (Zheng & Yang 2020), stage 1 of Seg-Uncertainty: AdaptSegNet, and a loss on the heads' disagreement on real images."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ WEIGHT = 0.1
 
 
 def head_agreement(scores: Scores, *, auxiliary: float) -> Tensor:
-    """KL(both || main) + KL(both || auxiliary), mean over pixels: the heads shall agree on images without labels.
+    """KL(both || main) + KL(both || auxiliary), mean over pixels -> scalar; it is 0 when the heads agree.
 
-    `both` are main + `auxiliary` * auxiliary scores (Zheng & Yang 2020, memory regularization). Gradients flow through all.
+    both = main + `auxiliary` * auxiliary scores (Zheng & Yang 2020, memory regularization). All three get gradients.
     """
     both_PK = rows(scores.main + auxiliary * scores.auxiliary)
     return (divergence(both_PK, rows(scores.main)) + divergence(both_PK, rows(scores.auxiliary))).mean()
 
 
 class HeadAgreement(ExtraTerm):
-    """The term on real images without labels: `head_agreement`."""
+    """`head_agreement` on unlabelled real images as a loss term."""
 
     def __init__(self, *, auxiliary: float) -> None:
-        """auxiliary: share of the auxiliary scores in what both heads say."""
+        """auxiliary: weight of the auxiliary scores in the fused scores."""
         self.auxiliary, self.weights = auxiliary, {"loss_memory": WEIGHT}
 
     def losses(self, scores: Mapping[str, Scores]) -> dict[str, Tensor]:
@@ -41,14 +41,14 @@ class HeadAgreement(ExtraTerm):
 
 
 def terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
-    """The heads' agreement, and AdaptSegNet's discriminators."""
+    """Head agreement, and AdaptSegNet's discriminators."""
     return [HeadAgreement(auxiliary=config.task.auxiliary_at_inference), *adaptsegnet.terms(config, device)]
 
 
 ROW = Row(
     "mrnet",
     "Seg-Uncertainty, stage 1",
-    "as AdaptSegNet, and the two heads agree on real images (MRNet: Zheng & Yang 2020)",
+    "AdaptSegNet plus a loss on the disagreement of the heads on real images (MRNet: Zheng & Yang 2020)",
     partial(one_round, plan=Rounds(adapted=False), method="mrnet"),
     first_round,
     terms,

@@ -1,4 +1,4 @@
-"""Seg-Uncertainty (Zheng & Yang 2021): MRNet, and a second stage on its pseudo-labels with the rectified loss."""
+"""Seg-Uncertainty (Zheng & Yang 2021): MRNet, then a second stage on its pseudo-labels with the rectified loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selfsyn.stage import round_stage
 
 
 def _settings(config: RunConfig, rounds: int) -> RunConfig:
-    # Half of the budget for each stage, as in the paper; every pseudo-label counts, and none of the synthetic images.
+    # Half of the budget for each stage, as in the paper. Stage 2 uses all pseudo-labels and no synthetic images.
     whole = budget(config, rounds=rounds)
     plan = Rounds(
         steps=(whole - whole // 2, whole // 2),
@@ -27,7 +27,7 @@ def _settings(config: RunConfig, rounds: int) -> RunConfig:
 ROW = Row(
     "seg-uncertainty",
     "Seg-Uncertainty, both stages",
-    "half of the budget as stage 1, half on its pseudo-labels alone, with the rectified loss (Zheng & Yang 2021)",
+    "half of the budget is stage 1, half trains only on its pseudo-labels with the rectified loss (Zheng & Yang 2021)",
     _settings,
     lambda last: round_stage(1),
     mrnet.terms,
