@@ -83,6 +83,9 @@ def is_done(layout: Layout, phase: Phase, *, sources: Callable[[], Mapping[str, 
     manifest = None if force else read_manifest(layout.root / phase.folder)
     if manifest is None:
         return False
+    if "inputs" not in manifest:
+        path = layout.root / phase.folder / MANIFEST
+        raise InputError(f"{path}: not a manifest, it has no 'inputs'; run the phase again with --force")
     try:
         now = _inputs(layout, phase, sources())
     except (InputError, NotReadyError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -197,3 +198,39 @@ def test_a_full_disk_stops_the_phase_and_room_lets_it_go_on(small_disk: Path) ->
     done = selfsyn("world", "--run", run, "--workers", 1)
     assert done.returncode == 0, done.stderr
     assert len(list((run / "world").rglob("[!.]*.png"))) == 2 * (6 + 5 + 3)
+
+
+def finished(run: Path, text: str) -> Path:
+    """A source-only training whose manifest holds `text`."""
+    path = run / "source-only" / "task" / "manifest.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "not a JSON object"), ("[]", "it has no 'inputs'"), ("{}", "it has no 'inputs'")]
+)
+def test_a_broken_manifest(tmp_path: Path, text: str, message: str) -> None:
+    run = users_run(tmp_path)
+    path = finished(run, text)
+    said = refused(run, "train", "--run", run, "--bound", "source-only")
+    assert message in said and str(path) in said
+
+
+def test_a_finished_phase_whose_data_are_gone(tmp_path: Path) -> None:
+    run = users_run(tmp_path, f"synthetic.root={tmp_path}/gone")
+    finished(run, json.dumps({"inputs": {"synthetic": "sha256:0"}}))
+    done = selfsyn("train", "--run", run, "--bound", "source-only")
+    assert done.returncode == 0, done.stderr
+    assert "its inputs are not compared" in done.stderr and "already done" in done.stderr
+
+
+def test_a_run_folder_with_too_long_a_name(tmp_path: Path) -> None:
+    done = selfsyn("init", "demo", "--run", tmp_path / (300 * "a"))
+    assert done.returncode == 2 and "File name too long" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_home_of_nobody(tmp_path: Path) -> None:
+    run = users_run(tmp_path, "synthetic.root=~no-such-user/x")
+    assert "~no-such-user/x: no image of layout" in refused(run, "round", "--run", run, "--dry-run")
