@@ -139,7 +139,7 @@ def test_unreadable_real_images_are_left_out_and_all_of_them_refused(config: Run
     assert len(colours_of_frames(frames, size=(48, 32), file=tmp_path / "two.npy", workers=1)) == 2
     for frame in frames:
         frame.image.write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"ulm_000001.*none of the 3 real images"):
+    with pytest.raises(InputError, match=r"ulm_000001.*none of the 3 sampled real images"):
         colours_of_frames(frames, size=(48, 32), file=tmp_path / "none.npy", workers=1)
     assert not (tmp_path / "none.npy").exists()
 

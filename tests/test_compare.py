@@ -273,7 +273,9 @@ def test_rounds_that_continue_one_schedule_leave_every_row_a_whole_one(tmp_path:
     prints = {name: fingerprints(entry_of(run, name))["source-only/task"] for name in ("source-only", "adabn", "cycada", "ours")}
     assert prints["source-only"] == prints["adabn"]
     assert len(set(prints.values())) == 3  # of ours it is the beginning of one schedule, for CyCADA's adapter a whole one
-    assert "--rounds 1: with rounds.start = 'continue' one schedule runs to round 2" in compare(run, "--rounds", 1, code=2)
+    assert "--rounds 1: with rounds.start = 'continue' the learning-rate schedule ends with round 2" in compare(
+        run, "--rounds", 1, code=2
+    )
     assert work.done == []
 
 
