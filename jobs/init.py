@@ -20,4 +20,4 @@ def command(recipe: str, root: Path, settings: tuple[str, ...]) -> None:
     If the run folder has a run.toml already, it must hold the same configuration; otherwise the difference is shown.
     """
     path = recipes.write_run(root, recipe=recipe, settings=settings)
-    click.echo(f"{path}: written; next: selfsyn round --run {root}")
+    click.echo(f"{path}: written; next: selfsyn doctor --run {root}")

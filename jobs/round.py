@@ -69,6 +69,9 @@ def run_phases(
             began = time.monotonic()
             run_phase(root, phase, device=device, workers=workers, count=count)
             seconds[phase.name] = time.monotonic() - began
+    if dry_run:
+        say(f"{root}: these {len(todo)} phases would run; nothing was done")
+        return
     if seconds:
         say("\n".join(["time of each phase:", *table_of_times(seconds)]))
     say(f"{root}: done; the report is {layout.report / 'index.html'}")

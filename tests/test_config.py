@@ -200,6 +200,13 @@ def test_settings_that_mean_nothing_are_one_line(setting: str, message: str) -> 
     assert len(str(refused.value).splitlines()) == 1
 
 
+def test_an_optional_table_is_left_out() -> None:
+    scored = values(held_out={"layout": "camvid"})
+    with pytest.raises(InputError, match=r"held_out\.root is missing; .* or leave the table out with --set held_out=$"):
+        config.from_mapping(scored)
+    assert config.from_mapping(config.with_settings(scored, ("held_out=",))).held_out is None
+
+
 def test_index_0_of_an_only_source_is_that_source() -> None:
     built = config.from_mapping(config.with_settings(values(), ("synthetic.0.root=x",)))
     assert built.synthetic[0].root == "x"

@@ -474,7 +474,7 @@ def test_all_looks_at_everything(tmp_path: Path, run: Path, doctor: Doctor, monk
     put(tmp_path / "gta/images/00004.png", BLACK)  # the smallest
     sample = doctor(run)
     assert "outside the table" not in sample.out and "1 constant images" in sample.out
-    assert sample.report["data_sets"][0]["looked_at"] == 3 and "--all looks at all" in sample.out
+    assert sample.report["data_sets"][0]["looked_at"] == 3 and "--all: for all" in sample.out
     whole = doctor(run, "--all")
     assert "ids outside the table (ids 52, 53)" in whole.out and "1 constant images" in whole.out
     assert whole.report["data_sets"][0]["looked_at"] == 5 and whole.report["all"] and "--all looks" not in whole.out

@@ -172,8 +172,7 @@ def test_the_exit_codes_and_words_of_a_phase_are_its_own(
 
 def test_a_fault_is_a_traceback_and_exit_code_1(bare_server: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     make(tmp_path / "run")
-    (tmp_path / "run/world").mkdir()
-    (tmp_path / "run/world/manifest.json").write_text("{")
+    (tmp_path / "run/world/manifest.json").mkdir(parents=True)  # no user's doing
     with pytest.raises(SystemExit) as end:
         running.run_phase(tmp_path / "run", PHASE, device="cpu", workers=None)
     assert end.value.code == 1

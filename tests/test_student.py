@@ -88,7 +88,7 @@ def test_the_last_round_and_what_follows_have_the_students_net() -> None:
             r"of round 2 is 'continue'.*set rounds.start to \['continue', 'continue', 'fresh'\]",
         ),
         ({"rounds": {"real_share": [0.0], "start": "fresh"}}, "rounds.real_share names no round with a teacher"),
-        ({"student": {"architecture": "unet"}}, "student.architecture is 'unet'; expected one of deeplabv3plus"),
+        ({"student": {"architecture": "unet"}}, "student.architecture is 'unet'; expected one of fcn, deeplabv3plus, segnet"),
         ({"student": {"output_stride": 4}}, "student.output_stride is 4; expected one of 8, 16, 32"),
         ({"student": {"backbon": "resnet18"}}, "unknown key student.backbon; did you mean student.backbone"),
         ({"student": 3}, "student is 3; expected a table"),

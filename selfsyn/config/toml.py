@@ -18,6 +18,7 @@ from selfsyn.config.old_keys import renewed, updated
 from selfsyn.config.run import RunConfig
 from selfsyn.errors import InputError
 
+OPTIONAL = ("held_out", "student")  # tables that --set KEY= leaves out
 LISTED = ("synthetic", "real")  # one table, or several
 KINDS: dict[Any, tuple[str, str]] = {
     int: ("an integer", "integers"),
@@ -135,7 +136,8 @@ def _refusal(error: str, values: Mapping[str, Any]) -> str:
     missing = re.match(r"Object missing required field `(.*)`", message)
     if missing:
         key = ".".join([*shown, missing[1]])
-        return f"run.toml: {key} is missing; set it with --set {key}=VALUE"
+        left_out = f", or leave the table out with --set {shown[0]}=" if shown and shown[0] in OPTIONAL else ""
+        return f"run.toml: {key} is missing; set it with --set {key}=VALUE{left_out}"
     return f"run.toml: {name} is {value!r}; expected {_expected(message, hint)}"
 
 
@@ -221,7 +223,10 @@ def difference(ours: RunConfig, theirs: RunConfig) -> list[str]:
 
 
 def with_settings(values: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """`values` with each 'dotted.key=value' applied; the value is TOML, or a bare word that stands for a string."""
+    """`values` with each 'dotted.key=value' applied; the value is TOML, or a bare word that stands for a string.
+
+    Without a value, an optional table is left out.
+    """
     result = copy.deepcopy(dict(values))
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -235,6 +240,9 @@ def with_settings(values: Mapping[str, Any], settings: Sequence[str]) -> dict[st
         node: Any = result
         for table in tables:
             node = _inside(node, table, setting=setting)
+        if key in OPTIONAL and not text.strip():
+            node.pop(leaf, None)
+            continue
         if isinstance(node, list):
             raise InputError(f"--set {setting!r}: {len(node)} tables are there; name one of them, KEY.0.…")
         node[leaf] = value

@@ -166,7 +166,7 @@ def _of_ids(listing: Listing, pixels: Sequence[Pixels], labels: Mapping[str, End
     where, kind = listing.role.where, listing.kind
     strange = {frame.name: ids for frame in pixels if (ids := strange_ids(frame.counts, known=kind.known))}
     named = ", ".join(str(id_) for id_ in sorted({id_ for ids in strange.values() for id_ in ids}))
-    remedy = "is it another data set? give the ids a class with `ids` in run.toml, or repair the labels"
+    remedy = "give the ids a class with `ids` in run.toml, or repair the labels; or is it another data set?"
     what = f"labels with ids outside the table (ids {named})"
     findings = of_files(where, what, [labels[name].path for name in strange], remedy=remedy)
     empty = [labels[frame.name].path for frame in pixels if without_class(frame.counts, table=kind.table)]
