@@ -47,6 +47,7 @@ def main() -> int:
         parser.error(f"--parts {unknown[0]}: no such part; expected some of {', '.join(LIMITS)}")
     if given.rehearse:  # so that a measurement does not continue from the rehearsal's tiny files
         given.folder /= "rehearsal"
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes train at once on few cores
     given.folder.mkdir(parents=True, exist_ok=True)
     site = unpack(CARRIED, given.folder / "site") if CARRIED.exists() and not given.rehearse else None
     end = time.monotonic() + (given.seconds or 1e9)
