@@ -37,6 +37,8 @@ from selfsyn.world import render
 
 BATCH = 8
 CORES = os.cpu_count() or 1
+WARM_UP = CORES + 1  # batches
+BATCHES = WARM_UP + 4 * max(CORES, 2)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AUGMENT = Augment()
 RENDERED = (512, 256)
@@ -56,22 +58,19 @@ def main(frames: int, size: tuple[int, int], rounds: int) -> None:
         best = dict.fromkeys(loaders, 0.0)
         for _ in range(rounds):
             for name, loader in loaders.items():
-                best[name] = max(best[name], rate(loader(), images=2 * frames))
+                best[name] = max(best[name], rate(loader()))
         print(
             f"{size[0]}x{size[1]} -> {half[0]}x{half[1]}, {CORES} workers: ours {best['ours']:.1f} images/s,"
             f" torchvision {best['torchvision']:.1f}, ratio {best['ours'] / best['torchvision']:.2f}"
         )
 
 
-def rate(batches_: Iterable[torch.Tensor], *, images: int) -> float:
-    """Images per second, without the first batch, in which the workers start."""
-    walk = iter(batches_)
-    next(walk)
-    began, seen = time.perf_counter(), 0
-    for batch in walk:
-        seen += len(batch)
-        if seen >= images:
-            break
+def rate(batches_: Iterable[torch.Tensor]) -> float:
+    """Images per second, without the first batch of each worker, in which it starts."""
+    began, seen = 0.0, 0
+    for number, batch in enumerate(batches_, start=1 - WARM_UP):
+        seen += len(batch) if number > 0 else 0
+        began = time.perf_counter() if number == 0 else began
     return seen / (time.perf_counter() - began)
 
 
@@ -80,7 +79,7 @@ def ours(frames: list[LabelledFrame], size: tuple[int, int]) -> Iterable[torch.T
     examples = [LabelledExample(frame) for frame in frames]
     source = ExampleSource(examples, Mix((len(frames),)), 0, "benchmark synthetic", size, AUGMENT)
     mixture = Mixture({SYNTHETIC: Labelled(source)}, {SYNTHETIC: BATCH}, examples, 0, "benchmark")
-    for batch in batches(mixture, first=0, last=3 * len(frames) // BATCH, workers=CORES):
+    for batch in batches(mixture, first=0, last=BATCHES, workers=CORES):
         yield normalised(batch.whole("image"), mean=MEAN, std=STD)
 
 
@@ -90,7 +89,7 @@ class Frames(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(self, frames: list[LabelledFrame], size: tuple[int, int], *, repeats: int) -> None:
         """size: (width, height) in pixels.  repeats: passes over the data set."""
         self.frames, self.repeats = frames, repeats
-        jitter = AUGMENT.colour
+        jitter = AUGMENT.color_jitter
         self.table = torch.from_numpy(frames[0].dataset.table)
         self.change = v2.Compose(
             [
@@ -117,7 +116,7 @@ class Frames(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 def torchvisions(frames: list[LabelledFrame], size: tuple[int, int]) -> Iterable[torch.Tensor]:
     """Batches of a DataLoader."""
-    data = Frames(frames, size, repeats=3)
+    data = Frames(frames, size, repeats=-(-BATCHES * BATCH // len(frames)))
     for images, _ in DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=CORES, drop_last=True):
         yield images
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,10 @@ class UnreadableError(InputError):
         self.reason = reason
 
 
+ORIENTATION = 0x0112  # the EXIF tag
+DAMAGED = b"damaged"
+TURNS_A_PNG = (b"eXIf", b"tEXt", b"iTXt", b"zTXt", DAMAGED)  # chunks in which a PNG may say that it lies on its side
+PLAIN = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 PNG_LEVEL = 1  # labels shrink little beyond level 1, which is four times faster to write than Pillow's default
 
 
@@ -38,9 +44,43 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
     """Bytes of a PNG or JPEG -> (H, W, 3) uint8 RGB; see read_image."""
-    image = _open(data, name)
     with _damage_named(name):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        image = Image.open(io.BytesIO(data))
+        found = _plain_pixels(image, data)
+        if found is not None:
+            return found
+        image.load()
+        upright = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
+        return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def _plain_pixels(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
+    """The pixels of an upright 8-bit RGB PNG by OpenCV, which gives up Python's lock while it decodes.
+
+    None for any other image, and for one that OpenCV cannot decode whole; Pillow then decodes it, or says what is wrong. JPEG is
+    left to Pillow: OpenCV writes a line to stderr for every file with stray bytes, which many cameras produce.
+    """
+    tiles = getattr(image, "tile", ())
+    plain = image.format == "PNG" and image.mode == "RGB" and [tile[3] for tile in tiles] == ["RGB"]
+    if not plain or not _chunks(data).isdisjoint(TURNS_A_PNG):
+        return None
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), PLAIN)
+    if found is None or found.shape[1::-1] != image.size:
+        return None
+    return np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _chunks(data: bytes) -> set[bytes]:
+    """The kinds of chunks in a PNG file, with DAMAGED among them if a checksum is wrong or a chunk is not complete."""
+    kinds, place, view = set(), 8, memoryview(data)
+    while place < len(data):
+        length, kind = struct.unpack_from(">I4s", data, place) if place + 12 <= len(data) else (len(data), DAMAGED)
+        kinds.add(kind)
+        place += 12 + length
+        whole = place <= len(data) and zlib.crc32(view[place - length - 8 : place - 4]) == int.from_bytes(view[place - 4 : place])
+        if not whole:
+            return kinds | {DAMAGED}
+    return kinds
 
 
 def read_raw(path: Path) -> Image.Image:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from tiny_run import make, selfsyn_here
 
 from selfsyn.data.frames import Frame
@@ -96,3 +97,47 @@ def test_fit_adapter_goes_without_them_and_says_so(tmp_path: Path) -> None:
     damage(other)
     code, said = selfsyn_here("fit-adapter", "--run", run, "--force")
     assert code == 2 and "2 of 5 images cannot be read, and teacher.unreadable allows 1" in said
+
+
+def png_of(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", **options)
+    return buffer.getvalue()
+
+
+def pictures() -> dict[str, bytes]:
+    """PNG files of every kind that Pillow writes, with a turned one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 4), dtype=np.uint8)
+    colour, turned, told = Image.fromarray(pixels[..., :3]), Image.Exif(), PngInfo()
+    turned[0x0112] = 6
+    told.add_text("Comment", "a street")
+    return {
+        "plain": png_of(colour),
+        "with alpha": png_of(Image.fromarray(pixels)),
+        "grey": png_of(colour.convert("L")),
+        "palette": png_of(colour.convert("P")),
+        "1-bit": png_of(colour.convert("1")),
+        "with a transparent colour": png_of(colour, transparency=tuple(map(int, pixels[0, 0, :3]))),
+        "turned": png_of(colour, exif=turned),
+        "with text": png_of(colour, pnginfo=told),
+        "with bytes behind its end": png_of(colour) + b"stray",
+    }
+
+
+@pytest.mark.parametrize("kind", pictures())
+def test_a_png_has_the_pixels_that_pillow_finds(kind: str) -> None:
+    data = pictures()[kind]
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    assert np.array_equal(decode_image(data), wanted)
+    assert wanted.shape == ((60, 40, 3) if kind == "turned" else (40, 60, 3))
+
+
+def test_a_png_with_a_wrong_byte_is_refused_whichever_byte_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    data = pictures()["plain"]
+    for place in range(0, len(data), 61):
+        damaged = data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :]
+        with pytest.raises(UnreadableError, match=r"^street\.png: not a readable image"):
+            decode_image(damaged, name="street.png")
+        with pytest.raises(UnreadableError):
+            decode_image(data[:place], name="street.png")
+    assert capfd.readouterr().err == ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,14 @@ class Batch(NamedTuple):
         return torch.cat([arrays[name] for arrays in self.parts.values()])
 
 
+class Place(NamedTuple):
+    """A place in a batch: the part, the number inside the part, and the number in the whole batch."""
+
+    part: str
+    inside: int
+    slot: int
+
+
 @dataclass(frozen=True)
 class Mixture:
     """How the batches of a training are made.
@@ -66,19 +75,30 @@ class Mixture:
         """The share of process `rank` of `ranks`."""
         return replace(self, rank=rank, ranks=ranks)
 
-    def read_batch(self, step: int) -> Batch:
-        """This process's share of the batch of `step`. Slots are numbered through all parts."""
-        parts, names, first = {}, [], 0
+    @property
+    def places(self) -> list[Place]:
+        """The places of this process's share of a batch. Slots are numbered through all parts."""
+        places, first = [], 0
         for part, size in self.sizes.items():
-            items = [self._item(part, step, inside, slot=first + inside) for inside in range(self.rank, size, self.ranks)]
-            parts[part] = _stacked(items)
-            names += [item.name for item in items]
+            places += [Place(part, inside, first + inside) for inside in range(self.rank, size, self.ranks)]
             first += size
-        return Batch(parts, names)
+        return places
 
-    def _item(self, part: str, step: int, inside: int, *, slot: int) -> Item:
-        rng = generator(self.seed, f"{self.purpose} augment", step, slot)
-        return self.makers[part].make(step * self.sizes[part] + inside, rng)
+    def read_batch(self, step: int) -> Batch:
+        """This process's share of the batch of `step`."""
+        return self.collected([self.item(step, place) for place in self.places])
+
+    def item(self, step: int, place: Place) -> Item:
+        """The image at `place` in the batch of `step`."""
+        rng = generator(self.seed, f"{self.purpose} augment", step, place.slot)
+        return self.makers[place.part].make(step * self.sizes[place.part] + place.inside, rng)
+
+    def collected(self, items: Sequence[Item]) -> Batch:
+        """The batch of these images, which are in the order of `places`."""
+        parts: dict[str, list[Item]] = {part: [] for part in self.sizes}
+        for place, item in zip(self.places, items, strict=True):
+            parts[place.part].append(item)
+        return Batch({part: _stacked(some) for part, some in parts.items()}, [item.name for item in items])
 
 
 def _stacked(items: Sequence[Item]) -> dict[str, Tensor]:
@@ -87,5 +107,10 @@ def _stacked(items: Sequence[Item]) -> dict[str, Tensor]:
 
 def batches(mixture: Mixture, *, first: int, last: int, workers: int) -> Iterator[Batch]:
     """The batches of steps first..last-1 in order, read ahead by `workers` threads."""
+    places = mixture.places
     with ThreadPoolExecutor(max(1, workers)) as threads:
-        yield from ahead(mixture.read_batch, range(first, last), threads=threads, most=READ_AHEAD)
+        # A task for each image, not for each batch: more threads than READ_AHEAD would have nothing to do.
+        wanted = ((step, place) for step in range(first, last) for place in places)
+        items = ahead(lambda one: mixture.item(*one), wanted, threads=threads, most=max(READ_AHEAD * len(places), 2 * workers))
+        for _ in range(first, last):
+            yield mixture.collected(list(islice(items, len(places))))
