@@ -96,14 +96,24 @@ def _halve(attribute: onnx.AttributeProto) -> None:
 
 
 def _between_convolutions(graph: onnx.GraphProto) -> set[str]:
-    """Names of the convolutions and of all nodes on a path between two of them."""
+    """Names of the convolutions, of all nodes on a path between two of them, and of the nodes that only change their weights.
+
+    A ViT with several views transposes each weight in the graph, once for a view.
+    """
     takers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
             takers.setdefault(name, []).append(node)
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     behind = _reached(convolutions, lambda node: (taker for name in node.output for taker in takers.get(name, ())))
-    return behind & _before(convolutions, graph)
+    inside = behind & _before(convolutions, graph)
+    weights = {weight.name for weight in graph.initializer}
+
+    def prepares(node: onnx.NodeProto) -> bool:
+        after = [taker.name for name in node.output for taker in takers.get(name, ())]
+        return set(node.input) <= weights and inside.issuperset(after)
+
+    return inside | {node.name for node in graph.node if prepares(node)}
 
 
 def _before(nodes: Iterable[onnx.NodeProto], graph: onnx.GraphProto) -> set[str]:

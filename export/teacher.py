@@ -27,7 +27,10 @@ TENSORRT: Final = tensorrt.PROVIDER
 PROVIDERS: Final = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 REMEDY: Final = "install `onnxruntime-gpu[cuda,cudnn]` on a machine with a recent NVIDIA driver, or use --device cpu"
 # On a GPU, ONNX Runtime may leave arithmetic on sizes to the CPU, but none of these operators.
-HEAVY: Final = ("Conv", "Resize", "MaxPool", "Exp", "ScatterElements")
+HEAVY: Final = (
+    *("Conv", "ConvTranspose", "Resize", "MaxPool", "Exp", "ScatterElements"),
+    *("MatMul", "FusedMatMul", "Gemm", "Softmax", "LayerNormalization", "SkipLayerNormalization", "Erf", "Gelu"),  # of a ViT
+)
 # Images in a batch. A CPU gains nothing from more; a GPU always gets exactly this many (see export.pipeline).
 BATCH: Final = {CPU: 1, CUDA: 4, TENSORRT: 4}
 # Tolerated share of the golden picture's pixels, and levels of confidence: rounding changes few pixels, a fault most of them.

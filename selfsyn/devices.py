@@ -73,16 +73,20 @@ def require_compiler(device: torch.device) -> None:
         raise InputError(f"train.compile: no compiler found (looked for {names}); install one, or set train.compile = false")
 
 
-def set_deterministic() -> None:
+def set_deterministic(*, strict: bool = False) -> None:
     """Make training deterministic on a machine. Call it before the first CUDA computation.
 
-    An operation without a deterministic form (on CUDA: the gradient of a reflection pad) warns; our nets avoid them.
+    An operation without a deterministic form (on CUDA: the gradient of a reflection pad) warns; our nets avoid them. With
+    `strict` it is a RuntimeError. Flash attention, which a ViT uses in half precision, is deterministic only then.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when its first handle is made
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True, warn_only=not strict)
     # Filling new memory is for debugging, and costs time at each allocation.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    # Attention: flash (half precision) and plain matrix products (float32) have deterministic gradients; these two have none.
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def worker_count(asked: int | None) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
-from selfsyn.config.bounds import Below1, Count, NonNegative, Positive, Share, Whole
+from selfsyn.config.bounds import Below1, Count, Fraction, NonNegative, Positive, Share, Whole
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Augment:
     weather: Share = 0.0
 
 
+OF_VIT_IN_TRAIN: Final[Mapping[str, Any]] = {
+    "layer_decay": 1.0,
+    "activation_checkpointing": False,
+}  # keys for a vit, and what other nets have
+
+
 @dataclass(frozen=True)
 class Train:
     """The optimizer, the losses and their weights. The lengths of the rounds are set in [rounds].
@@ -44,11 +51,14 @@ class Train:
     learning_rate: peak learning rate of AdamW for the pretrained encoder. It rises linearly during the warm-up and falls to
     0 at the last step as (1 - t) ** 0.9.
     head_lr_factor: factor of the learning rate for decoder and heads.
-    weight_decay: of AdamW.
+    layer_decay: vit only: the learning rate of a block is layer_decay times that of the next block; 1 treats all alike.
+    weight_decay: of AdamW. A vit has none on norms, biases, position embeddings and tokens.
     warmup_steps: updates of the warm-up, at the start of each schedule.
     clip_norm: largest norm of the gradient; 0 does not clip.
     precision: 'fp32', 'bf16' or 'auto': bf16 on GPUs with native bf16 and on CPUs with AMX, otherwise fp32. The manifest
     records the choice.
+    activation_checkpointing: vit only: keep the activations at the borders of blocks only and compute the others again in the
+    backward pass. A step takes longer and needs less memory.
     compile: use torch.compile.
     tensorboard: also write TensorBoard's event files.
     ema: decay of the EMA of the weights. The EMA weights are exported; with 0, the last weights.
@@ -64,10 +74,12 @@ class Train:
     batch: Count = 4
     learning_rate: Positive = 1e-3
     head_lr_factor: Positive = 5.0
+    layer_decay: Fraction = 1.0
     weight_decay: NonNegative = 0.01
     warmup_steps: Whole = 500
     clip_norm: NonNegative = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    activation_checkpointing: bool = False
     compile: bool = False
     tensorboard: bool = False
     ema: Below1 = 0.999

@@ -13,6 +13,7 @@ from selfsyn.task.deeplabv3plus import DeepLabV3Plus
 from selfsyn.task.fcn import FCN
 from selfsyn.task.scores import Scores, TaskNet, normalised
 from selfsyn.task.segnet import SegNet
+from selfsyn.task.vit import ViT
 
 __all__ = ["Scores", "TaskNet", "build", "load_weights", "normalised"]
 
@@ -22,9 +23,9 @@ def build(task: Task, *, pretrained: bool) -> TaskNet:
 
     forward: (B, 3, H, W) normalised float -> Scores of (B, 19, H, W). InputError when the weights cannot be loaded or do not fit.
     """
-    net: TaskNet = {"deeplabv3plus": DeepLabV3Plus, "fcn": FCN, "segnet": SegNet}[task.architecture](task)
+    net: TaskNet = {"deeplabv3plus": DeepLabV3Plus, "fcn": FCN, "segnet": SegNet, "vit": ViT}[task.architecture](task)
     if pretrained:
-        load_pretrained(net.backbone, task)
+        load_pretrained(net.backbone, task, renamed=net.renamed)
     return net
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from selfsyn.errors import InputError
 from selfsyn.task.dilated import with_fast_dilation
 
 PACKAGED = "efficientnet_lite0"
+Renamed = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 def features(task: Task, *, output_stride: int, out_indices: tuple[int, ...]) -> nn.Module:
@@ -40,14 +41,16 @@ def channels(backbone: nn.Module) -> list[int]:
     return counts
 
 
-def load_pretrained(module: nn.Module, task: Task) -> None:
+def load_pretrained(module: nn.Module, task: Task, *, renamed: Renamed = lambda state: state) -> None:
     """Load into `module` the weights that `task.weights` names: 'scratch', 'package', 'download' or a local path.
+
+    renamed: the conversion of published names into those of `module`.
 
     InputError when they cannot be loaded, lack a key, or hold a key of neither the backbone nor its classifier head.
     """
     if task.weights == "scratch":
         return
-    state = _published_state(task)
+    state = renamed(_published_state(task))
     target = module.state_dict()
     # With features_only timm renames 'stages.0' to 'stages_0', so keys are compared without separators.
     by_plain_name = {_plain(key): value for key, value in state.items()}

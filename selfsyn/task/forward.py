@@ -33,7 +33,8 @@ class Forward(nn.Module):
         scores = [self._scores(images) for images in image_BCHW.split(list(passes))]
         if len(scores) == 1:
             return scores[0]
-        return Scores(*(torch.cat(heads) for heads in zip(*scores, strict=True)))
+        others = [other for _, other in scores if other is not None]
+        return Scores(torch.cat([main for main, _ in scores]), torch.cat(others) if others else None)
 
     def _scores(self, image_BCHW: Tensor) -> Scores:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocasts), self._depthwise():

@@ -52,6 +52,8 @@ def labelled_pixels(label_P: Tensor) -> Tensor:
 
 
 def segmentation_loss(scores: Scores, label_BHW: Tensor, *, weight_BHW: Tensor, auxiliary: float) -> Tensor:
-    """Cross-entropy of the main head plus `auxiliary` times the cross-entropy of the auxiliary head."""
+    """Cross-entropy of the main head plus `auxiliary` times the cross-entropy of the auxiliary head, if there is one."""
     main = weighted_cross_entropy(scores.main, label_BHW, weight_BHW=weight_BHW)
+    if scores.auxiliary is None:
+        return main
     return main + auxiliary * weighted_cross_entropy(scores.auxiliary, label_BHW, weight_BHW=weight_BHW)

@@ -35,21 +35,21 @@ def divergence(logits_PK: Tensor, other_PK: Tensor) -> Tensor:
 
 
 def pseudo_label_loss(scores: Scores, maps: Mapping[str, Tensor], *, auxiliary: float, how: Rounds) -> Tensor:
-    """Loss of the main head plus `auxiliary` times the loss of the auxiliary head.
+    """Loss of the main head plus `auxiliary` times the loss of the auxiliary head, if there is one.
 
     maps: (B, H, W) 'label', 'weight', and 'true' where the label is ground truth and plain cross-entropy applies.
     how: `symmetric_cross_entropy` and `rectify` act on pseudo-labels; without both this equals losses.segmentation_loss.
     """
-    main_PK, auxiliary_PK = rows(scores.main), rows(scores.auxiliary)
+    heads = [rows(scores.main)] + ([rows(scores.auxiliary)] if scores.auxiliary is not None else [])
     label_P, true_P, weight_P = (maps[name].flatten() for name in ("label", "true", "weight"))
     losses = []
-    for own_PK, other_PK in ((main_PK, auxiliary_PK), (auxiliary_PK, main_PK)):
+    for own_PK, other_PK in zip(heads, reversed(heads), strict=True):
         plain_P = F.cross_entropy(own_PK, label_P, ignore_index=IGNORE, reduction="none")
         treated_P = symmetric(plain_P) if how.symmetric_cross_entropy else plain_P
         loss_P = weight_P * torch.where(true_P | (label_P == IGNORE), plain_P, treated_P)
         doubt_P = torch.where(true_P, 0.0, divergence(own_PK, other_PK)) if how.rectify else None
         losses.append(_over_pixels(loss_P, label_P, doubt_P=doubt_P))
-    return losses[0] + auxiliary * losses[1]
+    return losses[0] + auxiliary * losses[1] if len(losses) > 1 else losses[0]
 
 
 def _over_pixels(loss_P: Tensor, label_P: Tensor, *, doubt_P: Tensor | None) -> Tensor:

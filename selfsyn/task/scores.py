@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from selfsyn.config import Train
+
 
 class Scores(NamedTuple):
-    """Logits (B, 19, H, W) of the main and of the auxiliary head."""
+    """Logits (B, 19, H, W) of the main head, and of the auxiliary head where the net has one."""
 
     main: Tensor
-    auxiliary: Tensor
+    auxiliary: Tensor | None
+
+    @property
+    def both(self) -> tuple[Tensor, Tensor]:
+        """The logits of both heads, for a loss that compares them; run.toml has been checked, so the net has both."""
+        assert self.auxiliary is not None
+        return self.main, self.auxiliary
+
+    def split(self, sizes: Sequence[int]) -> list[Scores]:
+        """The scores of the parts of a batch. sizes: images of each part."""
+        mains = self.main.split(list(sizes))
+        others = [None] * len(sizes) if self.auxiliary is None else self.auxiliary.split(list(sizes))
+        return [Scores(main, other) for main, other in zip(mains, others, strict=True)]
 
 
 class TaskNet(nn.Module):
-    """A segmentation net. `backbone` is the part with pretrained weights."""
+    """A segmentation net. `backbone` is the part with pretrained weights. attends: whether it has attention."""
 
-    backbone: nn.Module
+    backbone: Any
+    attends = False
 
     def heads(self, image_BCHW: Tensor) -> Scores:
         """(B, 3, H, W) normalised -> main and auxiliary logits, each (B, 19, h, w) at the stride of the head."""
         raise NotImplementedError
 
+    def to_image(self, logits_BKhw: Tensor, *, like: Tensor) -> Tensor:
+        """Logits at the stride of the main head -> (B, 19, H, W), bilinear. like: the image."""
+        return resized(logits_BKhw, size=like.shape[-2:])
+
     def forward(self, image_BCHW: Tensor) -> Scores:
         """(B, 3, H, W) normalised -> main and auxiliary logits (B, 19, H, W), bilinearly upsampled."""
-        return Scores(*(_enlarged(head.to(image_BCHW.dtype), like=image_BCHW) for head in self.heads(image_BCHW)))
+
+        def seen(logits_BKhw: Tensor) -> Tensor:
+            return self.to_image(logits_BKhw.to(image_BCHW.dtype), like=image_BCHW)
+
+        main, other = self.heads(image_BCHW)
+        return Scores(seen(main), None if other is None else seen(other))
 
     def fused(self, image_BCHW: Tensor, *, auxiliary: float) -> Tensor:
         """(B, 3, H, W) normalised -> logits (B, 19, H, W): main + auxiliary * aux (Zheng & Yang 2021, section 4).
@@ -37,11 +61,24 @@ class TaskNet(nn.Module):
         on a CPU.
         """
         main, other = self.heads(image_BCHW)
-        return _enlarged(main + auxiliary * _enlarged(other, like=main) if auxiliary else main, like=image_BCHW)
+        if auxiliary and other is not None:
+            main = main + auxiliary * resized(other, size=main.shape[-2:])
+        return self.to_image(main, like=image_BCHW)
 
+    def renamed(self, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Published weights of the encoder with the names that `backbone` has."""
+        return state
 
-def _enlarged(logits_BKhw: Tensor, *, like: Tensor) -> Tensor:
-    return resized(logits_BKhw, size=like.shape[-2:])
+    def recompute_activations(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them (train.activation_checkpointing)."""
+
+    def parameter_groups(self, train: Train) -> list[dict[str, Any]]:
+        """The optimizer's groups of parameters. 'factor': of the learning rate; the encoder has 1, all else `head_lr_factor`."""
+        encoder = {id(parameter) for parameter in self.backbone.parameters()}
+        return [
+            {"params": [p for p in self.parameters() if id(p) in encoder], "factor": 1.0},
+            {"params": [p for p in self.parameters() if id(p) not in encoder], "factor": train.head_lr_factor},
+        ]
 
 
 def resized(planes_BChw: Tensor, *, size: Sequence[int]) -> Tensor:
@@ -58,15 +95,24 @@ def resized(planes_BChw: Tensor, *, size: Sequence[int]) -> Tensor:
 def by_matrices(planes_BChw: Tensor, *, size: Sequence[int]) -> Tensor:
     """Equal to torch.nn.functional.interpolate in `resized` up to rounding; in the precision of the planes."""
     rows_Hh, columns_Ww = (
-        _shares(before, after, like=planes_BChw) for before, after in zip(planes_BChw.shape[-2:], size, strict=True)
+        line_shares(before, after, step=before / after, like=planes_BChw)
+        for before, after in zip(planes_BChw.shape[-2:], size, strict=True)
     )
+    return products(rows_Hh, planes_BChw, columns_Ww)
+
+
+def products(rows_Hh: Tensor, planes_BChw: Tensor, columns_Ww: Tensor) -> Tensor:
+    """(B, C, H, W): every plane resampled by the weights of its rows and columns, in the precision of the planes."""
     with torch.autocast(planes_BChw.device.type, enabled=False):
         return rows_Hh @ planes_BChw @ columns_Ww.T
 
 
-def _shares(before: int, after: int, *, like: Tensor) -> Tensor:
-    """(after, before): the weight of each input pixel of a line in each output pixel."""
-    places = ((torch.arange(after, device=like.device) + 0.5) * (before / after) - 0.5).clamp(0, before - 1)
+def line_shares(before: int, after: int, *, step: float, like: Tensor) -> Tensor:
+    """(after, before): the weight of each input pixel of a line in each output pixel, bilinear; edge pixels continue.
+
+    step: input pixels from an output pixel to the next.
+    """
+    places = ((torch.arange(after, device=like.device) + 0.5) * step - 0.5).clamp(0, before - 1)
     return (1 - (places[:, None] - torch.arange(before, device=like.device)).abs()).clamp(min=0).to(like.dtype)
 
 

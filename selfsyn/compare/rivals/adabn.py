@@ -18,4 +18,5 @@ ROW = Row(
     "the source-only net with the batch-norm statistics of the unlabelled real images (Li et al. 2016)",
     _settings,
     first_round,
+    fits=lambda config: config.task.architecture != "vit",  # no batch norm
 )

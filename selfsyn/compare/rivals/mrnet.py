@@ -24,8 +24,9 @@ def head_agreement(scores: Scores, *, auxiliary: float) -> Tensor:
 
     both = main + `auxiliary` * auxiliary scores (Zheng & Yang 2020, memory regularization). All three get gradients.
     """
-    both_PK = rows(scores.main + auxiliary * scores.auxiliary)
-    return (divergence(both_PK, rows(scores.main)) + divergence(both_PK, rows(scores.auxiliary))).mean()
+    main, other = scores.both
+    both_PK = rows(main + auxiliary * other)
+    return (divergence(both_PK, rows(main)) + divergence(both_PK, rows(other))).mean()
 
 
 class HeadAgreement(ExtraTerm):
