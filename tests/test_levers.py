@@ -54,4 +54,4 @@ def test_every_option_is_used_or_has_a_figure(key: str) -> None:
 
 def test_an_option_that_nobody_uses_would_be_found() -> None:
     assert "rounds.soft" not in USED and "`rounds.soft`" not in RESULTS
-    assert "rounds.mask_ratio" not in USED and "`rounds.mask_ratio`" in RESULTS
+    assert "task.drop_path" not in USED and "`task.drop_path`" in RESULTS

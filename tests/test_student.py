@@ -17,8 +17,9 @@ from tiny_run import make, selfsyn_here
 from export.teacher import load as load_teacher
 from selfsyn import config as configuration
 from selfsyn.compare.board import differences
+from selfsyn.compare.budget import budget
 from selfsyn.compare.levers import LEVERS
-from selfsyn.compare.plan import Entry, entries, entry
+from selfsyn.compare.plan import Entry, chosen, entries, entry
 from selfsyn.compare.results import Line, Result
 from selfsyn.compare.rows import ROWS, ablations
 from selfsyn.compare.sharing import fingerprints
@@ -222,13 +223,25 @@ def test_only_what_the_student_touches_is_computed_for_it(config: RunConfig, tmp
     assert fingerprints(row_of(tmp_path, same, "ours")) == without
 
 
-def test_every_other_row_has_no_student(config: RunConfig, tmp_path: Path) -> None:
-    plain = replace(config, student=None)
+def test_every_other_row_has_no_student_and_the_budget_of_its_teacher(config: RunConfig, tmp_path: Path) -> None:
+    teacher = row_of(tmp_path, config, "ours-teacher")
+    assert teacher.stage == round_stage(config.last_round - 1)
+    assert teacher.cost.updates == budget(config, rounds=config.last_round) == config.train.steps + 2 * config.rounds.steps_of(0)
     for row in ROWS:
-        one, other = row_of(tmp_path, config, row.name), row_of(tmp_path, plain, row.name)
-        assert (one.config.student is None) == (row.name != "ours")
+        one = row_of(tmp_path, config, row.name)
+        assert (one.config.student is None) == (row.name not in ("ours", "ours-teacher"))
         if row.name != "ours":
-            assert one.config == other.config and fingerprints(one) == fingerprints(other)
+            assert one.cost.updates == teacher.cost.updates
+    ours = row_of(tmp_path, config, "ours")
+    assert ours.cost.updates == teacher.cost.updates + config.rounds.steps_of(config.last_round)
+    assert {folder: print_ for folder, print_ in fingerprints(ours).items() if folder in fingerprints(teacher)}.items() <= (
+        fingerprints(teacher).items()
+    )
+
+
+def test_without_a_student_there_is_no_row_of_its_teacher(config: RunConfig) -> None:
+    with pytest.raises(InputError, match="--rows 'ours-teacher': no such row"):
+        chosen(replace(config, student=None), names=("ours-teacher",), ablate=False)
 
 
 def test_each_lever_leaves_a_configuration_that_can_be_computed(config: RunConfig, tmp_path: Path) -> None:

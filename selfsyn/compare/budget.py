@@ -36,8 +36,10 @@ class Cost:
 def budget(config: RunConfig, *, rounds: int) -> int:
     """The number of updates that lead to the net of round `rounds`: the budget of every row.
 
-    It includes the source-only training, unless round 0 starts from the pretrained backbone.
+    It includes the source-only training, unless round 0 starts from the pretrained backbone. With a [student], it is the budget
+    of the net of [task]: the updates of the student come on top in our row, as its rounds' labels come from the larger net.
     """
+    rounds = rounds if config.student is None else min(rounds, config.last_round - 1)
     before = 0 if config.rounds.start_of(0) == "fresh" else config.train.steps
     return before + sum(config.rounds.steps_of(round_) for round_ in range(rounds + 1))
 

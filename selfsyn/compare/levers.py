@@ -8,6 +8,7 @@ from typing import Any
 
 from selfsyn.config import Augment, RunConfig, Task
 from selfsyn.config.rounds import Start
+from selfsyn.config.train import OF_VIT_IN_TRAIN
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ def _warm(config: RunConfig) -> RunConfig:
 
 def _small_teacher(config: RunConfig) -> RunConfig:
     # The scored net stays the student's net, so that the row measures the larger teacher and not the size of the scored net.
-    return config if config.student is None else replace(config, task=Task(**vars(config.student)), student=None)
+    if config.student is None:
+        return config
+    train = replace(config.train, **OF_VIT_IN_TRAIN) if config.student.architecture != "vit" else config.train
+    return replace(config.without_student, task=Task(**vars(config.student)), train=train)
 
 
 NO_AUGMENT = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0, jpeg=0, weather=0.0)
@@ -75,6 +79,7 @@ LEVERS = (
     _rounds("robust", "the symmetric cross-entropy", "the loss on pseudo-labels is cross-entropy", symmetric_cross_entropy=False),
     _rounds("masks", "masked images", "batches have no masked copies of pseudo-labelled images", mask_ratio=0.0),
     _rounds("online", "EMA pseudo-labels", "the EMA net labels no real images during training", ema_pseudo_labels=False),
+    _rounds("distillation", "distillation", "the student learns from stored labels alone", distillation=0.0),
     _rounds("warm-start", "the start from the previous round", "every round starts from the pretrained backbone", start="fresh"),
     Lever(
         "plain-start",

@@ -57,7 +57,7 @@ class Entry:
 
 def chosen(config: RunConfig, *, names: Sequence[str], ablate: bool) -> tuple[Row, ...]:
     """The rows called `names`, or all but ablations; `ablate` adds our row and all ablations. InputError for an unknown name."""
-    known = {row.name: row for row in (*ROWS, *ablations(config))}
+    known = {row.name: row for row in (*ROWS, *ablations(config)) if row.fits(config)}
     for name in names:
         if name not in known:
             raise InputError(f"--rows {name!r}: no such row; expected some of {', '.join(known)}")
@@ -106,7 +106,7 @@ def entry(layout: Layout, config: RunConfig, *, row: Row, net: str, seed: int, r
 def present(layout: Layout, config: RunConfig, *, rounds: int) -> tuple[list[Entry], list[Path]]:
     """(entries that have a folder, ordered by net, row and seed; folders made with other settings)."""
     found, others = [], []
-    for net, row in ((net, row) for net in ARCHITECTURES for row in (*ROWS, *ablations(config))):
+    for net, row in ((net, row) for net in ARCHITECTURES for row in (*ROWS, *ablations(config)) if row.fits(config)):
         folders = (layout.root / FOLDER / net / row.name).glob("seed-*/run.toml")
         for seed in sorted(int(path.parent.name.removeprefix("seed-")) for path in folders):
             one = entry(layout, config, row=row, net=net, seed=seed, rounds=rounds)
@@ -154,6 +154,8 @@ def with_net(task: Task, net: str) -> Task:
     """
     if net == task.architecture:
         return task
+    if "vit" in (net, task.architecture):
+        raise InputError(f"--net {net}: the run's net is {task.architecture} with {task.backbone}; set another [task] for it")
     if net == "segnet":
         weights = "download" if task.weights == "download" else "scratch"
         return replace(task, architecture="segnet", backbone="vgg16_bn", weights=weights)

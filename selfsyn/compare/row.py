@@ -17,6 +17,7 @@ from selfsyn.stage import Stage, round_stage
 from selfsyn.task.objective import ExtraTerm
 
 WITHOUT = "without-"
+TWO_HEADS = 0.5  # auxiliary_at_inference of a vit in a row that compares two heads (Zheng & Yang 2021)
 
 
 def first_round(rounds: int) -> Stage:
@@ -31,6 +32,7 @@ class Row:
     words: its training data or method.  settings: (the run's configuration, its last round) -> the row's configuration.
     stage: the run's last round -> the scored stage.
     terms: (the row's configuration, device) -> the loss terms of its rounds that need no labels.
+    fits: the run's configuration -> whether the row exists for it.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Row:
     settings: Callable[[RunConfig, int], RunConfig]
     stage: Callable[[int], Stage]
     terms: Callable[[RunConfig, torch.device], Sequence[ExtraTerm]] = lambda config, device: ()
+    fits: Callable[[RunConfig], bool] = lambda config: True
 
     @property
     def ablates(self) -> bool:
@@ -51,12 +54,15 @@ def source_only(config: RunConfig, rounds: int) -> RunConfig:
     # With 'continue' the source-only training would end before its learning rate has decayed.
     start = "warm" if config.rounds.start_of(0) == "continue" else config.rounds.start
     train = replace(config.train, steps=budget(config, rounds=rounds))
-    return replace(config, student=None, train=train, rounds=replace(config.rounds, start=start))
+    alone = config.without_student
+    return replace(alone, train=train, rounds=replace(alone.rounds, start=start))
 
 
 def with_rounds(config: RunConfig, rounds: Rounds, *, method: str = "") -> RunConfig:
     """The configuration with other rounds, and with the extra loss terms of the rival `method`."""
-    return replace(config, student=None, rounds=rounds, rival=replace(config.rival, method=method))
+    two_heads = config.task.auxiliary_at_inference or not (method or rounds.rectify)
+    task = config.task if two_heads else replace(config.task, auxiliary_at_inference=TWO_HEADS)
+    return replace(config, student=None, task=task, rounds=rounds, rival=replace(config.rival, method=method))
 
 
 def one_round(config: RunConfig, rounds: int, *, plan: Rounds, method: str) -> RunConfig:

@@ -11,17 +11,25 @@ from selfsyn.compare.row import WITHOUT, Row, source_only
 from selfsyn.config import RunConfig
 from selfsyn.stage import ORACLE, SOURCE_ONLY, round_stage
 
-OURS = "ours"
+OURS, TEACHER = "ours", "ours-teacher"
 
 
 def _oracle(config: RunConfig, rounds: int) -> RunConfig:
-    return replace(config, student=None, train=replace(config.train, oracle_steps=budget(config, rounds=rounds)))
+    return replace(config.without_student, train=replace(config.train, oracle_steps=budget(config, rounds=rounds)))
 
 
 ROWS = (
     Row("source-only", "source-only", "unadapted synthetic images", source_only, lambda last: SOURCE_ONLY),
     *RIVALS,
     Row(OURS, "ours", "the rounds of the run", lambda config, rounds: config, round_stage),
+    Row(
+        TEACHER,
+        "ours, the student's teacher",
+        "our rounds before the student's: the net of [task] that labels for it",
+        lambda config, rounds: config,
+        lambda last: round_stage(last - 1),
+        fits=lambda config: config.student is not None,
+    ),
     Row("oracle", "oracle", "real images with ground truth: an upper bound, not a method", _oracle, lambda last: ORACLE),
 )
 

@@ -43,6 +43,7 @@ def fingerprints(entry: Entry) -> dict[str, str]:
         lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
         if phase.verb == "train" and phase.stage:
             lines.append(str(schedule_of(entry.config, stage=phase.stage)))
+            lines += [f"distillation={entry.config.rounds.distillation}"] * bool(entry.config.tutor_of(phase.stage))
         before = [prints[folder] for folder in prints if any(_fills(folder, need) for need in phase.needs)]
         prints[phase.folder] = digest_lines([phase.name, *lines, *before])
     return prints
@@ -72,8 +73,8 @@ def _seen_by(config: RunConfig, phase: Phase) -> RunConfig:
     """
     stage = phase.stage
     if stage is None or phase.verb not in ("train", "export-teacher"):
-        return replace(config, student=None)
-    config = replace(config.of_stage(stage), student=None)
+        return config.without_student
+    config = config.of_stage(stage).without_student
     if phase.verb == "export-teacher":  # the effective views, however run.toml gives them
         return replace(config, teacher=replace(config.teacher_of(stage), views="every"))
     steps = config.train.steps if stage == SOURCE_ONLY else 0

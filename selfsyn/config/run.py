@@ -14,8 +14,8 @@ from selfsyn.config.rival import Rival
 from selfsyn.config.rounds import Rounds
 from selfsyn.config.task import Student, Task
 from selfsyn.config.teacher import Teacher
-from selfsyn.config.train import Train
-from selfsyn.stage import Stage
+from selfsyn.config.train import OF_VIT_IN_TRAIN, Train
+from selfsyn.stage import Stage, round_stage
 
 Sources = Annotated[tuple[Source, ...], Meta(min_length=1)]
 
@@ -60,6 +60,7 @@ class RunConfig:
         if self.student is not None:
             _check_student(self.rounds, first=self.last_round)
         _check_batches(self)
+        _check_vit(self)
 
     def real_in_batch(self, round_: int) -> int:
         """How many of a batch's labelled images are pseudo-labelled real ones in round `round_`."""
@@ -89,6 +90,18 @@ class RunConfig:
         """The net of a stage: `task`, or `student` from `last_round` on. Use this, never `task`, to build a stage's net."""
         taught = stage.round is not None and stage.round >= self.last_round
         return self.student if self.student is not None and taught else self.task
+
+    @property
+    def without_student(self) -> RunConfig:
+        """This configuration without [student]."""
+        return replace(self, student=None, rounds=replace(self.rounds, distillation=0.0))
+
+    def tutor_of(self, stage: Stage) -> Stage | None:
+        """The stage whose net the student of `stage` imitates (rounds.distillation); None for any other net."""
+        if self.student is None or self.task_of(stage) is not self.student or not self.rounds.distillation:
+            return None
+        assert stage.round is not None
+        return round_stage(stage.round - 1)
 
     def teacher_of(self, stage: Stage) -> Teacher:
         """How the teacher of a stage looks at an image: `teacher`, without test-time augmentation where teacher.views says so."""
@@ -131,6 +144,24 @@ def _check_batches(config: RunConfig) -> None:
         f"train.batch is {batch} and rounds.real_share {shares}: 1 bare real image (rival.method) a batch would"
         f" go through the net by itself in round {', '.join(alone)}; expected 0 or at least 2 for deeplabv3plus:"
         " set train.batch higher",
+    )
+
+
+def _check_vit(config: RunConfig) -> None:
+    names = [net.architecture for net in config.nets]
+    for key, plain in OF_VIT_IN_TRAIN.items():
+        unused = getattr(config.train, key) != plain and "vit" not in names
+        require(not unused, f"train.{key} is for a vit only, but the nets are {' and '.join(names)}; remove it")
+    without = [net.section for net in config.nets if net.architecture == "vit" and not net.auxiliary_at_inference]
+    needed = "rounds.rectify" if config.rounds.rectify else f"rival.method {config.rival.method!r}" if config.rival.method else ""
+    require(
+        not (needed and without),
+        f"{needed} compares two heads, but the vit of [{''.join(without)}] has one; set {''.join(without)}.auxiliary_at_inference"
+        " above 0",
+    )
+    wasted = config.rounds.distillation and config.student is None
+    require(
+        not wasted, "rounds.distillation is set, but there is no [student] to learn from the net of the round before; remove it"
     )
 
 

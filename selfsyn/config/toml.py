@@ -16,6 +16,7 @@ import msgspec
 
 from selfsyn.config.old_keys import renewed, updated
 from selfsyn.config.run import RunConfig
+from selfsyn.config.task import OF_VIT
 from selfsyn.errors import InputError
 
 OPTIONAL = ("held_out", "student")  # tables that --set KEY= leaves out
@@ -81,10 +82,11 @@ def _with_defaults(table: Any) -> Any:
 
 
 def _with_whole_student(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the values of [task] in [student], where it does not set its own."""
+    """With the values of [task] in [student], where it does not set its own; without those of a vit in another net."""
     task, student = values.get("task", {}), values.get("student")
     if isinstance(task, Mapping) and isinstance(student, Mapping):
-        return {**values, "student": {**task, **student}}
+        of_vit = OF_VIT if student.get("architecture", "vit") != "vit" else {}
+        return {**values, "student": {**{key: value for key, value in task.items() if key not in of_vit}, **student}}
     return values
 
 

@@ -63,8 +63,8 @@ def seen_by(
     """
     maps = {part: maps_of(arrays, config, weights_K=weights_K, average=average) for part, arrays in batch.parts.items()}
     images = _normalised(batch.whole("image"), config, device=weights_K.device)
-    main, auxiliary = (head.split(list(batch.sizes.values())) for head in forward(images, passes(batch.sizes)))
-    return {part: Seen(Scores(main[place], auxiliary[place]), maps[part]) for place, part in enumerate(batch.parts)}
+    scores = forward(images, passes(batch.sizes)).split(list(batch.sizes.values()))
+    return {part: Seen(one, maps[part]) for part, one in zip(batch.parts, scores, strict=True)}
 
 
 def passes(sizes: Mapping[str, int]) -> list[int]:

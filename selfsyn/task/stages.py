@@ -50,6 +50,17 @@ def first_net(layout: Layout, config: RunConfig, *, stage: Stage) -> TaskNet:
     return net
 
 
+def tutor_net(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[TaskNet, Task] | None:
+    """The trained net that the student of this stage imitates, and its configuration; None without rounds.distillation."""
+    tutor = config.tutor_of(stage)
+    if tutor is None:
+        return None
+    task = config.task_of(tutor)
+    net = build(task, pretrained=False)
+    load_weights(net, layout.task(tutor) / WEIGHTS)
+    return net, task
+
+
 def located(task: Task, layout: Layout) -> Task:
     """The task with the absolute path of its weights file, if it has one. InputError when the file does not exist."""
     file = task.weights_file(layout.root)
@@ -77,7 +88,8 @@ def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
         return {SYNTHETIC: config.train.batch}
     real = config.real_in_batch(stage.round)
     sizes = {SYNTHETIC: config.train.batch - real, PSEUDO: real, MASKED: real * bool(config.rounds.mask_ratio)}
-    sizes |= {ONLINE: sizes[SYNTHETIC] * config.rounds.ema_pseudo_labels, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
+    online = config.rounds.ema_pseudo_labels and config.tutor_of(stage) is None
+    sizes |= {ONLINE: sizes[SYNTHETIC] * online, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
     return {part: size for part, size in sizes.items() if size}
 
 
@@ -139,8 +151,8 @@ def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledF
 
 
 def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[list[Frame], dict[str, str]]:
-    """The real images for AdaBN in this stage, and their digest; none for a bound or without rounds.adabn_share."""
-    if not config.rounds.adabn_share or stage.is_bound:
+    """The real images for AdaBN in this stage, and their digest; none for a bound, for a vit or without rounds.adabn_share."""
+    if not config.rounds.adabn_share or stage.is_bound or config.task_of(stage).architecture == "vit":
         return [], {}
     frames, digest = sources.real(layout, config)
     return frames, {"real": digest}
