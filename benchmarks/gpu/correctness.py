@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -67,7 +67,9 @@ NETS = {
     "DeepLabV3+ ResNet-50": ("task.backbone=resnet50", "task.weights=scratch"),
     "FCN ResNet-50": ("task.architecture=fcn", "task.backbone=resnet50", "task.weights=scratch"),
     "SegNet VGG-16": ("task.architecture=segnet", "task.backbone=vgg16_bn", "task.weights=scratch"),
+    "ViT-S/14": ("task.architecture=vit", "task.backbone=vit_small_patch14_dinov2", "task.weights=scratch"),
 }
+LIGHT = {"resnet50": "resnet18", "vit_small_patch14_dinov2": "test_vit"}  # backbones of a rehearsal
 FARTHER = 4.0  # times the CPU's distance from float64
 OFF, TRIES = 1e-6, 3
 LEAST = 1e-5  # a distance that is always accepted
@@ -97,8 +99,8 @@ def demo(*settings: str) -> RunConfig:
 
 def step_of_net(given: Given, record: Record, *, name: str, settings: tuple[str, ...]) -> None:
     """Compare the gradients of a training step of a net."""
-    light = ("task.backbone=resnet18",) if given.rehearse and "task.backbone=resnet50" in settings else ()
-    config = demo("train.precision=fp32", *settings, *light)
+    light = [f"task.backbone={small}" for large, small in LIGHT.items() if f"task.backbone={large}" in settings]
+    config = demo("train.precision=fp32", *settings, *(light if given.rehearse else []))
     torch.manual_seed(0)
     net = build(config.task, pretrained=config.task.weights == "package").train()
     small = (32, 32) if settings else (64, 64)  # the lightest net reduces the sides of an image to 1/32
@@ -228,11 +230,16 @@ def forked(target: Callable[..., None], *arguments: object, **named: object) -> 
 
 
 def runs(given: Given, record: Record) -> None:
-    """Compare two undisturbed runs, and a run that is resumed after SIGTERM."""
-    phases = PHASES[:1] if given.rehearse else PHASES
+    """Compare two undisturbed runs, and a run that is resumed after SIGTERM; for the demo's nets, and for a ViT."""
+    compare_runs(given, record, given.folder / "correctness", PHASES[:1] if given.rehearse else PHASES, ())
+    if not given.rehearse:
+        compare_runs(given, record, given.folder / "correctness-vit", PHASES_OF_VIT, NETS["ViT-S/14"])
+
+
+def compare_runs(given: Given, record: Record, root: Path, phases: Sequence[Phase], net: Sequence[str]) -> None:
+    """`runs` for a net, in the folder `root`. net: settings."""
     if all(record.has(what=f"{phase.name}, {what}") for phase in phases for what in ("two runs", "SIGTERM and again")):
         return
-    root = given.folder / "correctness"
     shutil.rmtree(root, ignore_errors=True)
     first = root / "first"
     sizes = (
@@ -250,6 +257,7 @@ def runs(given: Given, record: Record) -> None:
         "world.held_out=1",
         "adapter.checkpoint_every=4",
         "train.checkpoint_every=4",
+        *net,
     ]
     recipes.write_run(first, recipe="demo", settings=settings)
     command = [sys.executable, "-m", "jobs", "world", "--run", str(first)]
@@ -276,6 +284,7 @@ PHASES = (
     Phase("train", ("train", "--bound", "source-only"), "source-only/task"),
     Phase("fit-adapter", ("fit-adapter",), "adapter"),
 )
+PHASES_OF_VIT = (Phase("train a ViT", ("train", "--bound", "source-only"), "source-only/task"),)
 
 
 def _thrice(given: Given, record: Record, root: Path, phase: Phase) -> None:

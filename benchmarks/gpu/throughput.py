@@ -39,11 +39,16 @@ from selfsyn.data.frames import labelled
 from selfsyn.task import build
 
 SCRATCH = "task.weights=scratch"
+OF_VIT = ("task.architecture=vit", "task.backbone=vit_small_patch14_dinov2", SCRATCH)
 NETS = {
     "DeepLabV3+ ResNet-50": ("task.backbone=resnet50", "task.output_stride=16", "task.decoder_channels=256", SCRATCH),
     "DeepLabV3+ EfficientNet-Lite0": (SCRATCH,),
     "FCN ResNet-50": ("task.architecture=fcn", "task.backbone=resnet50", SCRATCH),
     "SegNet VGG-16": ("task.architecture=segnet", "task.backbone=vgg16_bn", SCRATCH),
+    "ViT-S/14": OF_VIT,
+    "ViT-S/14, activation checkpointing": (*OF_VIT, "train.activation_checkpointing=true"),
+    "ViT-S/14, last 4 blocks": (*OF_VIT, "task.trainable_blocks=4"),
+    "ViT-S/14, frozen": (*OF_VIT, "task.trainable_blocks=0"),
 }
 BATCH = 8
 STEPS, WARM_UP = 8, 3
@@ -138,7 +143,7 @@ def files(given: Given, record: Record, *, best: float) -> None:
         with made_whole(folder) as part:
             loader.make(part, frames=8 if given.rehearse else 32, size=(160, 90) if given.rehearse else GTA5)
     frames = labelled(folder, layout="gta5")
-    rate = loader.rate(loader.ours(frames, size), images=2 * len(frames))
+    rate = loader.rate(loader.ours(frames, size))
     record.add(
         what=f"loader, {GTA5[0]}x{GTA5[1]} PNG to {size[0]}x{size[1]}, {devices.worker_count(None)} workers",
         precision="uint8",
