@@ -81,6 +81,7 @@ def command(
 def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write_predictions: bool) -> None:
     from selfsyn.calibration import calibration
     from selfsyn.data import sources
+    from selfsyn.errors import InputError
     from selfsyn.files import digest_file, write_json
     from selfsyn.labels import protocol
     from selfsyn.metrics import scores
@@ -92,6 +93,11 @@ def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write
     rules, teacher = protocol(config.held_out.protocol), job.teacher(stage, device=device, workers=workers)
     started = job.begin({HELD_OUT: digest})
     counted, joint = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
+    if not counted.any():
+        raise InputError(
+            f"{frames[0].label}: no pixel of it and {len(frames) - 1} more labels has a class; expected labels of the"
+            f" layout {config.held_out.layout}; set held_out.ids, or another layout"
+        )
     result = scores(counted, protocol=rules)
     result["calibration"] = calibration(joint, protocol=rules, portion=_next_portion(config, stage))
     write_json(started.folder / METRICS, result)

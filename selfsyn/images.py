@@ -7,13 +7,13 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE, colourise
@@ -34,6 +34,11 @@ ORIENTATION = 0x0112  # the EXIF tag
 DAMAGED = b"damaged"
 TURNS_A_PNG = (b"eXIf", b"tEXt", b"iTXt", b"zTXt", DAMAGED)  # chunks in which a PNG may say that it lies on its side
 PLAIN = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+TRUNCATED = "truncated"
+PngImagePlugin.MAX_TEXT_CHUNK = 1 << 24  # bytes; Pillow refuses a picture with more than a megabyte of text beside it
+TWELVE_BITS = 4095  # the largest level of a 12-bit image
+FEWER_BITS = {"L;2": 3, "L;4": 15}  # largest value of a grey PNG of fewer bits, which Pillow stretches to 0..255
 PNG_LEVEL = 1  # labels shrink little beyond level 1, which is four times faster to write than Pillow's default
 
 
@@ -45,13 +50,30 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
     """Bytes of a PNG or JPEG -> (H, W, 3) uint8 RGB; see read_image."""
     with _damage_named(name):
-        image = Image.open(io.BytesIO(data))
+        image: Image.Image = Image.open(io.BytesIO(data))
         found = _plain_pixels(image, data)
         if found is not None:
             return found
         image.load()
-        upright = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
+        grey = _in_eight_bits(image)
+        upright = ImageOps.exif_transpose(grey) if grey.getexif().get(ORIENTATION, 1) != 1 else grey
         return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """A grey photo of 16 bits in 8 bits (Pillow would cut off all that is above 255); any other image as it is.
+
+    ValueError for one that is dark all over: twelve bits stored in sixteen look like that, and the file does not tell.
+    """
+    if not image.mode.startswith("I"):
+        return image
+    levels = np.asarray(image, dtype=np.float64)
+    if levels.max(initial=0) <= TWELVE_BITS:
+        raise ValueError(f"16-bit grey with levels up to {levels.max(initial=0):.0f}, so 12 bits in 16; convert it to 8 bits")
+    made = Image.fromarray(np.rint(levels * (255 / 65535)).clip(0, 255).astype(np.uint8))
+    made.info = image.info
+    made.getexif().update(image.getexif())
+    return made
 
 
 def _plain_pixels(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
@@ -91,18 +113,52 @@ def read_raw(path: Path) -> Image.Image:
 def read_ids(path: Path) -> NDArray[np.uint8]:
     """A label file's raw ids -> (H, W) uint8.
 
-    Of 8-bit grey images the value is the id, of palette images the index (converting them to grey would be wrong).
-    InputError for anything else.
+    Of grey images of 2, 4 and 8 bits the value is the id, of palette images the index (converting them to grey would be wrong).
+    InputError for anything else, for JPEG, and for a palette of greys that are other numbers than their index.
     """
     return decode_ids(_read(path), name=str(path))
 
 
 def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
     """Bytes of a label file -> (H, W) uint8; see read_ids."""
-    image = _open(data, name)
+    with _damage_named(name):
+        image = Image.open(io.BytesIO(data))
+        stored = [tile[3] for tile in getattr(image, "tile", ())]
+        image.load()
+    if image.format == "JPEG":
+        raise InputError(f"{name}: a label saved as JPEG holds ids that nobody drew; expected PNG; make the labels again")
     if image.mode not in ("L", "P"):
-        raise InputError(f"{name}: a label image of mode {image.mode}; expected 8-bit grey (L) or palette (P) ids")
-    return np.asarray(image)
+        raise InputError(f"{name}: {_what_it_is(image.mode)}; expected grey or palette ids; make the labels again as ids")
+    ids = np.asarray(image)
+    if image.mode == "P":
+        _refuse_other_numbers(ids, image.getpalette("RGB") or [], name=name)
+    most = FEWER_BITS.get(stored[0]) if image.mode == "L" and stored else None
+    return ids if most is None else ids // np.uint8(255 // most)
+
+
+def _what_it_is(mode: str) -> str:
+    kinds = {
+        "RGB": "a label of colours",
+        "RGBA": "a label of colours",
+        "1": "a label of two values (1 bit)",
+        "LA": "grey with alpha",
+    }
+    return kinds.get(mode, "a label of 16 bits" if mode.startswith("I") else f"a label of mode {mode}")
+
+
+def _refuse_other_numbers(ids: NDArray[np.uint8], palette: Sequence[int], *, name: str) -> None:
+    """InputError when every entry in use is a grey, and one of another number than its index: which is the id, is not told."""
+    entries = np.array(palette, dtype=np.int64).reshape(-1, 3)
+    used = np.unique(ids)
+    used = used[used < len(entries)]
+    greys = entries[used, 0]
+    if len(used) and (entries[used] == greys[:, None]).all() and len(set(greys)) > 1:
+        wrong = used[greys != used]
+        if len(wrong):
+            raise InputError(
+                f"{name}: a palette whose entry {wrong[0]} is the grey {entries[wrong[0], 0]}, so index and grey are two"
+                " ids; expected an index that is the id; save the label as 8-bit grey"
+            )
 
 
 def to_train_ids(ids: NDArray[np.uint8], *, table: NDArray[np.uint8], known: frozenset[int], path: Path) -> NDArray[np.uint8]:
@@ -118,12 +174,26 @@ def to_train_ids(ids: NDArray[np.uint8], *, table: NDArray[np.uint8], known: fro
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """-> (width, height) from the header alone."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{path}: not a readable image ({error}); replace or remove the file") from error
+    """-> (width, height) as stored, from the header alone."""
+    return geometry(path)[0]
+
+
+def geometry(path: Path) -> tuple[tuple[int, int], int]:
+    """-> ((width, height) as stored, EXIF orientation 1..8), from the header alone. 1: the pixels are stored upright."""
+    with _damage_named(str(path)), Image.open(path) as image:
+        told = image.format != "PNG" or "exif" in image.info  # otherwise Pillow would decode a PNG to search for it
+        return image.size, image.getexif().get(ORIENTATION, 1) if told else 1
+
+
+def as_read(stored: tuple[int, int], orientation: int, *, label: tuple[int, int]) -> tuple[int, int] | None:
+    """The size of an image that `read_image` turns upright. None where its label may be drawn on the pixels as stored.
+
+    stored, label: (width, height).  orientation: of EXIF. Only a quarter turn of an image that is no square shows in the sizes.
+    """
+    if orientation == 1:
+        return stored
+    upright = stored[::-1] if orientation in QUARTER_TURNS else stored
+    return upright if upright == label != stored else None
 
 
 def read_ends(path: Path) -> tuple[bytes, bytes, int]:
@@ -142,7 +212,18 @@ def fault_of(head: bytes, tail: bytes) -> str:
     is_png, is_jpeg = head.startswith(b"\x89PNG\r\n\x1a\n"), head.startswith(b"\xff\xd8")
     if not (is_png or is_jpeg):
         return "neither PNG nor JPEG"
-    return "" if (b"IEND" if is_png else b"\xff\xd9") in tail else "truncated"
+    return "" if (b"IEND" if is_png else b"\xff\xd9") in tail else TRUNCATED
+
+
+def decodes(path: Path) -> bool:
+    """Whether the file is a whole image, by decoding it: some cameras write bytes behind the end, where `fault_of` looks."""
+    try:
+        data = _read(path)
+        decode_image(data)
+    except InputError:
+        return False
+    # Pillow takes stray bytes for the rest of a JPEG that is cut off: its end must come behind the begin of its last scan.
+    return not data.startswith(b"\xff\xd8") or data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
 
 
 def resize_image(image: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -19,6 +19,9 @@ def png(values: np.ndarray, *, colour: int, bits: int = 8, palette: np.ndarray |
     """(H, W) or (H, W, C) unsigned values -> PNG bytes of that colour type and depth; rows without filter."""
     height, width = values.shape[:2]
     rows = values.astype(">u2" if bits == 16 else np.uint8).reshape(height, -1)
+    if bits < 8:  # several values in a byte, the first in its high bits; the width must fill whole bytes
+        inside = [rows[:, place :: 8 // bits] << (8 - bits * (place + 1)) for place in range(8 // bits)]
+        rows = np.bitwise_or.reduce(inside).astype(np.uint8)
     raw = b"".join(b"\0" + row.tobytes() for row in rows)
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     colours = b"" if palette is None else _chunk(b"PLTE", palette.astype(np.uint8).tobytes())

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.errors import InputError
 from selfsyn.images import read_ids
 
 Finder = Callable[[Path, str], dict[str, Path]]
 IdReader = Callable[[Path], NDArray[np.uint8]]
 Sample = Sequence[tuple[Path, NDArray[np.uint8]]]  # label files and their ids on disk
+
+
+def named(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    """{frame name: path} of (name, path), without hidden files (macOS writes ._NAME beside each file).
+
+    InputError, with both paths, for two files of one name: only one of them could be the frame.
+    """
+    names: dict[str, Path] = {}
+    for name, path in found:
+        if path.name.startswith("."):
+            continue
+        if name in names:
+            raise InputError(
+                f"{path}: has the name of {names[name]}; expected one file for each frame; rename or move one of them"
+            )
+        names[name] = path
+    return names
 
 
 def nothing_to_verify(sample: Sample) -> None:

@@ -24,7 +24,7 @@ from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
 from selfsyn.errors import InputError
 from selfsyn.files import digest_listing
-from selfsyn.images import fault_of, image_size, read_ends, to_train_ids
+from selfsyn.images import TRUNCATED, as_read, decodes, fault_of, geometry, image_size, read_ends, to_train_ids
 from selfsyn.labels import overlaid
 from selfsyn.progress import say
 
@@ -39,6 +39,8 @@ LAYOUTS = {
     "plain": PLAIN,
     "adapted": ADAPTED,
 }
+TURNED = "EXIF says that the image is turned, and its label may be drawn on the pixels as they are stored"
+TURN_IT = "expected images without EXIF orientation; turn the pixels as the label shows them and remove the tag"
 VERIFIED = 6  # labels of a data set that `verify` checks
 
 
@@ -172,14 +174,15 @@ def _faults(paths: Sequence[Path]) -> list[str]:
 def _fault(path: Path) -> str:
     try:
         head, tail, _ = read_ends(path)
-        return fault_of(head, tail)
+        fault = fault_of(head, tail)
+        return "" if fault == TRUNCATED and decodes(path) else fault
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
 
 def _of_equal_sizes(pairs: Sequence[LabelledFrame], *, root: Path) -> list[LabelledFrame]:
     with ThreadPoolExecutor() as threads:
-        sizes = list(threads.map(lambda pair: (image_size(pair.image), image_size(pair.label)), pairs))
+        sizes = list(threads.map(_sizes, pairs))
     differing = {pair.name for pair, (image, label) in zip(pairs, sizes, strict=True) if image != label}
     for pair, (image, label) in zip(pairs, sizes, strict=True):
         if pair.name in differing - pair.dataset.mis_sized:
@@ -189,12 +192,21 @@ def _of_equal_sizes(pairs: Sequence[LabelledFrame], *, root: Path) -> list[Label
     return [pair for pair in pairs if pair.name not in differing]
 
 
+def _sizes(pair: LabelledFrame) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The sizes of image and label as they are read. InputError where it is not told on which pixels the label was drawn."""
+    (stored, orientation), label = geometry(pair.image), image_size(pair.label)
+    size = as_read(stored, orientation, label=label)
+    if size is None:
+        raise InputError(f"{pair.image}: {TURNED} ({orientation}), label {pair.label}; {TURN_IT}")
+    return size, label
+
+
 def names_in(files: Path) -> list[str]:
-    """The frame names in a text file, one a line. InputError when it cannot be read."""
+    """The frame names in a text file in UTF-8, one a line. InputError when it cannot be read."""
     try:
-        return [line.strip() for line in files.read_text().splitlines() if line.strip()]
+        return [line.strip() for line in files.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{files}: cannot be read ({error}); expected names of frames, one a line") from error
+        raise InputError(f"{files}: cannot be read ({error}); expected names of frames in UTF-8, one a line") from error
 
 
 def _listed(found: Mapping[str, Path], files: Path) -> dict[str, Path]:

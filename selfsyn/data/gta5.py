@@ -6,12 +6,13 @@ from pathlib import Path
 
 from selfsyn.data.cityscapes import refuse_train_ids
 from selfsyn.data.dataset import DataSet
+from selfsyn.data.plain import pictures
 from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
 
 
 def _numbered(folder: Path) -> dict[str, Path]:
     # Other tools write 00001_labelTrainIds.png beside the labels: only names that are numbers are frames.
-    return {path.stem: path for path in sorted(folder.glob("*.png")) if path.stem.isdigit()}
+    return {name: path for name, path in pictures(folder).items() if name.isdigit() and path.suffix.lower() == ".png"}
 
 
 GTA5 = DataSet(

@@ -6,16 +6,18 @@ is the other 160. Labels are Cityscapes label ids.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from selfsyn.data.cityscapes import refuse_train_ids
-from selfsyn.data.dataset import DataSet
+from selfsyn.data.dataset import DataSet, named
 from selfsyn.data.plain import pictures
 from selfsyn.errors import InputError
 from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
 from selfsyn.progress import say
 
 VAL_EVERY = 5
+FRAME = re.compile(r"\d+_10")  # NNNNNN_11 is the next frame of the pair, which has no label
 MAPPING = "train_mapping.txt"  # from KITTI's scene-flow devkit: the raw drive of each labelled frame
 SPLITS = ("train", "val", "all", "test")
 
@@ -23,7 +25,8 @@ SPLITS = ("train", "val", "all", "test")
 def _of_split(found: dict[str, Path], split: str) -> dict[str, Path]:
     if split == "all":
         return found
-    return {name: path for i, (name, path) in enumerate(found.items()) if (i % VAL_EVERY == 0) == (split == "val")}
+    # By the number in the name, not by the position: a missing frame must not move the others into another split.
+    return {name: path for name, path in found.items() if (int(name[:-3]) % VAL_EVERY == 0) == (split == "val")}
 
 
 def _frames(root: Path, folder: str, split: str) -> dict[str, Path]:
@@ -31,13 +34,14 @@ def _frames(root: Path, folder: str, split: str) -> dict[str, Path]:
         raise InputError(f"{root}: split {split!r} of layout kitti; expected one of {', '.join(SPLITS)}")
     if split == "test":
         return pictures(root / "testing" / folder)
-    return _of_split({name: path for name, path in pictures(root / "training" / folder).items() if name.endswith("_10")}, split)
+    found = {name: path for name, path in pictures(root / "training" / folder).items() if FRAME.fullmatch(name)}
+    return _of_split(found, split)
 
 
 def _raw(root: Path, split: str) -> dict[str, Path]:
     labelled = _drives_of_labelled_frames(root)
-    found = sorted(root.glob("*/*_sync/image_02/data/*.png"))
-    return {f"{path.parents[2].name}_{path.stem}": path for path in found if path.parents[2].name not in labelled}
+    found = sorted(root.glob("*/*_sync/image_02/data/*.[pP][nN][gG]"))
+    return named((f"{path.parents[2].name}_{path.stem}", path) for path in found if path.parents[2].name not in labelled)
 
 
 def _drives_of_labelled_frames(root: Path) -> frozenset[str]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfsyn.data.dataset import DataSet
+from selfsyn.data.dataset import DataSet, named
 from selfsyn.labels import id_table
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 def pictures(folder: Path) -> dict[str, Path]:
-    """{name without ending: path} of the PNG and JPEG files in a folder, without hidden files."""
-    found = (path for path in sorted(folder.glob("*")) if path.suffix.lower() in ENDINGS and not path.name.startswith("."))
-    return {path.stem: path for path in found}
+    """{name without ending: path} of the PNG and JPEG files in a folder. InputError for two files of one name."""
+    return named((path.stem, path) for path in sorted(folder.glob("*")) if path.suffix.lower() in ENDINGS)
 
 
 PLAIN = DataSet(

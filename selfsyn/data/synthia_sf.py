@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfsyn.data.dataset import DataSet, Sample
+from selfsyn.data.dataset import DataSet, Sample, named
 from selfsyn.errors import InputError
 from selfsyn.images import read_image, read_raw
 from selfsyn.labels import id_table
@@ -50,7 +50,7 @@ def verify_against_colours(sample: Sample) -> None:
 
 
 def _in_sequences(root: Path, folder: str) -> dict[str, Path]:
-    return {f"{path.parent.parent.name}_{path.stem}": path for path in sorted(root.glob(f"SEQ*/{folder}/*.png"))}
+    return named((f"{path.parent.parent.name}_{path.stem}", path) for path in sorted(root.glob(f"SEQ*/{folder}/*.[pP][nN][gG]")))
 
 
 SYNTHIA_SF = DataSet(

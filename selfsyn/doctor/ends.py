@@ -10,7 +10,7 @@ from pathlib import Path
 
 from selfsyn.ahead import ahead
 from selfsyn.files import digest_file
-from selfsyn.images import fault_of, image_size, read_ends
+from selfsyn.images import TRUNCATED, decodes, fault_of, geometry, read_ends
 
 CHUNK = 64  # files that a thread reads at a time
 THREADS = 8  # they wait for the disk
@@ -22,6 +22,7 @@ class Ends:
 
     length: in bytes.  size: (width, height) in pixels; (0, 0) of a faulty file.  fault: why it cannot be read, or ''.
     tail: its last 64 bytes: the end marker of a PNG or JPEG, and a PNG's checksum of its pixels.
+    orientation: of EXIF, 1..8; 1 if the pixels are stored upright.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Ends:
     size: tuple[int, int]
     fault: str
     tail: bytes
+    orientation: int = 1
 
 
 def ends_of(paths: Sequence[Path]) -> Iterator[Ends]:
@@ -57,7 +59,9 @@ def _ends(path: Path) -> Ends:
     try:
         head, tail, length = read_ends(path)
         fault = fault_of(head, tail)
-        return Ends(path, length, (0, 0) if fault else image_size(path), fault, tail)
+        fault = "" if fault == TRUNCATED and decodes(path) else fault
+        size, orientation = ((0, 0), 1) if fault else geometry(path)
+        return Ends(path, length, size, fault, tail, orientation)
     except OSError as error:
         return Ends(path, 0, (0, 0), error.strerror or type(error).__name__, b"")
     except Exception:  # a damaged header may make Pillow raise anything

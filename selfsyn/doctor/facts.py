@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from selfsyn.data.frames import TURN_IT, TURNED
 from selfsyn.data.sample import evenly_spaced
 from selfsyn.doctor.ends import Ends, ends_of, same_files
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.doctor.listing import Listing
 from selfsyn.doctor.pixels import Pixels, pixels_of, shares, smallest, strange_ids, without_class
+from selfsyn.images import as_read
 from selfsyn.progress import track
 
 HELD_OUT = "held_out"  # Finding.where of images that are in real too
@@ -127,11 +129,14 @@ def _refused(where: str, by_reason: Mapping[str, Sequence[Path]], *, share: floa
 def _mis_sized(listing: Listing, images: Mapping[str, Ends], labels: Mapping[str, Ends]) -> list[Finding]:
     where, published = listing.role.where, listing.kind.mis_sized
     sound = [name for name, label in labels.items() if not label.fault and not images[name].fault]
-    differing = [name for name in sound if images[name].size != labels[name].size]
+    read = {name: as_read(images[name].size, images[name].orientation, label=labels[name].size) for name in sound}
+    turned = [images[name].path for name, size in read.items() if size is None]
+    differing = [name for name, size in read.items() if size not in (None, labels[name].size)]
     ours = [name for name in differing if name not in published]
     example = f" ({_size(labels[ours[0]])}, the image {_size(images[ours[0]])})" if ours else ""
     what = f"labels of another size than their image{example}"
     faults = of_files(where, what, [labels[name].path for name in ours], remedy="remove the frames")
+    faults += of_files(where, TURNED, turned, remedy=TURN_IT)
     left_out = [labels[name].path for name in differing if name in published]
     what = "frames that were published with labels of another size are left out"
     return faults + of_files(where, what, left_out, remedy="", stops=False)
@@ -170,6 +175,7 @@ def _of_ids(listing: Listing, pixels: Sequence[Pixels], labels: Mapping[str, End
     what = f"labels with ids outside the table (ids {named})"
     findings = of_files(where, what, [labels[name].path for name in strange], remedy=remedy)
     empty = [labels[frame.name].path for frame in pixels if without_class(frame.counts, table=kind.table)]
-    return findings + of_files(
-        where, "labels in which no pixel has a class", empty, remedy="nothing can be learned from them", stops=False
-    )
+    counted = [frame for frame in pixels if frame.counts.any()]
+    what = "labels in which no pixel has a class"
+    remedy = "nothing can be learned from them" + ("; are they another data set's?" if len(empty) == len(counted) else "")
+    return findings + of_files(where, what, empty, remedy=remedy, stops=len(empty) == len(counted))

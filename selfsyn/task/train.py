@@ -159,7 +159,13 @@ def fit(
     """
     stopping = Stopping()
     refuse_unshared(mixture.sizes, config, ranks=processes.count(), device=device)
-    weights_K = class_weights(label_counts(mixture.labelled), power=config.train.class_weight_power)
+    counts = label_counts(mixture.labelled)
+    if schedule.steps and not counts.any():
+        raise InputError(
+            f"{mixture.labelled[0].name}: its label and {len(mixture.labelled) - 1} more have no pixel of any class; expected"
+            " labels of the layout in run.toml; set `ids`, or another layout"
+        )
+    weights_K = class_weights(counts, power=config.train.class_weight_power)
     state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device, extra=extra)
     if taught_by is not None:
         frozen, task = taught_by

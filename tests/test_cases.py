@@ -1,0 +1,290 @@
+"""Inputs of the kinds that people report in public: each is read right, or refused in one line that says what was found.
+
+The pictures are drawn here, on miniature trees; shared/cases beside the checkout has more of them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from malformed import bomb_png
+from official_files import cityscapes_frame, gta5_frame, kitti_frame, photo, png, put
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from tiny_run import selfsyn_here
+
+from selfsyn.data.frames import complete, labelled, listing
+from selfsyn.doctor.ends import ends_of
+from selfsyn.errors import InputError
+from selfsyn.images import UnreadableError, decode_ids, decode_image, read_image
+
+RNG = np.random.default_rng(0)
+SHAPE = (48, 64)
+STREET = np.kron(RNG.choice([7, 8, 11, 21, 23, 26], (6, 8)), np.ones((8, 8), int)).astype(np.uint8)
+IDS = {str(k): "road" for k in range(34)}
+
+
+def saved(image: Image.Image, *, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def plain(root: Path, label: bytes, *, image: bytes | None = None) -> Path:
+    """A data set of one frame in the layout `plain`."""
+    put(root / "images/0.png", photo(RNG, SHAPE) if image is None else image)
+    put(root / "labels/0.png", label)
+    return root
+
+
+# Names that collide
+
+
+@pytest.mark.parametrize("second", ["images/000.jpg", "images/000.PNG", "labels/000.jpeg"])
+def test_two_files_of_one_name_are_refused_by_both_names(second: str, tmp_path: Path) -> None:
+    for name in ("images/000.png", "labels/000.png", second):
+        put(tmp_path / name, photo(RNG, SHAPE))
+    with pytest.raises(InputError) as caught:
+        labelled(tmp_path, layout="plain", ids=IDS)
+    first = str(tmp_path / second.split(".")[0]) + ".png"
+    assert {first, str(tmp_path / second)} <= set(str(caught.value).replace(":", " ").replace(";", " ").split())
+
+
+@pytest.mark.parametrize("layout", ["cityscapes", "synthia-sf"])
+def test_equal_numbers_in_two_folders_are_never_paired_across(layout: str, tmp_path: Path) -> None:
+    if layout == "cityscapes":
+        for city in ("day", "night"):
+            put(tmp_path / f"leftImg8bit/val/{city}/0000_leftImg8bit.png", photo(RNG, SHAPE))
+        with pytest.raises(InputError, match=r"night/0000_leftImg8bit\.png: has the name of .*day/0000_leftImg8bit\.png"):
+            listing(tmp_path, layout=layout, split="val")
+    else:
+        for sequence in ("SEQ1", "SEQ2"):
+            put(tmp_path / f"{sequence}/RGBLeft/0000.png", photo(RNG, SHAPE))
+        assert [frame.name for frame in listing(tmp_path, layout=layout)] == ["SEQ1_0000", "SEQ2_0000"]
+
+
+# Files that are no frames, and endings
+
+
+def test_what_macos_writes_beside_a_file_is_passed_over(tmp_path: Path) -> None:
+    cityscapes_frame(tmp_path / "city", "val", "bonn_000000_000019", STREET, rng=RNG)
+    kitti_frame(tmp_path / "kitti", 5, STREET, rng=RNG)
+    gta5_frame(tmp_path / "gta5", 1, STREET, rng=RNG)
+    for path in [*tmp_path.rglob("*.png")]:
+        put(path.with_name(f"._{path.name}"), b"\0\5\x16\7Mac OS X")
+    for layout, root, split in (("cityscapes", "city", "val"), ("kitti", "kitti", "val"), ("gta5", "gta5", "train")):
+        assert len(labelled(tmp_path / root, layout=layout, split=split)) == 1
+
+
+def test_endings_in_upper_case_are_endings(tmp_path: Path) -> None:
+    cityscapes_frame(tmp_path / "city", "val", "bonn_000000_000019", STREET, rng=RNG)
+    gta5_frame(tmp_path / "gta5", 1, STREET, rng=RNG)
+    for path in [*tmp_path.rglob("*.png")]:
+        path.rename(path.with_suffix(".PNG"))
+    assert len(labelled(tmp_path / "city", layout="cityscapes", split="val")) == 1
+    assert len(labelled(tmp_path / "gta5", layout="gta5")) == 1
+
+
+# A split does not depend on what is missing
+
+
+def test_kittis_split_is_by_number_and_names_the_frame_without_a_label(tmp_path: Path) -> None:
+    for number in range(12):
+        kitti_frame(tmp_path, number, STREET, rng=RNG)
+    assert [frame.name for frame in labelled(tmp_path, layout="kitti", split="val")] == ["000000_10", "000005_10", "000010_10"]
+    (tmp_path / "training/image_2/000003_10.png").unlink()
+    assert [frame.name for frame in labelled(tmp_path, layout="kitti", split="val")] == ["000000_10", "000005_10", "000010_10"]
+    (tmp_path / "training/semantic/000005_10.png").unlink()
+    with pytest.raises(InputError, match=r"1 of 3 images have no label, first .*000005_10\.png"):
+        labelled(tmp_path, layout="kitti", split="val")
+
+
+# Geometry
+
+
+def turned(orientation: int) -> bytes:
+    told = Image.Exif()
+    told[0x0112] = orientation
+    return saved(Image.fromarray(np.asarray(Image.open(io.BytesIO(photo(RNG, SHAPE))))), kind="JPEG", exif=told)
+
+
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6, 8])
+def test_a_turned_photo_with_a_label_on_stored_pixels_is_refused(orientation: int, tmp_path: Path) -> None:
+    put(tmp_path / "images/0.jpg", turned(orientation))
+    put(tmp_path / "labels/0.png", png(STREET, colour=0))
+    with pytest.raises(InputError, match=rf"images/0\.jpg: EXIF says that the image is turned, .*\({orientation}\)"):
+        labelled(tmp_path, layout="plain", ids=IDS)
+
+
+def test_a_turned_photo_with_a_label_on_upright_pixels_is_read(tmp_path: Path) -> None:
+    put(tmp_path / "images/0.jpg", turned(6))
+    put(tmp_path / "labels/0.png", png(np.ascontiguousarray(STREET.T), colour=0))
+    (frame,) = labelled(tmp_path, layout="plain", ids=IDS)
+    assert read_image(frame.image).shape[:2] == frame.read_label().shape == SHAPE[::-1]
+
+
+# Encodings of labels
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_labels_of_few_bits_hold_their_ids(bits: int) -> None:
+    ids = RNG.integers(0, 2**bits, SHAPE).astype(np.uint8)
+    assert np.array_equal(decode_ids(png(ids, colour=0, bits=bits)), ids)
+
+
+REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
+    "JPEG": (lambda: saved(Image.fromarray(STREET), kind="JPEG"), "saved as JPEG holds ids that nobody drew"),
+    "colours": (lambda: saved(Image.fromarray(STREET).convert("RGB")), "a label of colours; expected grey or palette ids"),
+    "1-bit": (lambda: saved(Image.fromarray(STREET > 11)), r"a label of two values \(1 bit\)"),
+    "16-bit": (lambda: saved(Image.fromarray(STREET.astype(np.uint16))), "a label of 16 bits"),
+    "grey with alpha": (lambda: saved(Image.fromarray(STREET).convert("LA")), "grey with alpha"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_labels_that_hold_no_ids_are_refused_with_their_kind(kind: str, tmp_path: Path) -> None:
+    make, message = REFUSED[kind]
+    with pytest.raises(InputError, match=rf"labels/0\.png: .*{message}"):
+        labelled(plain(tmp_path, make()), layout="plain", ids=IDS)
+
+
+def palette_of_greys(greys: list[int]) -> bytes:
+    """Indices 0, 1, 2, ... for the ids of STREET, with `greys` as entries."""
+    image = Image.fromarray(np.searchsorted(np.unique(STREET), STREET).astype(np.uint8))
+    image.putpalette([value for grey in greys for value in (grey,) * 3])
+    return saved(image)
+
+
+def test_a_palette_of_other_numbers_is_refused(tmp_path: Path) -> None:
+    data = palette_of_greys([int(k) for k in np.unique(STREET)])
+    with pytest.raises(InputError, match=r"a palette whose entry 0 is the grey 7, so index and grey are two ids"):
+        labelled(plain(tmp_path, data), layout="plain", ids=IDS)
+
+
+def test_palettes_of_colours_and_of_their_own_numbers_are_read_by_index() -> None:
+    wanted = np.searchsorted(np.unique(STREET), STREET)
+    assert np.array_equal(decode_ids(palette_of_greys(list(range(6)))), wanted)
+    coloured = Image.fromarray(STREET)
+    coloured.putpalette(RNG.integers(0, 256, 768).tolist())
+    assert np.array_equal(decode_ids(saved(coloured)), STREET)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [0, 1, 2, 8, 10, 13],  # train ids
+        [0, 1, 2, 8, 10, 13, 19],  # with 19 for void
+        [1, 2, 3, 9, 11, 14],  # behind 0 for void
+        [0, 1, 2, 3, 9, 11, 20],
+        [0, 10, 13],  # few classes in view
+        [0, 1, 2, 8, 10, 13, 255],
+    ],
+)
+@pytest.mark.parametrize("layout", ["cityscapes", "kitti", "gta5"])
+def test_train_ids_under_a_layout_of_label_ids_are_refused(ids: list[int], layout: str, tmp_path: Path) -> None:
+    label = np.kron(RNG.choice(ids, (6, 8)), np.ones((8, 8), int))
+    label.flat[: len(ids)] = ids
+    if layout == "cityscapes":
+        cityscapes_frame(tmp_path, "val", "bonn_000000_000019", label, rng=RNG)
+    elif layout == "kitti":
+        kitti_frame(tmp_path, 0, label, rng=RNG)
+    else:
+        gta5_frame(tmp_path, 1, label, rng=RNG)
+    with pytest.raises(InputError, match="look like train ids"):
+        labelled(tmp_path, layout=layout, split="val")
+
+
+# Photos
+
+
+def test_grey_photos_of_sixteen_bits_have_the_levels_of_eight() -> None:
+    grey = RNG.integers(0, 256, SHAPE).astype(np.uint8)
+    grey[0, 0] = 255
+    wide = saved(Image.fromarray(grey.astype(np.uint16) * 257))
+    assert np.array_equal(decode_image(wide), decode_image(saved(Image.fromarray(grey))))
+
+
+def test_twelve_bits_in_sixteen_are_refused() -> None:
+    dark = saved(Image.fromarray(RNG.integers(0, 4096, SHAPE).astype(np.uint16)))
+    with pytest.raises(
+        UnreadableError, match=r"street\.png: not a readable image \(16-bit grey with levels up to \d+, so 12 bits"
+    ):
+        decode_image(dark, name="street.png")
+
+
+def test_a_photo_with_a_lot_of_text_beside_it_is_read() -> None:
+    pixels = RNG.integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+    told = PngInfo()
+    told.add_text("Comment", "street " * 400_000, zip=True)
+    assert np.array_equal(decode_image(saved(Image.fromarray(pixels), pnginfo=told)), pixels)
+
+
+@pytest.mark.parametrize("stray", [b"\0" * 100, b"\r\n" * 400, bytes(range(256)) * 9])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_bytes_behind_the_end_of_a_photo_do_not_make_it_truncated(stray: bytes, kind: str, tmp_path: Path) -> None:
+    whole = saved(Image.fromarray(RNG.integers(0, 256, (*SHAPE, 3), dtype=np.uint8)), kind=kind)
+    put(tmp_path / "images/0.png", whole + stray)
+    put(tmp_path / "images/1.png", whole[:-20] + stray)
+    frames = listing(tmp_path, layout="plain")
+    assert [frame.name for frame in complete(frames, spoiled=1)] == ["0"]
+    assert [bool(file.fault) for file in ends_of([frame.image for frame in frames])] == [False, True]
+
+
+def test_a_photo_of_two_hundred_megapixels_is_refused_in_one_line(tmp_path: Path) -> None:
+    put(tmp_path / "images/0.png", bomb_png(20_000, 10_000))
+    put(tmp_path / "labels/0.png", png(STREET, colour=0))
+    with pytest.raises(UnreadableError, match=r"images/0\.png: not a readable image \(.*pixels"):
+        labelled(tmp_path, layout="plain", ids=IDS)
+
+
+# Label sets without a class
+
+
+def test_doctor_is_not_ready_for_labels_without_a_single_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        gta5_frame(tmp_path / "gta5", number, np.full(SHAPE, 1), rng=RNG)
+        cityscapes_frame(tmp_path / "city", "train", f"ulm_{number:06d}_000019", None, rng=RNG, shape=SHAPE)
+    sets = (f"synthetic.root={tmp_path}/gta5", f"real.root={tmp_path}/city", "held_out=", "task.weights=scratch")
+    settings = [
+        part for setting in (*sets, "real.border=[0, 0, 0, 0]", "size=[64, 48]", "adapter.crop=32") for part in ("--set", setting)
+    ]
+    code, said = selfsyn_here("init", "gta5-cityscapes", "--run", tmp_path / "run", *settings)
+    assert code == 0, said
+    code, said = selfsyn_here("doctor", "--run", tmp_path / "run")
+    assert code == 2 and "3 labels in which no pixel has a class" in said + capsys.readouterr().out
+    code, said = selfsyn_here("train", "--run", tmp_path / "run", "--bound", "source-only")
+    assert code == 2 and "have no pixel of any class; expected labels of the layout" in said
+
+
+# Lists of frames
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_list_of_frames_is_read_with_and_without_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    for name in ("straße", "b"):
+        put(tmp_path / f"images/{name}.png", photo(RNG, SHAPE))
+    (tmp_path / "files.txt").write_text("straße\n", encoding=encoding)
+    assert [frame.name for frame in listing(tmp_path, layout="plain", files=tmp_path / "files.txt")] == ["straße"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_list_of_frames_in_another_encoding_is_refused_in_one_line(encoding: str, tmp_path: Path) -> None:
+    put(tmp_path / "images/straße.png", photo(RNG, SHAPE))
+    (tmp_path / "files.txt").write_text("straße\n", encoding=encoding)
+    with pytest.raises(
+        InputError, match=r"^[^\n]*files\.txt: cannot be read \([^\n]*\); expected names of frames in UTF-8, one a line$"
+    ):
+        listing(tmp_path, layout="plain", files=tmp_path / "files.txt")
+
+
+def test_a_broken_link_among_photos_is_named(tmp_path: Path) -> None:
+    put(tmp_path / "images/0.png", photo(RNG, SHAPE))
+    (tmp_path / "images/1.png").symlink_to(tmp_path / "annex/none.png")
+    frames = listing(tmp_path, layout="plain")
+    assert [frame.name for frame in complete(frames, spoiled=1)] == ["0"]
+    with pytest.raises(InputError, match=r"images/1\.png: cannot be read \(No such file or directory\)"):
+        complete(frames, spoiled=0)
