@@ -93,15 +93,14 @@ def _plain_pixels(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _chunks(data: bytes) -> set[bytes]:
-    """The kinds of chunks in a PNG file, with DAMAGED among them if a checksum is wrong or a chunk is not complete."""
+    """The kinds of chunks in a PNG file up to the first one that is not whole; then DAMAGED is among them."""
     kinds, place, view = set(), 8, memoryview(data)
     while place < len(data):
         length, kind = struct.unpack_from(">I4s", data, place) if place + 12 <= len(data) else (len(data), DAMAGED)
-        kinds.add(kind)
         place += 12 + length
-        whole = place <= len(data) and zlib.crc32(view[place - length - 8 : place - 4]) == int.from_bytes(view[place - 4 : place])
-        if not whole:
+        if place > len(data) or zlib.crc32(view[place - length - 8 : place - 4]) != int.from_bytes(view[place - 4 : place]):
             return kinds | {DAMAGED}
+        kinds.add(kind)
     return kinds
 
 
@@ -222,8 +221,9 @@ def decodes(path: Path) -> bool:
         decode_image(data)
     except InputError:
         return False
-    # Pillow takes stray bytes for the rest of a JPEG that is cut off: its end must come behind the begin of its last scan.
-    return not data.startswith(b"\xff\xd8") or data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+    # Pillow reads pictures that lack their last bytes, and takes stray bytes for the rest of a JPEG: its end must be there,
+    # behind the begin of its last scan.
+    return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") if data.startswith(b"\xff\xd8") else b"IEND" in _chunks(data)
 
 
 def resize_image(image: NDArray[np.uint8], *, size: tuple[int, int]) -> NDArray[np.uint8]:

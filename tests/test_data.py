@@ -141,7 +141,7 @@ def test_grey_alpha_and_rotated_images_become_upright_rgb() -> None:
 
 
 def test_a_colour_image_is_no_label(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="mode RGB; expected 8-bit grey"):
+    with pytest.raises(InputError, match="a label of colours; expected grey or palette ids"):
         images.read_ids(write(tmp_path / "x.png", Image.new("RGB", (2, 2))))
 
 

@@ -10,6 +10,9 @@ from selfsyn.data.dataset import DataSet, Sample, named
 from selfsyn.errors import InputError
 from selfsyn.labels import CITYSCAPES_IDS, IGNORE, TRAIN_ID_OF_LABEL_ID
 
+# Common as train ids (sidewalk, building, wall, fence, pole, light), rare as label ids (ego vehicle, rectification border, out of
+# roi, static, dynamic, ground).
+LOW_IDS, ROAD = range(1, 7), 7
 LARGEST_TRAIN_ID = 20  # of an encoding of train ids: 18, or 19 and 20 where void or an offset is counted in
 FEW = 3  # ids in all labels that are looked at; with fewer, nothing can be told
 
@@ -22,10 +25,12 @@ def _with_ending(folder: Path, ending: str) -> dict[str, Path]:
 def refuse_train_ids(sample: Sample) -> None:
     """InputError when the labels look like train ids instead of label ids: both use 0..18, so no other check would notice.
 
-    The evidence: vegetation (21), sky (23) and car (26) are in every street, and no label has an id above 20.
+    The evidence: vegetation (21), sky (23) and car (26) are in every street, and no label has an id above 20; and there are ids
+    that label ids hardly use (1 to 6), or 0 without a road (7).
     """
     ids = {int(k) for _, array in sample for k in np.unique(array)} - {IGNORE}
-    if len(ids) >= FEW and max(ids) <= LARGEST_TRAIN_ID:
+    unusual = bool(ids & set(LOW_IDS)) or (0 in ids and ROAD not in ids)
+    if len(ids) >= FEW and max(ids) <= LARGEST_TRAIN_ID and unusual:
         raise InputError(
             f"{sample[0][0]}: ids {sorted(ids)} in {len(sample)} labels look like train ids; expected label ids (car is 26,"
             " not 13); use the *_labelIds.png files, or layout 'plain' with a table of ids"
