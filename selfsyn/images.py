@@ -94,7 +94,8 @@ def _plain_pixels(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
 
 def _chunks(data: bytes) -> set[bytes]:
     """The kinds of chunks in a PNG file up to the first one that is not whole; then DAMAGED is among them."""
-    kinds, place, view = set(), 8, memoryview(data)
+    kinds: set[bytes] = set()
+    place, view = 8, memoryview(data)
     while place < len(data):
         length, kind = struct.unpack_from(">I4s", data, place) if place + 12 <= len(data) else (len(data), DAMAGED)
         place += 12 + length
