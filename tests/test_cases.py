@@ -6,6 +6,8 @@ The pictures are drawn here, on miniature trees; shared/cases beside the checkou
 from __future__ import annotations
 
 import io
+import os
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -288,3 +290,30 @@ def test_a_broken_link_among_photos_is_named(tmp_path: Path) -> None:
     assert [frame.name for frame in complete(frames, spoiled=1)] == ["0"]
     with pytest.raises(InputError, match=r"images/1\.png: cannot be read \(No such file or directory\)"):
         complete(frames, spoiled=0)
+
+
+# Names
+
+
+def test_composed_and_decomposed_names_pair_up(tmp_path: Path) -> None:
+    put(tmp_path / f"images/{unicodedata.normalize('NFD', 'straße-é')}.png", photo(RNG, SHAPE))
+    put(tmp_path / f"labels/{unicodedata.normalize('NFC', 'straße-é')}.png", png(STREET, colour=0))
+    (tmp_path / "files.txt").write_text(unicodedata.normalize("NFD", "straße-é"))
+    assert len(labelled(tmp_path, layout="plain", ids=IDS, files=tmp_path / "files.txt")) == 1
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path: Path) -> None:
+    put(tmp_path / "images/0.png", photo(RNG, SHAPE))
+    (tmp_path / "images/0.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/images/stra\xdfe.png"))
+    with pytest.raises(InputError, match=r"^b'.*stra\\xdfe\.png': a name that is not UTF-8; rename the file$"):
+        listing(tmp_path, layout="plain")
+
+
+@pytest.mark.parametrize(("length", "is_read"), [(229, True), (230, False), (251, False)])
+def test_a_name_that_leaves_no_room_for_ours_is_refused(length: int, is_read: bool, tmp_path: Path) -> None:
+    put(tmp_path / f"images/{'a' * length}.png", photo(RNG, SHAPE))
+    if is_read:
+        assert len(listing(tmp_path, layout="plain")) == 1
+        return
+    with pytest.raises(InputError, match=rf"a name of {length} bytes; expected at most 229"):
+        listing(tmp_path, layout="plain")

@@ -201,7 +201,7 @@ FAULTS = {
         lambda data: damage_middle(data / HELD_OUT_LABEL), HELD_OUT_LABEL, "held_out cityscapes", "unreadable files ("
     ),
     "label of colours": Fault(
-        lambda data: put(data / LABEL, BLACK), LABEL, "synthetic gta5", "unreadable files (a label image of mode RGB; expected"
+        lambda data: put(data / LABEL, BLACK), LABEL, "synthetic gta5", "unreadable files (a label of colours; expected"
     ),
     "black": Fault(lambda data: put(data / IMAGE, BLACK), IMAGE, "synthetic gta5", "constant images (one colour throughout)"),
     "white": Fault(lambda data: put(data / REAL, WHITE), REAL, "real cityscapes", "constant images (one colour throughout)"),

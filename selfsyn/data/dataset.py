@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from selfsyn.errors import InputError
 from selfsyn.images import read_ids
 
+LONGEST = 229  # bytes: with a temporary prefix of 22 and '.png' it is still a file name, which has 255
 Finder = Callable[[Path, str], dict[str, Path]]
 IdReader = Callable[[Path], NDArray[np.uint8]]
 Sample = Sequence[tuple[Path, NDArray[np.uint8]]]  # label files and their ids on disk
@@ -20,18 +23,33 @@ Sample = Sequence[tuple[Path, NDArray[np.uint8]]]  # label files and their ids o
 def named(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     """{frame name: path} of (name, path), without hidden files (macOS writes ._NAME beside each file).
 
-    InputError, with both paths, for two files of one name: only one of them could be the frame.
+    Names are composed Unicode (NFC), so that an image and its label pair up whichever system wrote them.
+    InputError, with both paths, for two files of one name: only one of them could be the frame; and for a name that is not UTF-8,
+    or too long for the files that are made from it.
     """
     names: dict[str, Path] = {}
     for name, path in found:
         if path.name.startswith("."):
             continue
+        name = unicodedata.normalize("NFC", _encodable(name, path))
         if name in names:
             raise InputError(
                 f"{path}: has the name of {names[name]}; expected one file for each frame; rename or move one of them"
             )
         names[name] = path
     return names
+
+
+def _encodable(name: str, path: Path) -> str:
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise InputError(f"{os.fsencode(path)!r}: a name that is not UTF-8; rename the file") from None
+    if length > LONGEST:
+        raise InputError(
+            f"{path}: a name of {length} bytes; expected at most {LONGEST}, because files are named after it; rename it"
+        )
+    return name
 
 
 def nothing_to_verify(sample: Sample) -> None:

@@ -5,6 +5,7 @@ Training lists the images of a real data set, and so cannot see its labels. Neve
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -204,7 +205,8 @@ def _sizes(pair: LabelledFrame) -> tuple[tuple[int, int], tuple[int, int]]:
 def names_in(files: Path) -> list[str]:
     """The frame names in a text file in UTF-8, one a line. InputError when it cannot be read."""
     try:
-        return [line.strip() for line in files.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = unicodedata.normalize("NFC", files.read_text(encoding="utf-8-sig")).splitlines()
+        return [line.strip() for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{files}: cannot be read ({error}); expected names of frames in UTF-8, one a line") from error
 
