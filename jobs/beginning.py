@@ -93,7 +93,7 @@ def job_of(
     """As `opened`, for an open run. digests: returns the digests of the inputs that no phase of the run makes."""
     if not is_done(layout, phase, sources=digests, force=force):
         return Job(layout, config, phase, force)
-    folder = layout.root / phase.folder
+    folder = layout.root / (phase.folder if (layout.root / phase.folder).exists() else phase.whole)
     if wanted and wanted not in (read_manifest(folder) or {})["counts"]:
         say(f"{phase.name}: was finished without {wanted}; starts over to write them")
         return Job(layout, config, phase, force=True)

@@ -10,7 +10,7 @@ import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,19 +80,32 @@ def is_done(layout: Layout, phase: Phase, *, sources: Callable[[], Mapping[str, 
     sources: returns the digests of the data sets among the inputs; called only if the phase has a manifest. InputError
     when an input has changed since. Inputs that are gone are not compared; a line says so.
     """
-    manifest = None if force else read_manifest(layout.root / phase.folder)
-    if manifest is None:
+    folders = () if force else _finished(layout, phase)
+    if not folders:
         return False
-    if "inputs" not in manifest:
-        path = layout.root / phase.folder / MANIFEST
-        raise InputError(f"{path}: not a manifest, it has no 'inputs'; run the phase again with --force")
+    manifests = [(folder, read_manifest(folder) or {}) for folder in folders]
+    for folder, manifest in manifests:
+        if "inputs" not in manifest:
+            raise InputError(f"{folder / MANIFEST}: not a manifest, it has no 'inputs'; run the phase again with --force")
     try:
         now = _inputs(layout, phase, sources())
     except (InputError, NotReadyError) as error:
         say(f"{phase.name}: finished; its inputs are not compared: {error}")
         return True
-    _refuse_changed(layout.root / phase.folder, manifest["inputs"], now)
+    for folder, manifest in manifests:
+        _refuse_changed(folder, manifest["inputs"], now)
     return True
+
+
+def _finished(layout: Layout, phase: Phase) -> Sequence[Path]:
+    """The folders with the output of `phase`: its own, or all shards of the whole, in whatever number. Empty if unfinished."""
+    own, whole = layout.root / phase.folder, layout.root / phase.whole
+    if read_manifest(own) is not None:
+        return [own]
+    try:
+        return finished_parts(whole) if whole.name in SHARDED else []
+    except NotReadyError:
+        return []
 
 
 def begin(
@@ -145,12 +158,8 @@ def finish(started: Started, *, outputs: Mapping[str, str], counts: Mapping[str,
 
 def is_current(layout: Layout, phase: Phase) -> bool:
     """Whether the phase is finished with the current outputs of the phases that it needs. Data sets are not checked."""
-    folder = layout.root / phase.folder
-    try:
-        manifests = [read_manifest(part) for part in (finished_parts(folder) if folder.name in SHARDED else [folder])]
-    except NotReadyError:
-        return False
-    return all(manifest is not None and made_from(layout, phase, manifest) for manifest in manifests)
+    manifests = [read_manifest(folder) for folder in _finished(layout, phase)]
+    return bool(manifests) and all(manifest is not None and made_from(layout, phase, manifest) for manifest in manifests)
 
 
 def made_from(layout: Layout, phase: Phase, manifest: Mapping[str, Any]) -> bool:
