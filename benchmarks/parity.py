@@ -71,7 +71,7 @@ def rates(segmenter: Segmenter, model: bytes) -> str:
     """Images per second of torch (eager) and of onnxruntime."""
     image = render("camera", seed=1, index=0, size=SPEED)[0][None]
     teacher, best = Teacher(model, device="cpu", threads=1), {"torch": 0.0, "onnxruntime": 0.0}
-    tensor = torch.from_numpy(image)
+    tensor = torch.tensor(image)
     for _ in range(5):
         for name, work in (("torch", lambda: segmenter(tensor)), ("onnxruntime", lambda: teacher.predict(image))):
             began = time.perf_counter()
