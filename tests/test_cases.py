@@ -21,6 +21,7 @@ from tiny_run import selfsyn_here
 
 from selfsyn.data.frames import complete, labelled, listing
 from selfsyn.doctor.ends import ends_of
+from selfsyn.doctor.facts import COPY_AGAIN, _refused
 from selfsyn.errors import InputError
 from selfsyn.images import UnreadableError, decode_ids, decode_image, read_image
 
@@ -118,7 +119,9 @@ def turned(orientation: int) -> bytes:
 def test_a_turned_photo_with_a_label_on_stored_pixels_is_refused(orientation: int, tmp_path: Path) -> None:
     put(tmp_path / "images/0.jpg", turned(orientation))
     put(tmp_path / "labels/0.png", png(STREET, colour=0))
-    with pytest.raises(InputError, match=rf"images/0\.jpg: EXIF says that the image is turned, .*\({orientation}\)"):
+    with pytest.raises(
+        InputError, match=rf"images/0\.jpg: EXIF says that the image is turned, .*\(EXIF orientation {orientation}, label "
+    ):
         labelled(tmp_path, layout="plain", ids=IDS)
 
 
@@ -317,3 +320,13 @@ def test_a_name_that_leaves_no_room_for_ours_is_refused(length: int, is_read: bo
         return
     with pytest.raises(InputError, match=rf"a name of {length} bytes; expected at most 229"):
         listing(tmp_path, layout="plain")
+
+
+def test_doctors_remedy_for_labels_without_ids_is_not_to_copy_them_again(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        decode_ids(REFUSED["JPEG"][0](), name="label")
+    reason = str(caught.value).removeprefix("label: ")
+    (found,) = _refused("synthetic plain", {reason: [tmp_path / "labels/0.png"]})
+    assert "unreadable files (a label saved as JPEG holds ids that nobody drew; expected PNG)" in found.what
+    assert found.remedy == "make the labels again"
+    assert _refused("real", {"truncated": [tmp_path / "a.png"]})[0].remedy == COPY_AGAIN

@@ -198,7 +198,7 @@ def _sizes(pair: LabelledFrame) -> tuple[tuple[int, int], tuple[int, int]]:
     (stored, orientation), label = geometry(pair.image), image_size(pair.label)
     size = as_read(stored, orientation, label=label)
     if size is None:
-        raise InputError(f"{pair.image}: {TURNED} ({orientation}), label {pair.label}; {TURN_IT}")
+        raise InputError(f"{pair.image}: {TURNED} (EXIF orientation {orientation}, label {pair.label}); {TURN_IT}")
     return size, label
 
 

@@ -121,8 +121,12 @@ def _unreadable(where: str, files: Iterable[Ends]) -> list[Finding]:
 
 
 def _refused(where: str, by_reason: Mapping[str, Sequence[Path]], *, share: float = 1.0) -> list[Finding]:
-    """share: of the files that were read."""
-    named = (of_files(where, f"unreadable files ({reason})", paths, remedy=COPY_AGAIN) for reason, paths in by_reason.items())
+    """share: of the files that were read. A reason that says what was expected ends with its own remedy."""
+    parts = (
+        (reason.rpartition("; ") if "; expected " in reason else (reason, "", COPY_AGAIN), paths)
+        for reason, paths in by_reason.items()
+    )
+    named = (of_files(where, f"unreadable files ({what})", paths, remedy=remedy) for (what, _, remedy), paths in parts)
     return [replace(finding, unreadable=len(finding.paths) / share) for findings in named for finding in findings]
 
 
