@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -33,6 +34,8 @@ class UnreadableError(InputError):
 ORIENTATION = 0x0112  # the EXIF tag
 DAMAGED = b"damaged"
 TURNS_A_PNG = (b"eXIf", b"tEXt", b"iTXt", b"zTXt", DAMAGED)  # chunks in which a PNG may say that it lies on its side
+TELLS_ORIENTATION = ("exif", "Raw profile type exif", "XML:com.adobe.xmp")  # Pillow's names of what may hold it
+MOST_EXIF = 1 << 16  # bytes
 PLAIN = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 TRUNCATED = "truncated"
@@ -123,10 +126,13 @@ def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
     """Bytes of a label file -> (H, W) uint8; see read_ids."""
     with _damage_named(name):
         image = Image.open(io.BytesIO(data))
+        turned = "exif" in image.info and image.getexif().get(ORIENTATION, 1) != 1
         stored = [tile[3] for tile in getattr(image, "tile", ())]
         image.load()
     if image.format == "JPEG":
         raise InputError(f"{name}: a label saved as JPEG holds ids that nobody drew; expected PNG; make the labels again")
+    if turned:
+        raise InputError(f"{name}: a label that EXIF turns; expected pixels as they are stored; turn them and remove the tag")
     if image.mode not in ("L", "P"):
         raise InputError(f"{name}: {_what_it_is(image.mode)}; expected grey or palette ids; make the labels again as ids")
     ids = np.asarray(image)
@@ -180,9 +186,19 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def geometry(path: Path) -> tuple[tuple[int, int], int]:
     """-> ((width, height) as stored, EXIF orientation 1..8), from the header alone. 1: the pixels are stored upright."""
-    with _damage_named(str(path)), Image.open(path) as image:
-        told = image.format != "PNG" or "exif" in image.info  # otherwise Pillow would decode a PNG to search for it
+    with _damage_named(str(path)), open(path, "rb") as stream, Image.open(stream) as image:
+        # Pillow decodes a PNG to search for it: only where there may be one, before the pixels or behind them.
+        told = image.format != "PNG" or not image.info.keys().isdisjoint(TELLS_ORIENTATION) or _tells_late(stream)
         return image.size, image.getexif().get(ORIENTATION, 1) if told else 1
+
+
+def _tells_late(stream: BinaryIO) -> bool:
+    """Whether the last 64 KiB of a PNG, behind its pixels, may say how it lies. Leaves the position of the stream as it was."""
+    here = stream.tell()
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - MOST_EXIF))
+    tail = stream.read()
+    stream.seek(here)
+    return any(mark in tail for mark in (b"eXIf", *(name.encode() for name in TELLS_ORIENTATION[1:])))
 
 
 def as_read(stored: tuple[int, int], orientation: int, *, label: tuple[int, int]) -> tuple[int, int] | None:

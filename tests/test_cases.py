@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import unicodedata
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from malformed import bomb_png
-from official_files import cityscapes_frame, gta5_frame, kitti_frame, photo, png, put
+from official_files import GREY, cityscapes_frame, gta5_frame, kitti_frame, photo, png, put
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tiny_run import selfsyn_here
 
-from selfsyn.data.frames import complete, labelled, listing
+from selfsyn.data.frames import LAYOUTS, complete, labelled, listing
+from selfsyn.data.passed_over import passed_over
+from selfsyn.data.plausible import doubt
 from selfsyn.doctor.ends import ends_of
 from selfsyn.doctor.facts import COPY_AGAIN, _refused
 from selfsyn.errors import InputError
 from selfsyn.images import UnreadableError, decode_ids, decode_image, read_image
+from selfsyn.labels import CLASSES, id_table
 
 RNG = np.random.default_rng(0)
 SHAPE = (48, 64)
@@ -119,9 +124,7 @@ def turned(orientation: int) -> bytes:
 def test_a_turned_photo_with_a_label_on_stored_pixels_is_refused(orientation: int, tmp_path: Path) -> None:
     put(tmp_path / "images/0.jpg", turned(orientation))
     put(tmp_path / "labels/0.png", png(STREET, colour=0))
-    with pytest.raises(
-        InputError, match=rf"images/0\.jpg: EXIF says that the image is turned, .*\(EXIF orientation {orientation}, label "
-    ):
+    with pytest.raises(InputError, match=rf"images/0\.jpg: an image turned by EXIF, .*\(EXIF orientation {orientation}, label "):
         labelled(tmp_path, layout="plain", ids=IDS)
 
 
@@ -130,6 +133,41 @@ def test_a_turned_photo_with_a_label_on_upright_pixels_is_read(tmp_path: Path) -
     put(tmp_path / "labels/0.png", png(np.ascontiguousarray(STREET.T), colour=0))
     (frame,) = labelled(tmp_path, layout="plain", ids=IDS)
     assert read_image(frame.image).shape[:2] == frame.read_label().shape == SHAPE[::-1]
+
+
+def late(chunk: bytes, *, image: bytes) -> bytes:
+    """A PNG with a chunk behind its pixels."""
+    return image[:-12] + chunk + image[-12:]
+
+
+def exif_chunk(orientation: int) -> bytes:
+    told = Image.Exif()
+    told[0x0112] = orientation
+    body = b"eXIf" + told.tobytes()[6:]
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def xmp(orientation: int) -> PngInfo:
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", f'<x xmlns:tiff="a" tiff:Orientation="{orientation}"/>')
+    return info
+
+
+@pytest.mark.parametrize("where", ["behind the pixels", "in XMP"])
+def test_a_png_says_in_many_places_that_it_is_turned(where: str, tmp_path: Path) -> None:
+    image = Image.open(io.BytesIO(photo(RNG, SHAPE)))
+    put(tmp_path / "images/0.png", late(exif_chunk(3), image=saved(image)) if where[0] == "b" else saved(image, pnginfo=xmp(3)))
+    assert (read_image(tmp_path / "images/0.png") == np.asarray(image)[::-1, ::-1]).all()
+    put(tmp_path / "labels/0.png", png(STREET, colour=GREY))
+    with pytest.raises(InputError, match="images/0.png: an image turned by EXIF"):
+        labelled(tmp_path, layout="plain", ids=IDS)
+
+
+def test_a_label_that_exif_turns_is_refused(tmp_path: Path) -> None:
+    told = Image.Exif()
+    told[0x0112] = 6
+    with pytest.raises(InputError, match="0.png: a label that EXIF turns; expected pixels as they are stored"):
+        labelled(plain(tmp_path, saved(Image.fromarray(STREET), exif=told)), layout="plain", ids=IDS)
 
 
 # Encodings of labels
@@ -330,3 +368,107 @@ def test_doctors_remedy_for_labels_without_ids_is_not_to_copy_them_again(tmp_pat
     assert "unreadable files (a label saved as JPEG holds ids that nobody drew; expected PNG)" in found.what
     assert found.remedy == "make the labels again"
     assert _refused("real", {"truncated": [tmp_path / "a.png"]})[0].remedy == COPY_AGAIN
+
+
+# Pictures that are no frames
+
+
+def lost(layout: str, root: Path, *, split: str = "train") -> dict[str, list[str]]:
+    """{reason: file names} of the pictures that the layout does not read."""
+    return {why: [path.name for path in paths] for why, paths in passed_over(LAYOUTS[layout], root, split=split).items()}
+
+
+def test_pictures_that_are_no_frames_are_counted_by_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path / "images/0.png", photo(RNG, SHAPE))
+    put(tmp_path / "labels/0.png", png(STREET, colour=GREY))
+    for name in ("1.tif", "2.WEBP", "night/0.png", "._0.png", "Thumbs.db", "notes.txt"):
+        put(tmp_path / "images" / name, b"anything")
+    assert lost("plain", tmp_path) == {
+        "with the ending .WEBP": ["2.WEBP"],
+        "with the ending .tif": ["1.tif"],
+        "in a folder that the layout does not read": ["0.png"],
+    }
+    labelled(tmp_path, layout="plain", ids=IDS)
+    assert "1 in a folder that the layout does not read, first " in capsys.readouterr().err
+
+
+def test_names_that_a_layout_does_not_use_are_counted(tmp_path: Path) -> None:
+    gta5_frame(tmp_path, 1, STREET, rng=RNG)
+    for name in ("00001_mask.png", "00001_color.png", "00002.jpg"):
+        put(tmp_path / "images" / name, photo(RNG, SHAPE))
+    assert lost("gta5", tmp_path) == {
+        "with a name that the layout does not use": ["00001_color.png", "00001_mask.png"],
+        "with the ending .jpg": ["00002.jpg"],
+    }
+
+
+def test_cityscapes_in_other_formats_and_deeper_folders_are_counted(tmp_path: Path) -> None:
+    cityscapes_frame(tmp_path, "train", "aachen_000000_000019", STREET, rng=RNG)
+    city = tmp_path / "leftImg8bit/train/aachen"
+    for name in ("aachen_000001_000019_leftImg8bit.jpg", "more/aachen_000002_000019_leftImg8bit.png", "aachen_000003_000019.png"):
+        put(city / name, photo(RNG, SHAPE))
+    assert lost("cityscapes", tmp_path) == {
+        "with the ending .jpg": ["aachen_000001_000019_leftImg8bit.jpg"],
+        "in a folder that the layout does not read": ["aachen_000002_000019_leftImg8bit.png"],
+        "with a name that the layout does not use": ["aachen_000003_000019.png"],
+    }
+
+
+def test_kittis_pairs_and_halves_and_unrectified_drives_are_no_losses_without_a_word(tmp_path: Path) -> None:
+    for number in (0, 1, 5):
+        kitti_frame(tmp_path, number, STREET, rng=RNG)
+    put(tmp_path / "training/image_2/000000_11.png", photo(RNG, SHAPE))
+    for split in ("train", "val", "all"):
+        assert lost("kitti", tmp_path, split=split) == {"of the second moment of a pair, which has no label": ["000000_11.png"]}
+    for drive in ("sync", "extract"):
+        put(tmp_path / f"raw/d/d_drive_0001_{drive}/image_02/data/0000000000.png", photo(RNG, SHAPE))
+        put(tmp_path / f"raw/d/d_drive_0001_{drive}/image_03/data/0000000000.png", photo(RNG, SHAPE))
+    assert lost("kitti-raw", tmp_path / "raw") == {"of an unrectified drive (_extract)": ["0000000000.png"]}
+
+
+def test_a_data_set_without_a_frame_says_which_pictures_are_there(tmp_path: Path) -> None:
+    put(tmp_path / "images/0.tiff", b"anything")
+    with pytest.raises(InputError, match="no image of layout plain .*; the pictures there are no frames: 1 .*0.tiff"):
+        listing(tmp_path, layout="plain")
+
+
+def test_a_folder_that_links_to_itself_is_looked_through_once(tmp_path: Path) -> None:
+    put(tmp_path / "images/0.png", photo(RNG, SHAPE))
+    (tmp_path / "images/again").symlink_to(tmp_path / "images")
+    put(tmp_path / "elsewhere/1.png", photo(RNG, SHAPE))
+    (tmp_path / "images/drive").symlink_to(tmp_path / "elsewhere")
+    assert lost("plain", tmp_path) == {"in a folder that the layout does not read": ["1.png"]}
+
+
+# Ids that mean their neighbour
+
+
+def street_of(ids: dict[str, int]) -> np.ndarray:
+    """A street of 48x64 in the given ids: sky above, houses, and the road below with a pavement beside it."""
+    label = np.full(SHAPE, ids["sky"], np.uint8)
+    label[12:30] = ids["building"]
+    label[30:] = ids["road"]
+    label[30:, :12] = ids["sidewalk"]
+    return label
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_camvids_ids_counted_from_one_are_refused(offset: int, tmp_path: Path) -> None:
+    ids = {name: number + offset for name, number in {"sky": 0, "building": 1, "road": 3, "sidewalk": 4}.items()}
+    for number in range(4):
+        put(tmp_path / f"train/images/{number}.png", photo(RNG, SHAPE))
+        put(tmp_path / f"train/labels/{number}.png", png(street_of(ids), colour=GREY))
+    if offset == 0:
+        assert len(labelled(tmp_path, layout="camvid")) == 4
+        return
+    with pytest.raises(InputError, match=r"train/labels/0.png: .* so the ids are counted from 1; expected sky 0 to bicyclist 10"):
+        labelled(tmp_path, layout="camvid")
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_doctor_doubts_a_table_of_ones_own_that_is_shifted(shift: int) -> None:
+    ids = {"sky": 4, "building": 3, "road": 1, "sidewalk": 2}
+    table = id_table({number - shift: CLASSES.index(name) for name, number in ids.items()})
+    sample = [(Path("0.png"), street_of(ids))] * 3
+    assert bool(doubt(sample, table=table)) == bool(shift)
+    assert not doubt(sample[:2], table=table), "two labels are no evidence"

@@ -46,4 +46,5 @@ CITYSCAPES = DataSet(
     unusable={"troisdorf_000000_000073": "an all-black image"},
     unlabelled=frozenset({"test"}),  # gtFine/test holds dummies
     verify=refuse_train_ids,
+    areas=lambda root, split: [root / "leftImg8bit" / split],
 )

@@ -52,6 +52,16 @@ def _encodable(name: str, path: Path) -> str:
     return name
 
 
+def no_reason(path: Path) -> str:
+    """For layouts whose pictures that are no frames have only the common reasons."""
+    return ""
+
+
+def no_areas(root: Path, split: str) -> list[Path]:
+    """For layouts that our own jobs write."""
+    return []
+
+
 def nothing_to_verify(sample: Sample) -> None:
     """For layouts whose labels cannot be confused with others."""
 
@@ -68,6 +78,8 @@ class DataSet:
     another size than the image.
     unlabelled: splits whose label files are dummies.
     verify: checks a few labels; InputError when they are not labels of this layout.
+    areas: (root, split) -> folders in which every picture should be a frame.  halves: splits that share those folders.
+    reason: why a picture there is no frame ('with ...'), or '' for the common reasons.
     """
 
     find_images: Finder
@@ -80,3 +92,6 @@ class DataSet:
     mis_sized: frozenset[str] = frozenset()
     unlabelled: frozenset[str] = frozenset()
     verify: Callable[[Sample], None] = nothing_to_verify
+    areas: Callable[[Path, str], list[Path]] = no_areas
+    halves: tuple[str, ...] = ()
+    reason: Callable[[Path], str] = no_reason

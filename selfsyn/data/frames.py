@@ -20,6 +20,7 @@ from selfsyn.data.cityscapes import CITYSCAPES
 from selfsyn.data.dataset import DataSet
 from selfsyn.data.gta5 import GTA5
 from selfsyn.data.kitti import KITTI, KITTI_RAW
+from selfsyn.data.passed_over import passed_over, words
 from selfsyn.data.plain import PLAIN
 from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
@@ -40,7 +41,7 @@ LAYOUTS = {
     "plain": PLAIN,
     "adapted": ADAPTED,
 }
-TURNED = "EXIF says that the image is turned, and its label may be drawn on the pixels as they are stored"
+TURNED = "turned by EXIF, with a label that may be drawn on the pixels as they are stored"
 TURN_IT = "expected images without EXIF orientation; turn the pixels as the label shows them and remove the tag"
 VERIFIED = 6  # labels of a data set that `verify` checks
 
@@ -83,12 +84,22 @@ def listing(root: Path, *, layout: str, split: str = "train", files: Path | None
     kind = dataset(layout)
     found = kind.find_images(root, split)
     if not found:
-        raise InputError(f"{root}: no image of layout {layout} (split {split}); expected {kind.expects}")
+        others = words(passed_over(kind, root, split=split))
+        there = f"; the pictures there are no frames: {others}" if others else ""
+        raise InputError(f"{root}: no image of layout {layout} (split {split}); expected {kind.expects}{there}")
     taken = found if files is None else _listed(found, files)
     spoiled = sorted(taken.keys() & kind.unusable.keys())
     if spoiled:
         say(f"{root}: left out {', '.join(f'{name} ({kind.unusable[name]})' for name in spoiled)}")
     return [Frame(name, path) for name, path in sorted(taken.items()) if name not in kind.unusable]
+
+
+def say_passed_over(root: Path, *, layout: str, split: str = "train") -> None:
+    """Name the pictures among the images of a data set that are no frames of it, by reason; say nothing when there are none."""
+    kind = dataset(layout)
+    others = words(passed_over(kind, root, split=split))
+    if others:
+        say(f"{root}: pictures that are no frames: {others}; expected {kind.expects}")
 
 
 def labelled(
@@ -99,6 +110,7 @@ def labelled(
     InputError for an image without a label, a label of another size, an incomplete file, or labels of another layout.
     """
     pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
+    say_passed_over(root, layout=layout, split=split)
     _refuse_incomplete([*(pair.image for pair in pairs), *(pair.label for pair in pairs)])
     pairs = _of_equal_sizes(pairs, root=root)
     kind = dataset(layout, ids=ids)
@@ -198,7 +210,7 @@ def _sizes(pair: LabelledFrame) -> tuple[tuple[int, int], tuple[int, int]]:
     (stored, orientation), label = geometry(pair.image), image_size(pair.label)
     size = as_read(stored, orientation, label=label)
     if size is None:
-        raise InputError(f"{pair.image}: {TURNED} (EXIF orientation {orientation}, label {pair.label}); {TURN_IT}")
+        raise InputError(f"{pair.image}: an image {TURNED} (EXIF orientation {orientation}, label {pair.label}); {TURN_IT}")
     return size, label
 
 

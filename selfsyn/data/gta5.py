@@ -24,4 +24,5 @@ GTA5 = DataSet(
     unusable={"15188": "a white image", "17705": "a black image"},
     mis_sized=frozenset(f"{number:05d}" for number in range(20801, 20861)),
     verify=refuse_train_ids,
+    areas=lambda root, split: [root / "images"],
 )

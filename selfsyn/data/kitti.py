@@ -7,6 +7,7 @@ is the other 160. Labels are Cityscapes label ids.
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from selfsyn.data.cityscapes import refuse_train_ids
@@ -19,7 +20,8 @@ from selfsyn.progress import say
 VAL_EVERY = 5
 FRAME = re.compile(r"\d+_10")  # NNNNNN_11 is the next frame of the pair, which has no label
 MAPPING = "train_mapping.txt"  # from KITTI's scene-flow devkit: the raw drive of each labelled frame
-SPLITS = ("train", "val", "all", "test")
+HALVES = ("train", "val", "all")
+SPLITS = (*HALVES, "test")
 
 
 def _of_split(found: dict[str, Path], split: str) -> dict[str, Path]:
@@ -38,19 +40,37 @@ def _frames(root: Path, folder: str, split: str) -> dict[str, Path]:
     return _of_split(found, split)
 
 
+def _second_of_pair(path: Path) -> str:
+    return "of the second moment of a pair, which has no label" if path.stem.endswith("_11") else ""
+
+
 def _raw(root: Path, split: str) -> dict[str, Path]:
     labelled = _drives_of_labelled_frames(root)
     found = sorted(root.glob("*/*_sync/image_02/data/*.[pP][nN][gG]"))
     return named((f"{path.parents[2].name}_{path.stem}", path) for path in found if path.parents[2].name not in labelled)
 
 
+def _cameras(root: Path, split: str) -> list[Path]:
+    labelled = _drives_of_labelled_frames(root)
+    return [folder for folder in sorted(root.glob("*/*_drive_*/image_02")) if folder.parent.name not in labelled]
+
+
+def _unrectified(path: Path) -> str:
+    return "of an unrectified drive (_extract)" if path.parents[2].name.endswith("_extract") else ""
+
+
 def _drives_of_labelled_frames(root: Path) -> frozenset[str]:
     mapping = root / MAPPING
     if not mapping.is_file():
-        say(f"{root}: no {MAPPING} (from KITTI's scene-flow devkit): drives of labelled frames may be among the unlabelled ones")
+        _say_no_mapping(root)
         return frozenset()
     lines = (line.split() for line in mapping.read_text().splitlines())
     return frozenset(words[1] for words in lines if len(words) == 3)
+
+
+@cache  # a job lists its images several times
+def _say_no_mapping(root: Path) -> None:
+    say(f"{root}: no {MAPPING} (from KITTI's scene-flow devkit): drives of labelled frames may be among the unlabelled ones")
 
 
 KITTI = DataSet(
@@ -61,6 +81,9 @@ KITTI = DataSet(
     expects="training/image_2/NNNNNN_10.png and training/semantic/NNNNNN_10.png",
     unlabelled=frozenset({"test"}),
     verify=refuse_train_ids,
+    areas=lambda root, split: [root / ("testing" if split == "test" else "training") / "image_2"],
+    halves=HALVES,
+    reason=_second_of_pair,
 )
 
 KITTI_RAW = DataSet(
@@ -68,5 +91,7 @@ KITTI_RAW = DataSet(
     find_labels=lambda root, split: {},
     table=TRAIN_ID_OF_LABEL_ID,
     known=CITYSCAPES_IDS,
+    areas=_cameras,
+    reason=_unrectified,
     expects="DATE/DATE_drive_NNNN_sync/image_02/data/NNNNNNNNNN.png, without labels",
 )

@@ -20,5 +20,6 @@ PLAIN = DataSet(
     find_labels=lambda root, split: pictures(root / "labels"),
     table=id_table({}),
     known=frozenset(),
+    areas=lambda root, split: [root / "images"],
     expects="images/NAME.png (or .jpg) and labels/NAME.png",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from selfsyn.config import DataFolder, RunConfig, Source
-from selfsyn.data.frames import Frame, LabelledFrame, complete, labelled, labelled_listing, listing
+from selfsyn.data.frames import Frame, LabelledFrame, complete, labelled, labelled_listing, listing, say_passed_over
 from selfsyn.data.frames import digest as listing_digest
 from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
@@ -62,6 +62,8 @@ def real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
     Truncated images are left out, up to the limit in run.toml; InputError beyond it.
     """
     frames, digest = listed_real(layout, config)
+    for source in config.real:
+        say_passed_over(layout.resolve(source.root), layout=source.layout, split=source.split)
     return complete(frames, spoiled=config.teacher.spoiled_of(len(frames))), digest
 
 

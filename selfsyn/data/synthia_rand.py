@@ -32,7 +32,7 @@ def read_class_channel(path: Path) -> NDArray[np.uint8]:
     if image_HWC.dtype != np.uint16 or image_HWC.ndim != 3:
         found = f"{8 * image_HWC.dtype.itemsize} bits, {image_HWC.shape[2] if image_HWC.ndim == 3 else 1} channels"
         raise InputError(f"{path}: {found}; expected a 16-bit RGB label of SYNTHIA-RAND-CITYSCAPES (GT/LABELS, not GT/COLOR)")
-    classes = image_HWC[..., -1]  # OpenCV's order is blue, green, red
+    classes = image_HWC[..., 2]  # OpenCV's order is blue, green, red, alpha
     if classes.max(initial=0) > LARGEST_ID:
         raise InputError(f"{path}: class {classes.max()} in the first channel; expected 0..{LARGEST_ID}; is it another data set?")
     return classes.astype(np.uint8)
@@ -45,4 +45,5 @@ SYNTHIA_RAND = DataSet(
     known=frozenset(range(LARGEST_ID + 1)),
     expects="RGB/NNNNNNN.png and GT/LABELS/NNNNNNN.png",
     read=read_class_channel,
+    areas=lambda root, split: [root / "RGB"],
 )

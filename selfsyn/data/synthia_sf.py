@@ -61,4 +61,5 @@ SYNTHIA_SF = DataSet(
     expects="SEQn/RGBLeft/NAME.png, SEQn/GTLeft/NAME.png and SEQn/GTLeftDebug/NAME.png",
     read=read_first_channel,
     verify=verify_against_colours,
+    areas=lambda root, split: sorted(root.glob("SEQ*/RGBLeft")),
 )

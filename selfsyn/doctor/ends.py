@@ -10,7 +10,7 @@ from pathlib import Path
 
 from selfsyn.ahead import ahead
 from selfsyn.files import digest_file
-from selfsyn.images import TRUNCATED, decodes, fault_of, geometry, read_ends
+from selfsyn.images import TRUNCATED, UnreadableError, decodes, fault_of, geometry, read_ends
 
 CHUNK = 64  # files that a thread reads at a time
 THREADS = 8  # they wait for the disk
@@ -64,5 +64,5 @@ def _ends(path: Path) -> Ends:
         return Ends(path, length, size, fault, tail, orientation)
     except OSError as error:
         return Ends(path, 0, (0, 0), error.strerror or type(error).__name__, b"")
-    except Exception:  # a damaged header may make Pillow raise anything
-        return Ends(path, length, (0, 0), "damaged header", tail)
+    except UnreadableError as error:
+        return Ends(path, length, (0, 0), error.reason, tail)

@@ -140,7 +140,7 @@ def _mis_sized(listing: Listing, images: Mapping[str, Ends], labels: Mapping[str
     example = f" ({_size(labels[ours[0]])}, the image {_size(images[ours[0]])})" if ours else ""
     what = f"labels of another size than their image{example}"
     faults = of_files(where, what, [labels[name].path for name in ours], remedy="remove the frames")
-    faults += of_files(where, TURNED, turned, remedy=TURN_IT)
+    faults += of_files(where, f"images {TURNED}", turned, remedy=TURN_IT)
     left_out = [labels[name].path for name in differing if name in published]
     what = "frames that were published with labels of another size are left out"
     return faults + of_files(where, what, left_out, remedy="", stops=False)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfsyn.config import DataFolder, RunConfig
 from selfsyn.data.dataset import DataSet
 from selfsyn.data.frames import VERIFIED, dataset, names_in
+from selfsyn.data.passed_over import passed_over, words
 from selfsyn.data.plain import PLAIN
+from selfsyn.data.plausible import doubt
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.errors import InputError
 from selfsyn.layout import Layout
@@ -94,12 +96,20 @@ def _chosen(role: Role, found: Mapping[str, Path], files: Path | None) -> tuple[
 def _of_images(role: Role, root: Path, kind: DataSet, found: Mapping[str, Path], chosen: Mapping[str, Path]) -> list[Finding]:
     if not root.is_dir():
         return [Finding(role.where, f"{root}: no such folder", "copy the data set there, or set its root in run.toml")]
+    others = passed_over(kind, root, split=role.folder.split)
     if not found:
-        what = f"{root}: no image of layout {role.folder.layout} (split {role.folder.split})"
+        there = f"; the pictures there are no frames: {words(others)}" if others else ""
+        what = f"{root}: no image of layout {role.folder.layout} (split {role.folder.split}){there}"
         return [Finding(role.where, what, f"expected {kind.expects}")]
     spoiled = [name for name in sorted(chosen) if name in kind.unusable]
     what = f"published frames that are left out ({', '.join(f'{name}: {kind.unusable[name]}' for name in spoiled)})"
-    return of_files(role.where, what, [chosen[name] for name in spoiled], remedy="", stops=False)
+    left_out = of_files(role.where, what, [chosen[name] for name in spoiled], remedy="", stops=False)
+    return left_out + [finding for reason, paths in others.items() for finding in _no_frames(role.where, kind, reason, paths)]
+
+
+def _no_frames(where: str, kind: DataSet, reason: str, paths: Sequence[Path]) -> list[Finding]:
+    remedy = f"expected {kind.expects}; bring them into that form if they are to count"
+    return of_files(where, f"pictures that are no frames: {reason}", paths, remedy=remedy, stops=False)
 
 
 def _of_labels(
@@ -114,9 +124,22 @@ def _of_labels(
     if not kind.known:
         remedy = 'set `ids`, for example ids = { "0" = "road" }'
         findings.append(Finding(role.where, f"layout {layout!r} has no table of ids", remedy))
+    findings += _of_other_halves(role, root, kind)
     lonely = [path for name, path in sorted(labels.items()) if name not in found]
     remedy = "they are ignored; add the images if they are missing"
     return findings + of_files(role.where, "labels without an image", lonely, remedy=remedy, stops=False)
+
+
+def _of_other_halves(role: Role, root: Path, kind: DataSet) -> list[Finding]:
+    """A note of images without a label in the splits that share the folder of this one."""
+    if role.folder.split not in kind.halves:
+        return []
+    images = {name: path for split in kind.halves for name, path in kind.find_images(root, split).items()}
+    of_ours = kind.find_images(root, role.folder.split)
+    labelled = {name for split in kind.halves for name in kind.find_labels(root, split)}
+    without = [path for name, path in sorted(images.items()) if name not in labelled and name not in of_ours]
+    remedy = "this split is whole without them"
+    return of_files(role.where, "images of its other splits without a label", without, remedy=remedy, stops=False)
 
 
 def verified(listing: Listing) -> list[Finding]:
@@ -133,4 +156,6 @@ def verified(listing: Listing) -> list[Finding]:
             listing.kind.verify(sample)
     except InputError as error:
         return [Finding(listing.role.where, str(error))]
-    return []
+    why = doubt(sample, table=listing.kind.table)
+    remedy = "look at a label: are its ids those of another table, or shifted?"
+    return [Finding(listing.role.where, why, remedy, stops=False)] if why else []
