@@ -76,9 +76,9 @@ class Teacher:
             self.session = _engine(data, plain, name=name, batch=self.batch, threads=threads)
         else:
             self.session = _session(data, _providers(self.provider), name=name, threads=threads)
-            self.golden = contract.golden_of(self.session.get_modelmeta().custom_metadata_map, name=name)
+            self.golden = contract.golden_of(_properties(self.session, name=name), name=name)
             _refuse_other_provider(self.session, provider=self.provider, name=name)
-        self.metadata: Metadata = contract.from_properties(self.session.get_modelmeta().custom_metadata_map, name=name)
+        self.metadata: Metadata = contract.from_properties(_properties(self.session, name=name), name=name)
         self.size = self.metadata.size
 
     def predict(self, images_BHWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -201,6 +201,15 @@ def _session(
         reason = str(error).splitlines()[0]
         remedy = "export it again, or use --device cpu" if dimensions is None else "use --device cuda"
         raise InputError(f"{name}: onnxruntime cannot load it ({reason}); {remedy}") from error
+
+
+def _properties(session: ort.InferenceSession, *, name: str) -> Mapping[str, str]:
+    """What the file says about itself. InputError for text that is damaged."""
+    try:
+        properties: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+        return properties
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: its metadata is damaged ({error.reason}); export the teacher again") from error
 
 
 def _providers(provider: str) -> list[Any]:

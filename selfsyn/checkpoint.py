@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ def load(path: Path, *, configuration: str | None) -> dict[str, Any] | None:
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        wrote, state = saved["configuration"], dict(saved["state"])
+    except Exception as error:  # a damaged file may make torch raise anything
         raise InputError(f"{path}: not a checkpoint ({type(error).__name__}); start this phase over with --force") from error
-    if configuration is not None and saved["configuration"] != configuration:
+    if configuration is not None and wrote != configuration:
         raise InputError(f"{path}: written with another configuration; restore run.toml or start over with --force")
-    state: dict[str, Any] = saved["state"]
     return state

@@ -40,6 +40,9 @@ PLAIN = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 TRUNCATED = "truncated"
 PngImagePlugin.MAX_TEXT_CHUNK = 1 << 24  # bytes; Pillow refuses a picture with more than a megabyte of text beside it
+Image.MAX_IMAGE_PIXELS = None  # `_opened` has its own limit
+DEEP = ";16B"  # Pillow's mark of 16 bits a channel, of which it reads the higher eight
+MOST_PIXELS = 1 << 26  # of an image: eight times 4K, a quarter of a gigabyte in memory
 TWELVE_BITS = 4095  # the largest level of a 12-bit image
 FEWER_BITS = {"L;2": 3, "L;4": 15}  # largest value of a grey PNG of fewer bits, which Pillow stretches to 0..255
 PNG_LEVEL = 1  # labels shrink little beyond level 1, which is four times faster to write than Pillow's default
@@ -53,11 +56,14 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
     """Bytes of a PNG or JPEG -> (H, W, 3) uint8 RGB; see read_image."""
     with _damage_named(name):
-        image: Image.Image = Image.open(io.BytesIO(data))
+        image: Image.Image = _opened(io.BytesIO(data))
         found = _plain_pixels(image, data)
         if found is not None:
             return found
+        deep = any(str(tile[3]).endswith(DEEP) for tile in getattr(image, "tile", ()))
         image.load()
+        if deep and image.mode != "I;16" and max(int(np.asarray(band).max()) for band in image.split()[:3]) <= TWELVE_BITS >> 8:
+            raise ValueError("16 bits a channel with levels up to 4095, so 12 bits in 16; convert it to 8 bits")
         grey = _in_eight_bits(image)
         upright = ImageOps.exif_transpose(grey) if grey.getexif().get(ORIENTATION, 1) != 1 else grey
         return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
@@ -70,10 +76,10 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     """
     if not image.mode.startswith("I"):
         return image
-    levels = np.asarray(image, dtype=np.float64)
+    levels = np.asarray(image).astype(np.uint16)
     if levels.max(initial=0) <= TWELVE_BITS:
-        raise ValueError(f"16-bit grey with levels up to {levels.max(initial=0):.0f}, so 12 bits in 16; convert it to 8 bits")
-    made = Image.fromarray(np.rint(levels * (255 / 65535)).clip(0, 255).astype(np.uint8))
+        raise ValueError(f"16-bit grey with levels up to {levels.max(initial=0)}, so 12 bits in 16; convert it to 8 bits")
+    made = Image.fromarray(np.rint(np.arange(1 << 16) * (255 / 65535)).astype(np.uint8)[levels])
     made.info = image.info
     made.getexif().update(image.getexif())
     return made
@@ -113,6 +119,20 @@ def read_raw(path: Path) -> Image.Image:
     return _open(_read(path), str(path))
 
 
+def read_unchanged(path: Path) -> NDArray[np.uint8 | np.uint16]:
+    """A PNG's channels as they are stored -> (H, W) grey, or (H, W, 3 or 4) blue, green, red, alpha. InputError when unreadable.
+
+    Pillow would read only the high byte of each channel of 16 bits.
+    """
+    data = _read(path)
+    with _damage_named(str(path)):
+        kind = _opened(io.BytesIO(data)).format
+        found = None if kind != "PNG" or DAMAGED in _chunks(data) else cv2.imdecode(np.frombuffer(data, np.uint8), -1)
+        if found is None:
+            raise ValueError("damaged" if kind == "PNG" else f"{kind}; expected PNG")
+    return found
+
+
 def read_ids(path: Path) -> NDArray[np.uint8]:
     """A label file's raw ids -> (H, W) uint8.
 
@@ -125,7 +145,7 @@ def read_ids(path: Path) -> NDArray[np.uint8]:
 def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
     """Bytes of a label file -> (H, W) uint8; see read_ids."""
     with _damage_named(name):
-        image = Image.open(io.BytesIO(data))
+        image = _opened(io.BytesIO(data))
         turned = "exif" in image.info and image.getexif().get(ORIENTATION, 1) != 1
         stored = [tile[3] for tile in getattr(image, "tile", ())]
         image.load()
@@ -186,7 +206,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def geometry(path: Path) -> tuple[tuple[int, int], int]:
     """-> ((width, height) as stored, EXIF orientation 1..8), from the header alone. 1: the pixels are stored upright."""
-    with _damage_named(str(path)), open(path, "rb") as stream, Image.open(stream) as image:
+    with _damage_named(str(path)), open(path, "rb") as stream, _opened(stream) as image:
         # Pillow decodes a PNG to search for it: only where there may be one, before the pixels or behind them.
         told = image.format != "PNG" or not image.info.keys().isdisjoint(TELLS_ORIENTATION) or _tells_late(stream)
         return image.size, image.getexif().get(ORIENTATION, 1) if told else 1
@@ -290,8 +310,16 @@ def _read(path: Path) -> bytes:
 
 def _open(data: bytes, name: str) -> Image.Image:
     with _damage_named(name):
-        image = Image.open(io.BytesIO(data))
+        image = _opened(io.BytesIO(data))
         image.load()
+    return image
+
+
+def _opened(stream: BinaryIO) -> Image.Image:
+    """The PNG or JPEG in a stream, its pixels not read yet. ValueError for one that is too large to hold in memory."""
+    image = Image.open(stream, formats=("PNG", "JPEG"))
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"{image.width}x{image.height}, more than the {MOST_PIXELS} pixels that are read")
     return image
 
 

@@ -92,8 +92,10 @@ def read_histogram(path: Path) -> NDArray[np.int64]:
     try:
         with np.load(path) as archive:
             counts: NDArray[np.int64] = archive["counts"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a histogram ({error}); delete the shard's folder and label it again") from error
+    except Exception as error:  # a damaged archive may make numpy raise anything
+        raise InputError(
+            f"{path}: not a histogram ({type(error).__name__}); delete the shard's folder and label it again"
+        ) from error
     if counts.shape != (CLASS_COUNT, LEVELS):
         raise InputError(f"{path}: counts of shape {counts.shape}; expected {(CLASS_COUNT, LEVELS)}; label the shard again")
     return counts
@@ -189,13 +191,19 @@ def rows_of(shard: Path) -> Iterator[dict[str, Any]]:
     """The rows of a shard's index, one for each image; see export.pipeline.Row and Skipped."""
     try:
         with open(shard / INDEX) as stream:
-            yield from map(json.loads, stream)
-    except (OSError, ValueError) as error:
+            for row in map(json.loads, stream):
+                if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+                    raise ValueError("a row without a name")
+                yield row
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{shard / INDEX}: cannot be read ({error}); label the shard again with --force") from error
 
 
 def _one_origin(folder: Path, manifests: dict[str, dict[str, Any]]) -> str:
     """The teacher of all shards. InputError when teachers or inputs differ, or too many images were skipped."""
+    for shard, manifest in manifests.items():
+        if not isinstance(manifest.get("counts"), dict) or "teacher" not in manifest["counts"]:
+            raise InputError(f"{folder / shard}: its manifest names no teacher; label the shard again with --force")
     first, *others = manifests
     teacher, inputs = manifests[first]["counts"]["teacher"], manifests[first].get("inputs", {})
     for other in others:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import unicodedata
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from malformed import bomb_png
@@ -23,9 +25,11 @@ from tiny_run import selfsyn_here
 
 from selfsyn.data.frames import LAYOUTS, complete, labelled, listing
 from selfsyn.data.passed_over import passed_over
+from selfsyn.data.plain import PLAIN
 from selfsyn.data.plausible import doubt
 from selfsyn.doctor.ends import ends_of
-from selfsyn.doctor.facts import COPY_AGAIN, _refused
+from selfsyn.doctor.facts import COPY_AGAIN, Facts, _refused, of_aspects
+from selfsyn.doctor.pixels import pixels_of
 from selfsyn.errors import InputError
 from selfsyn.images import UnreadableError, decode_ids, decode_image, read_image
 from selfsyn.labels import CLASSES, id_table
@@ -472,3 +476,40 @@ def test_doctor_doubts_a_table_of_ones_own_that_is_shifted(shift: int) -> None:
     sample = [(Path("0.png"), street_of(ids))] * 3
     assert bool(doubt(sample, table=table)) == bool(shift)
     assert not doubt(sample[:2], table=table), "two labels are no evidence"
+
+
+# `ready` that is not
+
+
+@pytest.mark.parametrize(
+    ("size", "words", "stops"),
+    [
+        ((128, 64), "", False),
+        ((64, 128), r"64x128 \(width, height\) squeezes the pictures: those of a 4.0 times.*did you mean \[128, 64\]", True),
+        ((64, 64), "those of a 2.0 times.*; choose a size of their shape", False),
+    ],
+)
+def test_a_size_that_squeezes_the_pictures_is_said(size: tuple[int, int], words: str, stops: bool) -> None:
+    facts = [Facts(where, "plain", "/", True, sizes={"1914x1052" if where == "b" else "200x100": 5}) for where in "ab"]
+    found = of_aspects(facts, size=size)
+    assert [finding.stops for finding in found] == [stops] * bool(words)
+    assert all(re.search(words, finding.line) for finding in found)
+
+
+def test_doctor_names_labels_beside_the_photos(tmp_path: Path) -> None:
+    put(tmp_path / "0.png", photo(RNG, SHAPE))
+    put(tmp_path / "0_mask.png", saved(Image.fromarray(np.dstack([STREET] * 3))))
+    put(tmp_path / "dark.png", saved(Image.fromarray(np.zeros((*SHAPE, 3), np.uint8))))
+    frames = {path.stem: (path, None) for path in tmp_path.iterdir()}
+    assert {frame.name for frame in pixels_of(frames, kind=PLAIN) if frame.mask} == {"0_mask"}
+
+
+@pytest.mark.parametrize("most", [4095, 65535])
+def test_colour_photos_of_twelve_bits_in_sixteen_are_refused(most: int) -> None:
+    levels = RNG.integers(0, most + 1, (*SHAPE, 3)).astype(np.uint16)
+    data = cv2.imencode(".png", levels[..., ::-1])[1].tobytes()
+    if most > 4095:
+        assert (decode_image(data) == levels >> 8).all()
+        return
+    with pytest.raises(InputError, match="16 bits a channel with levels up to 4095, so 12 bits in 16"):
+        decode_image(data)

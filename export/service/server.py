@@ -6,12 +6,10 @@ import asyncio
 import json
 import logging
 import socket
-import warnings
 from typing import Any, Final
 
 import h11
 import uvicorn
-from PIL import Image
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from export.service.batches import Batches
@@ -114,7 +112,6 @@ def serve(
     application = Front(service.application, metrics=metrics, headers=service.named)
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the client is told by limits.image
     configuration = uvicorn.Config(
         application,
         http=type("LimitedConnection", (Connection,), {"head_seconds": limits.read}),

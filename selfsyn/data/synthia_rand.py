@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.data.dataset import DataSet
 from selfsyn.data.plain import pictures
 from selfsyn.errors import InputError
+from selfsyn.images import read_unchanged
 from selfsyn.labels import id_table
 
 # The 16 classes that every published result uses; terrain, truck and train never occur, and void, parking, road work and
@@ -22,17 +22,12 @@ LARGEST_ID = 22
 
 
 def read_class_channel(path: Path) -> NDArray[np.uint8]:
-    """-> (H, W) uint8 classes. InputError unless the file is a 16-bit RGB PNG with classes up to 22.
-
-    Pillow would read only the high byte of each channel, which is always 0; OpenCV reads all sixteen bits.
-    """
-    image_HWC = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image_HWC is None:
-        raise InputError(f"{path}: not a readable image; replace or remove the file")
+    """-> (H, W) uint8 classes. InputError unless the file is a 16-bit RGB PNG with classes up to 22."""
+    image_HWC = read_unchanged(path)
     if image_HWC.dtype != np.uint16 or image_HWC.ndim != 3:
         found = f"{8 * image_HWC.dtype.itemsize} bits, {image_HWC.shape[2] if image_HWC.ndim == 3 else 1} channels"
         raise InputError(f"{path}: {found}; expected a 16-bit RGB label of SYNTHIA-RAND-CITYSCAPES (GT/LABELS, not GT/COLOR)")
-    classes = image_HWC[..., 2]  # OpenCV's order is blue, green, red, alpha
+    classes = image_HWC[..., 2]  # red
     if classes.max(initial=0) > LARGEST_ID:
         raise InputError(f"{path}: class {classes.max()} in the first channel; expected 0..{LARGEST_ID}; is it another data set?")
     return classes.astype(np.uint8)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from selfsyn.doctor.listing import Listing
 
 FOLDER = "doctor"
-FORMAT = 4  # raised when a check finds other facts in the same files, or writes them in another form
+FORMAT = 5  # raised when a check finds other facts in the same files, or writes them in another form
 
 
 def recall(path: Path, *, key: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from selfsyn.config import RunConfig
 from selfsyn.doctor.cache import FOLDER, keep, key_of, recall
-from selfsyn.doctor.facts import HELD_OUT, Facts, looked_at, shared
+from selfsyn.doctor.facts import HELD_OUT, SIZE, Facts, looked_at, of_aspects, shared
 from selfsyn.doctor.findings import Finding, tolerated
 from selfsyn.doctor.listing import Listing, verified
 from selfsyn.layout import Layout
@@ -40,8 +40,10 @@ def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, ever
         findings = [Finding(**finding) for finding in kept["findings"]]
     real = sum(len(listing.images) for listing in listings if listing.role.where.startswith("real "))
     findings = tolerated(findings, allowed=config.teacher.spoiled_of(real))  # not cached: it depends on run.toml
+    findings += of_aspects(facts, size=config.size)
     of_each = [finding for listing in listings for finding in _of(listing, findings)]
-    return Data(tuple(facts), (*of_each, *(finding for finding in findings if finding.where == HELD_OUT)), kept is not None)
+    of_all = [finding for finding in findings if finding.where in (HELD_OUT, SIZE)]
+    return Data(tuple(facts), (*of_each, *of_all), kept is not None)
 
 
 def _seen(listings: Sequence[Listing], *, everything: bool) -> tuple[list[Facts], list[Finding]]:

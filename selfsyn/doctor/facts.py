@@ -14,11 +14,13 @@ from selfsyn.data.sample import evenly_spaced
 from selfsyn.doctor.ends import Ends, ends_of, same_files
 from selfsyn.doctor.findings import Finding, of_files
 from selfsyn.doctor.listing import Listing
-from selfsyn.doctor.pixels import Pixels, pixels_of, shares, smallest, strange_ids, without_class
+from selfsyn.doctor.pixels import MASK_COLOURS, Pixels, pixels_of, shares, smallest, strange_ids, without_class
 from selfsyn.images import as_read
 from selfsyn.progress import track
 
 HELD_OUT = "held_out"  # Finding.where of images that are in real too
+SIZE = "size"  # Finding.where of pictures of another shape than run.toml's size
+SQUEEZED = 1.5  # times; GTA5 and Cityscapes differ by 1.1, KITTI and Cityscapes by 1.7
 SPREAD = 500  # frames of a data set whose pixels are read, unless all are
 COPY_AGAIN = "copy them again or remove the frames"
 
@@ -79,6 +81,26 @@ def shared(real: Sequence[Looked], held_out: Sequence[Looked]) -> list[Finding]:
     paths = sorted({file.path for group in both for file in group if file.path in scored})
     remedy = "scores on training images are invalid; change a split or remove the images"
     return of_files(HELD_OUT, "images that are in real too", paths, remedy=remedy)
+
+
+def of_aspects(data_sets: Sequence[Facts], *, size: tuple[int, int]) -> list[Finding]:
+    """The finding of pictures that the run's size (width, height) squeezes; a fault if the size turned around would fit them all.
+
+    The most frequent size stands for a data set.
+    """
+    shapes = {facts.where: next(iter(facts.sizes)).split("x") for facts in data_sets if facts.sizes}
+    aspects = {where: int(width) / int(height) for where, (width, height) in shapes.items()}
+    squeezes = {where: squeeze for where, aspect in aspects.items() if (squeeze := _times(aspect, size[0] / size[1])) > SQUEEZED}
+    if not squeezes:
+        return []
+    turned = all(_times(aspect, size[1] / size[0]) <= SQUEEZED for aspect in aspects.values())
+    told = ", ".join(f"those of {where} {squeeze:.1f} times" for where, squeeze in squeezes.items())
+    remedy = f"did you mean [{size[1]}, {size[0]}]?" if turned else "choose a size of their shape, or crop them before"
+    return [Finding(SIZE, f"{size[0]}x{size[1]} (width, height) squeezes the pictures: {told}", remedy, stops=turned)]
+
+
+def _times(first: float, second: float) -> float:
+    return max(first / second, second / first)
 
 
 def _ends(paths: Mapping[str, Path], *, label: str) -> dict[str, Ends]:
@@ -168,6 +190,9 @@ def _of_pixels(
     remedy = "remove the frames: nothing can be learned from them"
     findings = _refused(where, by_reason, share=share)
     findings += of_files(where, "constant images (one colour throughout)", constant, remedy=remedy)
+    masks = [images[frame.name].path for frame in pixels if frame.mask]
+    remedy = f"are they labels beside the photos? images have at most {MASK_COLOURS} colours only if they are drawn"
+    findings += of_files(where, "images with as few colours as a label", masks, remedy=remedy, stops=False)
     return findings + (_of_ids(listing, pixels, labels) if kind.known else [])
 
 

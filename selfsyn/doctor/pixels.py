@@ -16,6 +16,7 @@ from selfsyn.images import read_image
 from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
 
 SMALLEST = 50  # image files that are read as well: a picture of one colour is a small file
+MASK_COLOURS = 40  # a photo has thousands
 COARSE = 16  # step of the grid of pixels that are compared first
 
 
@@ -23,11 +24,12 @@ COARSE = 16  # step of the grid of pixels that are compared first
 class Pixels:
     """The result of reading a frame. constant: all pixels are equal.  counts: (256,) pixels by id; zeros without a label.
 
-    unreadable: the files that do not decode, and why.
+    mask: the image has as few colours as a drawn label.  unreadable: the files that do not decode, and why.
     """
 
     name: str
     constant: bool
+    mask: bool
     counts: NDArray[np.int64]
     unreadable: tuple[tuple[Path, str], ...]
 
@@ -62,10 +64,12 @@ def without_class(counts: NDArray[np.int64], *, table: NDArray[np.uint8]) -> boo
 
 
 def _pixels(name: str, image: Path, label: Path | None, kind: DataSet) -> Pixels:
-    constant, counts, unreadable = False, np.zeros(256, np.int64), []
+    constant, mask, counts, unreadable = False, False, np.zeros(256, np.int64), []
     # A damaged file may make the decoders raise anything; the other files are still to be checked.
     try:
-        constant = _is_constant(read_image(image))
+        pixels = read_image(image)
+        constant = _is_constant(pixels)
+        mask = not constant and _few_colours(pixels)
     except Exception as error:
         unreadable.append((image, _reason(error, image)))
     if label is not None:
@@ -73,12 +77,19 @@ def _pixels(name: str, image: Path, label: Path | None, kind: DataSet) -> Pixels
             counts = np.bincount(kind.read(label).ravel(), minlength=256)
         except Exception as error:
             unreadable.append((label, _reason(error, label)))
-    return Pixels(name, constant, counts, tuple(unreadable))
+    return Pixels(name, constant, mask, counts, tuple(unreadable))
 
 
 def _is_constant(image: NDArray[np.uint8]) -> bool:
     first = image[0, 0]
     return bool((image[::COARSE, ::COARSE] == first).all() and (image == first).all())
+
+
+def _few_colours(image: NDArray[np.uint8]) -> bool:
+    return all(
+        len(np.unique(part.reshape(-1, 3) @ np.array([1 << 16, 1 << 8, 1]))) <= MASK_COLOURS
+        for part in (image[::COARSE, ::COARSE], image)
+    )
 
 
 def _reason(error: Exception, path: Path) -> str:
