@@ -1,18 +1,15 @@
-"""The server process: socket, HTTP connections, shutdown."""
+"""The server process: socket, server, shutdown."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 import socket
-from typing import Any, Final
+from typing import Final
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from export.service.batches import Batches
+from export.service.connection import Connection
 from export.service.front import Front
 from export.service.limits import Limits
 from export.service.metrics import Metrics
@@ -24,51 +21,6 @@ from selfsyn.progress import say
 IDLE_SECONDS: Final = 30  # for the next request on an open connection
 # A client's mistakes are not logged; our own errors are, with a traceback.
 LEVELS: Final = {"uvicorn.error": logging.ERROR, "python_multipart": logging.CRITICAL}
-
-
-class Connection(H11Protocol):
-    """uvicorn's connection, with a JSON response to what is not HTTP, and a time limit on the head of a request."""
-
-    head_seconds = 30.0
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer of the first head."""
-        super().connection_made(transport)
-        self._expect_head()
-
-    def data_received(self, data: bytes) -> None:
-        """Start or stop the timer as heads begin and end."""
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._head_came()
-        elif self.head_timer is None:
-            self._expect_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer."""
-        self._head_came()
-        super().connection_lost(exc)
-
-    def send_400_response(self, msg: str) -> None:
-        """Respond to what is not HTTP."""
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = json.dumps({"error": f"{msg.rstrip('.').lower()}; expected HTTP/1.1"}).encode()
-            kind = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-            for event in (h11.Response(status_code=400, headers=kind, reason=b"Bad Request"), h11.Data(body), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-    def _expect_head(self) -> None:
-        self.head_timer = self.loop.call_later(self.head_seconds, self.transport.close)
-
-    def _head_came(self) -> None:
-        if self.head_timer is not None:
-            self.head_timer.cancel()
-            self.head_timer = None
 
 
 class Announced(uvicorn.Server):
@@ -114,7 +66,7 @@ def serve(
         logging.getLogger(name).setLevel(level)
     configuration = uvicorn.Config(
         application,
-        http=type("LimitedConnection", (Connection,), {"head_seconds": limits.read}),
+        http=type("LimitedConnection", (Connection,), {"seconds": limits.read}),
         ws="none",
         lifespan="on",
         loop="asyncio",
