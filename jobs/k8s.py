@@ -75,6 +75,8 @@ def render(
     from selfsyn import config as configuration
     from selfsyn import recipes
 
+    values = recipes.read(str(config) if config else "demo")
+    loaded = configuration.from_mapping(configuration.with_settings(values, settings))
     plan = Plan(
         run=run_name,
         round_=round_,
@@ -88,9 +90,8 @@ def render(
         at_once=at_once,
         cpu=cpu,
         memory=memory,
+        configured=manifests.digest(loaded),
     )
-    values = recipes.read(str(config) if config else "demo")
-    loaded = configuration.from_mapping(configuration.with_settings(values, settings))
     click.echo({"jobs": manifests.render, "argo": argo.render}[kind](loaded, plan=plan), nl=False)
 
 

@@ -68,14 +68,18 @@ class FakeCluster:
         path.write_text(yaml.safe_dump(values))
         return path
 
-    def apply(self, manifest: str) -> None:
-        """`kubectl apply`, the client-side one: makes what is missing, and puts `suspend` back where it stands in the file."""
+    def apply(self, manifest: str, *, server_side: bool = False) -> None:
+        """`kubectl apply`: makes what is missing, changes labels, and refuses another pod template.
+
+        The client-side one puts `suspend` back where it stands in the file; `server_side` is refused a Job that the
+        coordinator has released. Refusals of either are noted, and change nothing.
+        """
         with self.lock:
             for document in yaml.safe_load_all(manifest):
                 if document["kind"] == "Role":
                     self.rights = document["rules"]
                 if document["kind"] == "Job" and "selfsyn/phase" in document["metadata"]["labels"]:
-                    self._apply_job(document)
+                    self._apply_job(document, server_side=server_side)
 
     def phase(self, name: str) -> Document:
         return next(job for job in self.jobs.values() if job["metadata"]["labels"]["selfsyn/phase"] == name)
@@ -89,14 +93,18 @@ class FakeCluster:
         ended = [condition["type"] for condition in job["status"].get("conditions", [])]
         return ended[0] if ended else "suspended" if job["spec"]["suspend"] else "running"
 
-    def _apply_job(self, document: Document) -> None:
+    def _apply_job(self, document: Document, *, server_side: bool) -> None:
         name = document["metadata"]["name"]
-        if name not in self.jobs:
-            self.jobs[name] = copy.deepcopy(document) | {"status": {}}
-        elif self.jobs[name]["spec"]["suspend"] != document["spec"]["suspend"]:
-            self.jobs[name]["spec"]["suspend"] = document["spec"]["suspend"]
-            self.jobs[name]["status"].pop("startTime", None)
-        self.touch(self.jobs[name])
+        job = self.jobs.setdefault(name, copy.deepcopy(document) | {"status": {}})
+        suspended_again = job["spec"]["suspend"] != document["spec"]["suspend"]
+        if job["spec"]["template"] != document["spec"]["template"] or (server_side and suspended_again):
+            self.events.append(f"keep {job['metadata']['labels']['selfsyn/phase']}")
+            return
+        if suspended_again:
+            job["spec"]["suspend"] = document["spec"]["suspend"]
+            job["status"].pop("startTime", None)
+        job["metadata"]["labels"] = dict(document["metadata"]["labels"])
+        self.touch(job)
 
     def touch(self, job: Document) -> None:
         self.version += 1

@@ -14,7 +14,7 @@ from tiny_run import command_line, selfsyn, selfsyn_here
 
 from jobs.cluster.api import Cluster, PhaseJob
 from jobs.cluster.coordinator import Pace, coordinate, outlook
-from selfsyn.errors import FaultError, NotReadyError
+from selfsyn.errors import FaultError, InputError, NotReadyError
 
 ROUND = (Path(__file__).parent.parent / "k8s/round.yaml").read_text()
 JOBS = [document for document in yaml.safe_load_all(ROUND) if document["kind"] == "Job"]
@@ -244,6 +244,43 @@ def test_another_run_and_another_round_are_left_alone(cluster: FakeCluster) -> N
     strangers = [job for name, job in cluster.jobs.items() if not name.startswith("demo-")]
     assert strangers and all(job["spec"]["suspend"] for job in strangers)
     assert cluster.refused == []
+
+
+def corrected() -> str:
+    """The committed round with another configuration, as `render` would write it."""
+    before = {job["metadata"]["labels"].get("selfsyn/configuration") for job in JOBS} - {None}
+    return ROUND.replace(before.pop(), "0badc0de")
+
+
+@pytest.mark.parametrize("server_side", [True, False])
+def test_a_corrected_configuration_over_jobs_of_the_old_one_stops_the_round(cluster: FakeCluster, server_side: bool) -> None:
+    def correct(look: int) -> None:
+        if cluster.state("train-source-only") == "running":
+            cluster.apply(corrected(), server_side=server_side)
+
+    cluster.on_look = correct
+    with pytest.raises(
+        InputError, match=r"different configurations: \w{8} .*world.*; 0badc0de .*report-1.*k8s delete --run demo"
+    ):
+        run_round(pace=Pace(1, 1000))
+    assert "keep world" in cluster.events  # its template mounts the old configuration
+    assert set(released(cluster)) == {"world", "train-source-only"}
+
+
+def test_a_corrected_configuration_after_the_first_phase_failed(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.outcomes["world"] = "Container init failed with exit code 2"
+    with pytest.raises(NotReadyError):
+        run_round()
+    del cluster.outcomes["world"]
+    cluster.delete("world")
+    manifest = corrected().split("---\n")
+    cluster.apply("---\n".join(manifest[-5:]))  # kubectl is at work on the others when the new coordinator looks
+    looked = cluster.looks
+    cluster.on_look = lambda look: cluster.apply("---\n".join(manifest)) if look == looked + 3 else None
+    run_round()
+    assert cluster.state("report-1") == "Complete"
+    assert "different configurations" in capsys.readouterr().err
+    assert {job["metadata"]["labels"]["selfsyn/configuration"] for job in cluster.jobs.values()} == {"0badc0de"}
 
 
 def test_the_role_is_all_that_is_needed_and_no_more(cluster: FakeCluster) -> None:

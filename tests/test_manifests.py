@@ -22,6 +22,7 @@ from tiny_run import SETTINGS, selfsyn_here
 
 from jobs.__main__ import VERBS, cli
 from jobs.cluster.steps import ancestors, step_name, steps
+from jobs.cluster.text import to_yaml
 from selfsyn import config as configuration
 from selfsyn import recipes
 from selfsyn.flow import phases
@@ -155,6 +156,25 @@ def _reads(needs: tuple[str, ...], folder: str) -> bool:
     return any(folder == need or folder.startswith(need + "/") for need in needs)
 
 
+def test_another_configuration_is_another_object() -> None:
+    """A config map is immutable, and so is the pod template that mounts it: under one name a correction would be refused."""
+    ours, theirs = documents("round.yaml"), list(yaml.safe_load_all(rendered("--set", "train.steps=401")))
+    names = [of_kind(found, "ConfigMap")[0]["metadata"]["name"] for found in (ours, theirs)]
+    assert names[0] != names[1] and all(re.fullmatch("demo-configuration-1-[0-9a-f]{8}", name) for name in names)
+    for name, found in zip(names, (ours, theirs), strict=True):
+        jobs = phase_jobs(found)
+        assert {job["metadata"]["labels"]["selfsyn/configuration"] for job in jobs.values()} == {name[-8:]}
+        volumes = jobs["world"]["spec"]["template"]["spec"]["volumes"]
+        assert [volume["configMap"]["name"] for volume in volumes if "configMap" in volume] == [name]
+        assert "selfsyn/configuration" not in jobs["world"]["spec"]["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("value", ["1234e567", "12345678", "1e5", "0o17", "true", "0badc0de"])
+def test_no_label_is_a_number_to_anybody(value: str) -> None:
+    """kubectl's YAML reads 1234e567 as a number, PyYAML does not; the API server refuses a label that is a number."""
+    assert re.fullmatch(rf"label: (['\"]){value}\1\n" if value != "0badc0de" else "label: 0badc0de\n", to_yaml({"label": value}))
+
+
 def test_without_held_out_labels_the_page_comes_last_all_the_same() -> None:
     values = recipes.read("demo")
     del values["held_out"]
@@ -205,7 +225,8 @@ def test_a_phase_is_a_suspended_job_that_keeps_our_exit_codes(name: str) -> None
         ]
         disrupted = [{"type": "DisruptionTarget", "status": "True"}]
         assert rules == [("FailJob", [2], None), ("Ignore", None, disrupted), ("Ignore", [143], None)]
-        assert job["metadata"]["labels"].items() <= spec["template"]["metadata"]["labels"].items()
+        labels = {name: value for name, value in job["metadata"]["labels"].items() if name != "selfsyn/configuration"}
+        assert labels.items() <= spec["template"]["metadata"]["labels"].items()
         assert [container["name"] for container in pod["containers"]] == ["phase"]
         assert {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]} == {"/data", "/tmp", "/dev/shm"}
         assert bool(pod.get("initContainers")) == (job["metadata"]["annotations"]["selfsyn/after"] == "")

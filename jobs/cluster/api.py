@@ -16,7 +16,7 @@ from lightkube.models.batch_v1 import JobCondition
 from lightkube.resources.batch_v1 import Job
 from lightkube.types import PatchType
 
-from jobs.cluster.names import AFTER, FIELD_MANAGER, PHASE, QUEUE, ROUND, RUN
+from jobs.cluster.names import AFTER, CONFIGURATION, FIELD_MANAGER, PHASE, QUEUE, ROUND, RUN
 from selfsyn.errors import InputError
 
 State = Literal["waiting", "queued", "running", "complete", "failed"]
@@ -37,6 +37,7 @@ class PhaseJob:
 
     job: the Job's name.  version: its resourceVersion.  done, of: completed and total indexes; 1 in total without indexes.
     tries: failed pods.  why: the reason of a failed Job.  began: None until the release.  ended: None until the Job ends.
+    configured: the digest of the run's configuration in the manifest of the Job; empty for a Job of an older program.
     """
 
     job: str
@@ -51,6 +52,7 @@ class PhaseJob:
     why: str = ""
     began: datetime | None = None
     ended: datetime | None = None
+    configured: str = ""
 
 
 class Cluster:
@@ -108,6 +110,7 @@ def described(job: Job) -> PhaseJob:
         why=_why(ended.get("Failed")),
         began=status.startTime if status else None,
         ended=last.lastTransitionTime if last else None,
+        configured=labels.get(CONFIGURATION, ""),
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jobs.cluster.api import Cluster, PhaseJob, Trouble
-from selfsyn.errors import FaultError, NotReadyError
+from selfsyn.errors import FaultError, InputError, NotReadyError
 from selfsyn.progress import say
 
 LONGEST_PAUSE = 60.0  # seconds between two requests to an API server that does not answer
+APPLYING = 60.0  # seconds in which a `kubectl apply` may still be at work on the other Jobs of a round
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,15 @@ class Outlook:
     """The next actions for a round.
 
     release: phases whose predecessors are complete.  failed: phases that failed.  missing: phases without a Job, for which
-    an unfinished phase waits.  finished: the goal is complete.
+    an unfinished phase waits.  finished: the goal is complete.  mixed: the phases belong to different configurations, in one
+    line; empty when they do not.
     """
 
     release: tuple[PhaseJob, ...]
     failed: tuple[PhaseJob, ...]
     missing: tuple[str, ...]
     finished: bool
+    mixed: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,25 @@ def outlook(jobs: Sequence[PhaseJob], *, goal: str) -> Outlook:
     failed = tuple(job for job in jobs if job.state == "failed")
     needed = _needed(by_name, goal)
     missing = tuple(name for name in needed if name not in by_name)
-    release = tuple(job for job in jobs if job.state == "waiting" and _may_begin(job, by_name)) if not failed else ()
-    return Outlook(release, failed, missing, finished=goal in by_name and by_name[goal].state == "complete")
+    mixed = mixture(jobs)
+    stopped = failed or mixed
+    release = tuple(job for job in jobs if job.state == "waiting" and _may_begin(job, by_name)) if not stopped else ()
+    finished = goal in by_name and by_name[goal].state == "complete"
+    return Outlook(release, failed, missing, finished=finished, mixed=mixed)
+
+
+def mixture(jobs: Sequence[PhaseJob]) -> str:
+    """Which phases of a round belong to which configuration, in one line; empty when all belong to the same.
+
+    A corrected manifest cannot change a Job that was released or that mounts the old configuration, so such Jobs stay behind.
+    """
+    phases: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.configured:
+            phases.setdefault(job.configured, []).append(job.phase)
+    if len(phases) < 2:
+        return ""
+    return "the phases have different configurations: " + "; ".join(f"{name} {', '.join(phases[name])}" for name in phases)
 
 
 def coordinate(
@@ -63,29 +83,49 @@ def coordinate(
     """Release each phase of a round when the phases before it are complete, until the goal is complete.
 
     queue: hand phases to this Kueue queue instead of starting them. Raises NotReadyError with the name of a phase that has
-    failed, and leaves the other phases suspended; FaultError after `pace.patience` seconds without an answer of the server.
+    failed, and leaves the other phases suspended; InputError for phases of different configurations; FaultError after
+    `pace.patience` seconds without an answer of the server.
     """
-    told, answered, troubles = "", now(), 0
+    told, troubles, silent, unanswered, unsettled = "", 0, False, _Lasting(now), _Lasting(now)
     while True:
-        trouble: Trouble | None = None
-        try:
-            found = outlook(cluster.phases(run=run, round_=round_), goal=goal)
-        except Trouble as error:
-            trouble, line = error, str(error)
-        else:
+        found, trouble = _looked(cluster, run=run, round_=round_, goal=goal)
+        if found:
             _stop_if_failed(found, cluster)
             if found.finished:
                 say(f"{goal}: complete; round {round_} of {run} is done")
                 return
+            _stop_if_mixed(found, unsettled.seconds(bool(found.mixed)), run=run, round_=round_)
+            if silent:
+                say("the API server answers again")
             trouble = _release(cluster, found, queue=queue)
-            line = str(trouble) if trouble else _waits_for(found)
+        line = str(trouble) if trouble else _waits_for(found)
         if line != told and line:
             say(line)
-        told, troubles = line, troubles + 1 if trouble else 0
-        answered = answered if trouble else now()
-        if now() - answered > pace.patience:
+        told, silent, troubles = line, found is None, troubles + 1 if trouble else 0
+        if unanswered.seconds(trouble is not None) > pace.patience:
             raise FaultError(f"the API server has refused or not answered for {pace.patience:.0f} s; the last error: {line}")
         sleep(_pause(pace, troubles, trouble))
+
+
+class _Lasting:
+    """Measures for how long a condition has held, from the last check at which it did not."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now, self._since = now, now()
+
+    def seconds(self, holds: bool) -> float:
+        """Note whether the condition holds now -> the seconds for which it has held, or 0."""
+        if not holds:
+            self._since = self._now()
+        return self._now() - self._since
+
+
+def _looked(cluster: Cluster, *, run: str, round_: int, goal: str) -> tuple[Outlook | None, Trouble | None]:
+    """The outlook, or why the Jobs could not be listed."""
+    try:
+        return outlook(cluster.phases(run=run, round_=round_), goal=goal), None
+    except Trouble as error:
+        return None, error
 
 
 def _needed(jobs: dict[str, PhaseJob], goal: str) -> list[str]:
@@ -121,12 +161,26 @@ def _release(cluster: Cluster, found: Outlook, *, queue: str | None) -> Trouble 
 def _stop_if_failed(found: Outlook, cluster: Cluster) -> None:
     if found.failed:
         names = "; ".join(f"{phase.phase} failed ({phase.why})" for phase in found.failed)
-        look = f"kubectl -n {cluster.namespace} logs job/{found.failed[0].job}"
+        look = log_command(found.failed[0].job, namespace=cluster.namespace)
         raise NotReadyError(f"{names}; see `{look}`; the phases after it stay suspended")
 
 
-def _waits_for(found: Outlook) -> str:
-    if not found.missing:
+def log_command(job: str, *, namespace: str) -> str:
+    """The command that shows what all containers of a Job have written, also when its init container has failed."""
+    return f"kubectl -n {namespace} logs job/{job} --all-containers --ignore-errors"
+
+
+def _stop_if_mixed(found: Outlook, seconds: float, *, run: str, round_: int) -> None:
+    if seconds > APPLYING:
+        raise InputError(
+            f"{found.mixed}; stop the round with `selfsyn k8s delete --run {run} --round {round_}`, and apply its manifest again"
+        )
+
+
+def _waits_for(found: Outlook | None) -> str:
+    if found and found.mixed:
+        return f"{found.mixed}; waiting {APPLYING:.0f} s for the rest of the manifest"
+    if not found or not found.missing:
         return ""
     return f"no Job for {', '.join(found.missing)}: apply the round's manifest again; waiting"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.cluster import pods
-from jobs.cluster.names import AFTER
+from jobs.cluster.names import AFTER, CONFIGURATION
 from jobs.cluster.plan import Plan
 from jobs.cluster.steps import Step, steps
 from jobs.cluster.text import Line, Object, Quantity, to_yaml
 from selfsyn.config import RunConfig, to_toml
+from selfsyn.files import digest_bytes
 from selfsyn.verbs import DAY
 
 LONGEST = 30 * DAY  # of a round, including the time that it waits for GPUs
@@ -47,7 +48,8 @@ def job(step: Step, plan: Plan) -> Object:
         "podFailurePolicy": failure_policy(),
         "template": {"metadata": pods.metadata(step, plan), "spec": pods.pod(step, plan)},
     }
-    metadata = {"name": plan.job_name(step.name), "namespace": plan.namespace, "labels": pods.labels(step, plan)}
+    labels = pods.labels(step, plan) | {CONFIGURATION: plan.configured}  # not of the pod, whose template cannot be changed
+    metadata = {"name": plan.job_name(step.name), "namespace": plan.namespace, "labels": labels}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -81,6 +83,11 @@ def _indexes(plan: Plan) -> Object:
         "backoffLimitPerIndex": TRIES,
         "maxFailedIndexes": 0,
     }
+
+
+def digest(config: RunConfig) -> str:
+    """The part of a digest of run.toml that tells the configurations of a run apart: 8 hexadecimal digits."""
+    return digest_bytes(to_toml(config).encode()).removeprefix("sha256:")[:8]
 
 
 def configuration(config: RunConfig, plan: Plan) -> Object:

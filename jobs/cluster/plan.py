@@ -18,7 +18,7 @@ class Plan:
     run: the run's name, and its folder under /data/runs.  version: the tag of the images.  registry: the prefix of their
     names.  device: for phases that take --device; 'cuda' requests a GPU for each.  gpus: of each training, with one process
     for each GPU.  shards: of the labelling.  at_once: shards that may run at the same time.  cpu, memory: requests of each
-    phase that takes --device; memory is its limit, too.
+    phase that takes --device; memory is its limit, too.  configured: the digest of the run's configuration, 8 hexadecimal digits.
     """
 
     run: str
@@ -33,6 +33,7 @@ class Plan:
     at_once: int = 2
     cpu: str = "500m"
     memory: str = "8Gi"
+    configured: str = ""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.run):
@@ -66,5 +67,5 @@ class Plan:
 
     @property
     def configuration(self) -> str:
-        """The name of the config map."""
-        return f"{self.run}-configuration-{self.round_}"
+        """The name of the config map. It is immutable, so another configuration gets another name."""
+        return f"{self.run}-configuration-{self.round_}-{self.configured}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 Object = dict[str, Any]
+NUMBER_IN_GO = re.compile(r"[-+]?[0-9._]+[eE][-+]?[0-9]+|0[oO][0-7]+")  # a number to kubectl, but a string to PyYAML
 
 
 class Quantity(str):
@@ -33,10 +35,13 @@ _Dumper.add_representer(Quantity, lambda dumper, value: dumper.represent_scalar(
 _Dumper.add_representer(
     Line, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", list(value), flow_style=True)
 )
-_Dumper.add_representer(
-    str,
-    lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None),
-)
+_Dumper.add_representer(str, lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", value, style=_style(value)))
+
+
+def _style(value: str) -> str | None:
+    if "\n" in value:
+        return "|"
+    return "'" if NUMBER_IN_GO.fullmatch(value) else None
 
 
 def to_yaml(body: Object) -> str:
