@@ -1,22 +1,38 @@
-"""`selfsyn k8s`: prints the manifest of a round, and the progress of a run on a cluster."""
+"""`selfsyn k8s`: manifests of a round; progress, retry and removal of a run on a cluster."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from jobs.options import run_name_option, set_option
-from selfsyn.errors import InputError
+from selfsyn.progress import say
+
+if TYPE_CHECKING:
+    from jobs.cluster.api import Trouble
+    from jobs.cluster.progress import Progress
 
 
 @click.group()
 def command() -> None:
     """Run rounds on a Kubernetes cluster.
 
-    `selfsyn k8s render` prints the manifest of a round, `selfsyn k8s status --run NAME` shows the progress of a run.
+    `render` prints the manifest of a round, `status` shows the progress of a run, `retry` starts failed phases again, and
+    `delete` removes a run's objects from the cluster.
     """
+
+
+namespace_option = click.option(
+    "--namespace", default="selfsyn", show_default=True, help="The namespace, as in k8s/storage.yaml."
+)
+one_round_option = click.option("--round", "round_", type=click.IntRange(1), help="One round. Default: all that the cluster has.")
+the_run_option = click.option("--run", "run_name", required=True, help="The run's name on the cluster.")
 
 
 @command.command()
@@ -28,7 +44,7 @@ def command() -> None:
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="The run's run.toml. Default: the built-in street world."
 )
 @set_option
-@click.option("--namespace", default="selfsyn", show_default=True, help="The namespace of k8s/storage.yaml.")
+@namespace_option
 @click.option("--claim", default="selfsyn", show_default=True, help="The volume claim with the run and the data.")
 @click.option("--registry", default="", help="The registry of the images, for example ghcr.io/somebody.")
 @click.option("--tag", default=None, help="The tag of the images. Default: this program's version.")
@@ -52,6 +68,7 @@ def command() -> None:
     show_default=True,
     help="argo: an Argo Workflow, which needs no coordinator.",
 )
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file. Default: standard output.")
 def render(
     round_: int,
     run_name: str,
@@ -68,12 +85,14 @@ def render(
     cpu: str,
     memory: str,
     kind: str,
+    output: Path | None,
 ) -> None:
-    """Print the manifest of one round, for `kubectl apply --server-side -f -`."""
+    """Print the manifest of one round, for `kubectl apply --server-side -f FILE`."""
     from jobs.cluster import argo, manifests
     from jobs.cluster.plan import Plan
     from selfsyn import config as configuration
     from selfsyn import recipes
+    from selfsyn.files import write_atomic
 
     values = recipes.read(str(config) if config else "demo")
     loaded = configuration.from_mapping(configuration.with_settings(values, settings))
@@ -92,21 +111,85 @@ def render(
         memory=memory,
         configured=manifests.digest(loaded),
     )
-    click.echo({"jobs": manifests.render, "argo": argo.render}[kind](loaded, plan=plan), nl=False)
+    text = {"jobs": manifests.render, "argo": argo.render}[kind](loaded, plan=plan)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_atomic(output, text.encode())
 
 
 @command.command()
 @run_name_option
-@click.option("--round", "round_", type=click.IntRange(1), help="Show one round. Default: all rounds on the cluster.")
-@click.option("--namespace", default=None, help="Default: the namespace of the current context.")
-def status(run_name: str, round_: int | None, namespace: str | None) -> None:
-    """Print the phases of a run as a table: state, tries, time. Exit code 3 when a phase has failed."""
+@one_round_option
+@namespace_option
+@click.option("--watch", "watching", is_flag=True, help="Show the table again when it changes, until the end of the round.")
+def status(run_name: str, round_: int | None, namespace: str, watching: bool) -> None:
+    """Print the phases of a run as a table: state, tries, time, and what Kubernetes says. Exit code 3 when one has failed."""
+    from jobs.cluster import progress
     from jobs.cluster.api import Cluster
+
+    look = partial(progress.look, Cluster(namespace=namespace), run=run_name, round_=round_)
+    found = progress.watch(look, show=_screen(), trouble=_once()) if watching else look()
+    if not watching:
+        click.echo(_page(found))
+    if found.failed:
+        raise SystemExit(3)
+
+
+@command.command()
+@the_run_option
+@click.option(
+    "--phase", "phases", multiple=True, help="A phase, as `status` names it. May be repeated. Default: all that failed."
+)
+@namespace_option
+def retry(run_name: str, phases: tuple[str, ...], namespace: str) -> None:
+    """Start failed phases again, with the Jobs that the cluster has: deletes and creates them, and the coordinator's."""
+    from jobs.cluster import retry as again
+    from jobs.cluster.api import Cluster
+
+    again.retry(Cluster(namespace=namespace), run=run_name, phases=phases)
+
+
+@command.command()
+@the_run_option
+@one_round_option
+@namespace_option
+def delete(run_name: str, round_: int | None, namespace: str) -> None:
+    """Remove a run's Jobs, configurations and accounts from the cluster. Phases that run are stopped; all files stay."""
+    from jobs.cluster import delete as removal
+    from jobs.cluster.api import Cluster
+
+    removal.delete(Cluster(namespace=namespace), run=run_name, round_=round_)
+
+
+def _page(progress: Progress) -> str:
     from jobs.cluster.table import table
 
-    phases = Cluster(namespace=namespace).phases(run=run_name, round_=round_)
-    if not phases:
-        raise InputError(f"found no phase of run {run_name!r} in this namespace; apply the output of `selfsyn k8s render` first")
-    click.echo(table(phases))
-    if any(phase.state == "failed" for phase in phases):
-        raise SystemExit(3)
+    return "\n".join([table(progress.rows), *progress.notes])
+
+
+def _screen() -> Callable[[Progress], None]:
+    """Shows a table in place of the one before on a terminal; elsewhere, prints it when more than a time has changed."""
+    before: list[object] = []
+
+    def show(progress: Progress) -> None:
+        if sys.stdout.isatty():
+            click.clear()
+        elif before == [progress.shown]:
+            return
+        before[:] = [progress.shown]
+        click.echo(_page(progress))
+
+    return show
+
+
+def _once() -> Callable[[Trouble], None]:
+    """Says a trouble that is not the same as the one before."""
+    before: list[str] = []
+
+    def say_new(trouble: Trouble) -> None:
+        if before != [str(trouble)]:
+            say(str(trouble))
+        before[:] = [str(trouble)]
+
+    return say_new

@@ -21,6 +21,11 @@ import yaml
 Document = dict[str, Any]
 Fault = Callable[[BaseHTTPRequestHandler], bool]  # True: it has answered
 PATH = "/apis/batch/v1/namespaces/{namespace}/jobs"
+OTHERS = {
+    "/apis/rbac.authorization.k8s.io/v1/namespaces/selfsyn": ("roles", "rolebindings"),
+    "/api/v1/namespaces/selfsyn": ("serviceaccounts", "configmaps", "pods", "events"),
+}
+KINDS = {"Role": "roles", "RoleBinding": "rolebindings", "ServiceAccount": "serviceaccounts", "ConfigMap": "configmaps"}
 THEN = "2026-01-01T00:00:00Z"
 
 
@@ -29,6 +34,9 @@ class FakeCluster:
 
     def __init__(self, *, token: str = "first", lasts: int = 1) -> None:
         self.jobs: dict[str, Document] = {}
+        self.coordinators: dict[str, Document] = {}
+        self.objects: dict[str, dict[str, Document]] = {plural: {} for plurals in OTHERS.values() for plural in plurals}
+        self.stops_after = 0  # lists for which a deleted Job is still there, while its pods end
         self.rights: list[Document] | None = None  # of the Role; None allows everything
         self.token = token
         self.lasts = lasts  # looks for which a Job runs
@@ -78,8 +86,35 @@ class FakeCluster:
             for document in yaml.safe_load_all(manifest):
                 if document["kind"] == "Role":
                     self.rights = document["rules"]
-                if document["kind"] == "Job" and "selfsyn/phase" in document["metadata"]["labels"]:
+                if document["kind"] in KINDS:
+                    self.objects[KINDS[document["kind"]]][document["metadata"]["name"]] = copy.deepcopy(document)
+                elif "selfsyn/phase" in document["metadata"]["labels"]:
                     self._apply_job(document, server_side=server_side)
+                elif document["kind"] == "Job":
+                    made = copy.deepcopy(document) | {"status": {"startTime": THEN}}
+                    self.touch(self.coordinators.setdefault(document["metadata"]["name"], made))
+
+    def coordinator_ends(self, kind: str, why: str = "") -> None:
+        """Give the coordinator's Job the condition 'Failed' or 'Complete'."""
+        for job in self.coordinators.values():
+            job["status"]["conditions"] = [{"type": kind, "status": "True", "lastTransitionTime": THEN, "message": why}]
+
+    def add_pod(self, phase: str, status: Document, name: str = "") -> str:
+        """A pod of a phase, or of the coordinator; -> its name."""
+        jobs = [*self.jobs.values(), *self.coordinators.values()]
+        job = next(job for job in jobs if job["metadata"]["labels"].get("selfsyn/phase", "coordinator") == phase)
+        name = name or f"{job['metadata']['name']}-{len(self.objects['pods'])}"
+        labels = job["spec"]["template"]["metadata"]["labels"] | {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
+        created = f"2026-01-01T00:{len(self.objects['pods']):02}:00Z"
+        metadata = {"name": name, "namespace": "selfsyn", "labels": labels, "creationTimestamp": created}
+        self.objects["pods"][name] = {"metadata": metadata, "spec": {"containers": []}, "status": status}
+        return name
+
+    def warn(self, name: str, reason: str, message: str) -> None:
+        """A warning about a pod or a Job."""
+        about = {"involvedObject": {"name": name}, "type": "Warning", "reason": reason, "message": message}
+        number = str(len(self.objects["events"]))
+        self.objects["events"][number] = about | {"metadata": {"name": number}, "lastTimestamp": THEN}
 
     def phase(self, name: str) -> Document:
         return next(job for job in self.jobs.values() if job["metadata"]["labels"]["selfsyn/phase"] == name)
@@ -109,6 +144,7 @@ class FakeCluster:
     def touch(self, job: Document) -> None:
         self.version += 1
         job["metadata"]["resourceVersion"] = str(self.version)
+        job["metadata"].setdefault("uid", f"uid-{self.version}")
 
     def look(self) -> None:
         """The Job controller, one step at each look of the coordinator."""
@@ -123,6 +159,14 @@ class FakeCluster:
             if status["looks"] > self.lasts:
                 self._end(phase, status)
                 self.touch(job)
+
+    def end_deleted(self) -> None:
+        """Forget the deleted Jobs whose pods have ended."""
+        for store in (self.jobs, self.coordinators):
+            for name in [name for name, job in store.items() if "left" in job]:
+                store[name]["left"] -= 1
+                if store[name]["left"] < 0:
+                    del store[name]
 
     def _end(self, phase: str, status: Document) -> None:
         why = self.outcomes.get(phase)
@@ -202,22 +246,38 @@ def _handler(cluster: FakeCluster) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             with cluster.lock:
-                if self._admitted("list"):
+                plural = urlsplit(self.path).path.rsplit("/", 1)[1]
+                if not self._admitted("list"):
+                    return
+                if plural == "jobs":
                     cluster.look()
-                    self._list()
+                    self._list([*cluster.coordinators.values(), *cluster.jobs.values()])
+                    cluster.end_deleted()
+                else:
+                    self._list(list(cluster.objects[plural].values()))
 
         def do_PATCH(self) -> None:
             data = self.rfile.read(int(self.headers["Content-Length"]))
             name = urlsplit(self.path).path.rsplit("/", 1)[1]
             with cluster.lock:
-                if self._admitted("patch", name):
+                if not self._admitted("patch", name):
+                    return
+                if self.headers["Content-Type"] == "application/apply-patch+yaml":
+                    self._apply(name, json.loads(data))
+                else:
                     self._patch(name, json.loads(data))
+
+        def do_DELETE(self) -> None:
+            *_, plural, name = urlsplit(self.path).path.split("/")
+            with cluster.lock:
+                if self._admitted("delete", name):
+                    self._delete(plural, name)
 
         def do_POST(self) -> None:
             self._admitted("create")
             answer(self, 405, status(405, "the fake makes Jobs by apply"))
 
-        do_PUT = do_DELETE = do_POST
+        do_PUT = do_POST
 
         def _admitted(self, verb: str, name: str = "") -> bool:
             try:
@@ -228,20 +288,23 @@ def _handler(cluster: FakeCluster) -> type[BaseHTTPRequestHandler]:
                 return False
             if self.headers.get("Authorization") != f"Bearer {cluster.token}":
                 return not answer(self, 401, status(401, "Unauthorized"))
-            if not urlsplit(self.path).path.startswith(PATH.format(namespace="selfsyn")) or not cluster.allowed(verb, name):
+            path = urlsplit(self.path).path
+            known = path.startswith(PATH.format(namespace="selfsyn")) or (
+                cluster.rights is None
+                and path.startswith(tuple(f"{group}/{one}" for group, all_ in OTHERS.items() for one in all_))
+            )
+            if not known or not cluster.allowed(verb, name):
                 cluster.refused.append(f"{verb} {self.path}")
                 return not answer(self, 403, status(403, f"jobs.batch {name!r} is forbidden: cannot {verb}"))
             return True
 
-        def _list(self) -> None:
+        def _list(self, objects: list[Document]) -> None:
             query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-            jobs = [job for job in cluster.jobs.values() if selected(job["metadata"]["labels"], query.get("labelSelector", ""))]
+            jobs = [job for job in objects if selected(job["metadata"].get("labels", {}), query.get("labelSelector", ""))]
             first, most = int(query.get("continue", 0)), min(5, int(query.get("limit", 500)))  # a server may give less than asked
             more = {"continue": str(first + most)} if first + most < len(jobs) else {}
             metadata = {"resourceVersion": str(cluster.version), **more}
-            shown = [
-                {key: value for key, value in job.items() if key != "status"} | {"status": _public(job["status"])} for job in jobs
-            ]
+            shown = [_served(job) for job in jobs]
             answer(
                 self,
                 200,
@@ -263,6 +326,38 @@ def _handler(cluster: FakeCluster) -> type[BaseHTTPRequestHandler]:
                 answer(self, 422, status(422, "spec.template: Invalid value: field is immutable"))
             else:
                 self._change(job, change)
+
+        def _apply(self, name: str, body: Document) -> None:
+            """Server-side apply of a Job that is not there; refuses what the server itself sets, as the API server does."""
+            query = parse_qs(urlsplit(self.path).query)
+            metadata, template = body["metadata"], body["spec"]["template"]["metadata"]
+            own = {"uid", "resourceVersion", "managedFields"} & set(metadata)
+            own |= {"selector"} & set(body["spec"]) | {label for label in template["labels"] if label.endswith("controller-uid")}
+            if own or "fieldManager" not in query or name in {**cluster.jobs, **cluster.coordinators}:
+                answer(self, 422, status(422, f"Invalid value: {own or query or name}"))
+                return
+            cluster.apply(yaml.safe_dump(body))
+            cluster.events.append(
+                f"create {metadata['labels'].get('selfsyn/phase', 'coordinator')} as {query['fieldManager'][0]}"
+            )
+            answer(self, 201, body)
+
+        def _delete(self, plural: str, name: str) -> None:
+            query = parse_qs(urlsplit(self.path).query)
+            stores = [cluster.jobs, cluster.coordinators] if plural == "jobs" else [cluster.objects[plural]]
+            found = next((store for store in stores if name in store), None)
+            if found is None:
+                answer(self, 404, status(404, f"{plural} {name!r} not found"))
+                return
+            assert query["propagationPolicy"] == ["Foreground"], query
+            cluster.events.append(f"delete {plural} {name}")
+            if plural == "jobs":
+                found[name]["metadata"]["deletionTimestamp"] = THEN
+                found[name]["left"] = cluster.stops_after
+                cluster.end_deleted()
+            else:
+                del found[name]
+            answer(self, 200, status(200, "deleted"))
 
         def _change(self, job: Document, change: Document) -> None:
             phase = job["metadata"]["labels"]["selfsyn/phase"]
@@ -286,5 +381,19 @@ def merged(value: Document, change: Document) -> Document:
     return result
 
 
-def _public(status: Document) -> Document:
-    return {name: value for name, value in status.items() if name != "looks"}
+def _served(body: Document) -> Document:
+    """An object as an API server shows it, with what it and the Job controller add."""
+    served = copy.deepcopy({key: value for key, value in body.items() if key != "left"})
+    served["status"] = {name: value for name, value in body.get("status", {}).items() if name != "looks"}
+    served["metadata"].setdefault("managedFields", [{"manager": "kubectl", "operation": "Apply", "fieldsV1": {}}])
+    if "template" in served.get("spec", {}):
+        name, uid = served["metadata"]["name"], served["metadata"]["uid"]
+        served["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+        served["spec"]["template"]["metadata"]["labels"] |= {
+            "controller-uid": uid,
+            "job-name": name,
+            "batch.kubernetes.io/controller-uid": uid,
+            "batch.kubernetes.io/job-name": name,
+        }
+        served["spec"]["template"]["metadata"]["creationTimestamp"] = None
+    return served

@@ -343,6 +343,8 @@ def test_status_is_a_table(cluster: FakeCluster) -> None:
     done = selfsyn("k8s", "status", "--run", "demo")
     assert done.returncode == 3, done.stderr
     lines = done.stdout.splitlines()
+    coordinator = lines.pop(1).split()
+    assert coordinator[:3] == ["1", "coordinator", "starting"]
     assert [line.split() for line in lines[:3]] == [
         ["ROUND", "PHASE", "STATE", "DONE", "FAILED", "PODS", "TIME"],
         ["1", "world", "complete", "1/1", "0:01:30"],

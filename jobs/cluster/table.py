@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from jobs.cluster.api import PhaseJob
+from jobs.cluster.api import COORDINATOR, PhaseJob
 
 HEADING = ("ROUND", "PHASE", "STATE", "DONE", "FAILED PODS", "TIME", "")
 
 
-def table(phases: Sequence[PhaseJob], *, now: datetime | None = None) -> str:
-    """The table as text: rounds in order, and in each round the phases in the order in which they can run."""
-    depths = {(phase.round_, phase.phase): _depth(phase, phases) for phase in phases}
-    ordered = sorted(phases, key=lambda phase: (phase.round_, depths[phase.round_, phase.phase], phase.phase))
-    rows = [HEADING, *(_row(phase, now=now or datetime.now(UTC)) for phase in ordered)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADING))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+@dataclass(frozen=True)
+class Row:
+    """A phase or a coordinator as it is shown. job: None for a coordinator that has no Job."""
+
+    round_: int
+    phase: str
+    state: str
+    remark: str = ""
+    job: PhaseJob | None = None
+
+    def cells(self, *, now: datetime) -> tuple[str, ...]:
+        """The cells of the table's columns."""
+        job = self.job
+        if job is None:
+            return str(self.round_), self.phase, self.state, "", "", "", self.remark
+        time = "" if job.began is None else _short((job.ended or now) - job.began)
+        return str(self.round_), self.phase, self.state, f"{job.done}/{job.of}", str(job.tries or ""), time, self.remark
 
 
-def _row(phase: PhaseJob, *, now: datetime) -> tuple[str, ...]:
-    time = "" if phase.began is None else _short((phase.ended or now) - phase.began)
-    remark = phase.why or (f"after {', '.join(phase.after)}" if phase.state == "waiting" and phase.after else "")
-    return str(phase.round_), phase.phase, phase.state, f"{phase.done}/{phase.of}", str(phase.tries or ""), time, remark
+def table(rows: Sequence[Row], *, now: datetime | None = None) -> str:
+    """The table as text: in each round the coordinator, then the phases in the order in which they can run."""
+    phases = [row.job for row in rows if row.job]
+    ordered = sorted(rows, key=lambda row: (row.round_, _depth(row.job, phases), row.phase))
+    cells = [HEADING, *(row.cells(now=now or datetime.now(UTC)) for row in ordered)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADING))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
 
 
 def _short(time: timedelta) -> str:
@@ -30,7 +44,9 @@ def _short(time: timedelta) -> str:
     return str(timedelta(seconds=max(0, round(time.total_seconds()))))
 
 
-def _depth(phase: PhaseJob, phases: Sequence[PhaseJob]) -> int:
-    """The length of the longest chain of phases before this phase, in the same round."""
+def _depth(phase: PhaseJob | None, phases: Sequence[PhaseJob]) -> int:
+    """The length of the longest chain of phases before this phase, in the same round; below that of all for a coordinator."""
+    if phase is None or phase.phase == COORDINATOR:
+        return -1
     before = [other for other in phases if other.round_ == phase.round_ and other.phase in phase.after]
     return 1 + max((_depth(other, phases) for other in before), default=-1)
