@@ -7,9 +7,11 @@ import json
 import math
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
@@ -19,7 +21,9 @@ from PIL import Image
 from tiny_run import selfsyn_here
 from tiny_teacher import SIZE, model_of, tiny_onnx, write_teacher
 
-from selfsyn.images import encode_png, read_ids, read_image
+from selfsyn.data.frames import dataset
+from selfsyn.errors import InputError
+from selfsyn.images import encode_png, read_ids, read_image, to_train_ids
 from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE, LABEL_ID_OF_TRAIN_ID, TRAIN_ID_OF_CAMVID_ID
 from selfsyn.world import render
 
@@ -230,3 +234,26 @@ def test_predictions_are_written_where_torch_is_not_installed(run: Path) -> None
     shown = subprocess.run([sys.executable, "-c", code, *verb], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert shown.returncode == 0, shown.stderr
     assert len(list((run / EVALUATION / "predictions").iterdir())) == 1
+
+
+OFFICIAL_KITTI = Path(__file__).parents[2] / "shared/data/official/kitti/data_semantics/training"
+
+
+@pytest.mark.skipif(not OFFICIAL_KITTI.is_dir(), reason=f"no {OFFICIAL_KITTI}: label files of KITTI's makers")
+@pytest.mark.parametrize("number", range(5))
+def test_kittis_own_labels_have_the_classes_of_the_official_table(number: int) -> None:
+    path = OFFICIAL_KITTI / f"semantic/{number:06d}_10.png"
+    ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    official_ids, counts = np.unique([id2label[int(k)].trainId for k in ids.ravel()], return_counts=True)
+    kind = dataset("kitti")
+    ours = to_train_ids(kind.read(path), table=kind.table, known=kind.known, path=path)
+    expected: Counter[int] = Counter()
+    for train_id, count in zip(official_ids, counts, strict=True):
+        expected[IGNORE if train_id in (255, -1) else int(train_id)] += int(count)
+    assert dict(zip(*(part.tolist() for part in np.unique(ours, return_counts=True)), strict=True)) == dict(expected)
+
+
+@pytest.mark.skipif(not OFFICIAL_KITTI.is_dir(), reason=f"no {OFFICIAL_KITTI}: label files of KITTI's makers")
+def test_kittis_instance_files_are_no_labels() -> None:
+    with pytest.raises(InputError, match="instance/000000_10.png: a label of 16 bits; expected grey or palette ids"):
+        read_ids(OFFICIAL_KITTI / "instance/000000_10.png")
