@@ -21,6 +21,7 @@ import onnx
 import onnx_ir
 import onnx_ir.passes.common
 import torch
+from onnxscript.optimizer import optimize_ir
 from torch import Tensor
 
 import export
@@ -110,8 +111,9 @@ def _traced(segmenter: Segmenter, *, size: tuple[int, int]) -> torch.onnx.ONNXPr
 
 
 def _optimised(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
+    # `program.optimize()` does this twice. The second time costs a second and removes 3 of 289 nodes, as ONNX Runtime does.
     with _quiet(), torch.no_grad():
-        program.optimize()
+        optimize_ir(program.model, num_iterations=1)
         return program.model_proto
 
 
