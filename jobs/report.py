@@ -16,14 +16,15 @@ from jobs.options import force_option, run_option
 def command(root: Path, *, force: bool) -> None:
     """Write report/index.html: scores, curves and pictures.
 
-    The report names the origin of each number. The command writes it again when more phases are finished.
+    The report names the origin of each number, and the folder holds a copy of each manifest, so it can be copied as a whole.
+    The command writes it again when more phases are finished.
     """
     from selfsyn.files import digest_bytes, write_atomic
     from selfsyn.flow import report_phase
     from selfsyn.manifest import read_manifest
     from selfsyn.phase import finish, open_run
     from selfsyn.progress import say
-    from selfsyn.report.collect import collect, manifest_digests
+    from selfsyn.report.collect import collect, manifest_digests, manifests
 
     layout, config = open_run(root)
     run = collect(layout, config)
@@ -38,9 +39,12 @@ def command(root: Path, *, force: bool) -> None:
 
     page, started = layout.report / "index.html", job.begin(sources)
     html = render(run).encode()
-    write_atomic(page, html)
+    files = manifests(run) | {page.name: html}
+    for name, data in files.items():
+        (layout.report / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(layout.report / name, data)
     counts = {"stages": len(run.scores), "phases": len(run.finished), "bytes": len(html)}
-    finish(started, outputs={"index.html": digest_bytes(html)}, counts=counts)
+    finish(started, outputs={name: digest_bytes(data) for name, data in files.items()}, counts=counts)
     say(f"report: {page}, {len(html) / 1e6:.1f} MB")
 
 

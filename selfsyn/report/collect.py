@@ -97,6 +97,17 @@ def manifest_digests(run: Run) -> dict[str, str]:
     return {name: digest_file(run.layout.root / name) for name in names}
 
 
+def packed(folder: str) -> str:
+    """The place of a phase's manifest in a report, which keeps a copy of each: a copied report opens with its links."""
+    return f"manifests/{folder}.json"
+
+
+def manifests(run: Run) -> dict[str, bytes]:
+    """{place in the report: bytes of the manifest} of every finished phase."""
+    folders = [step.phase.folder for step in run.finished]
+    return {packed(folder): (run.layout.root / folder / MANIFEST).read_bytes() for folder in folders}
+
+
 def read_curves(path: Path) -> Curves:
     """history.jsonl -> {key: (steps, values)}, both (N,) float64; keys in the order of their first appearance.
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.flow import stage_before
-from selfsyn.manifest import MANIFEST
-from selfsyn.report.collect import Run
+from selfsyn.report.collect import Run, packed
 from selfsyn.report.verdict import score_of
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 
@@ -121,7 +120,7 @@ def _views(config: RunConfig) -> str:
 def _finished(name: str, folder: str, manifest: Mapping[str, Any]) -> Making:
     counts = ", ".join(f"{key.replace('_', ' ')} {_scalar(value)}" for key, value in manifest["counts"].items())
     wall, inputs = duration(manifest["wall_seconds"]), tuple(manifest["inputs"].items())
-    return Making(name, f"../{folder}/{MANIFEST}", wall, manifest["device"], counts, inputs, manifest["digest"])
+    return Making(name, packed(folder), wall, manifest["device"], counts, inputs, manifest["digest"])
 
 
 def _scalar(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selfsyn.manifest import MANIFEST
-from selfsyn.report.collect import Score
+from selfsyn.report.collect import Score, packed
 from selfsyn.report.verdict import gap_closed, percent, score_of, signed
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 
@@ -54,8 +54,8 @@ def scoreboard(scores: Sequence[Score]) -> Scoreboard:
 
 
 def manifest_link(stage: Stage) -> str:
-    """From report/index.html to the manifest of the stage's evaluation."""
-    return f"../{stage}/evaluation/{MANIFEST}"
+    """From report/index.html to its copy of the manifest of the stage's evaluation."""
+    return packed(f"{stage}/evaluation")
 
 
 def _row(score: Score, source: Score | None, oracle: Score | None) -> Row:
