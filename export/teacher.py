@@ -19,13 +19,17 @@ from selfsyn.cores import usable_cores
 from selfsyn.errors import FaultError, InputError
 from selfsyn.files import digest_bytes
 from selfsyn.manifest import finished_manifest
+from selfsyn.packages import remedy
 from selfsyn.progress import say
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 TENSORRT: Final = tensorrt.PROVIDER
 PROVIDERS: Final = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
-REMEDY: Final = "install `onnxruntime-gpu[cuda,cudnn]` on a machine with a recent NVIDIA driver, or use --device cpu"
+REMEDY: Final = remedy(
+    "install `onnxruntime-gpu[cuda,cudnn]` on a machine with a recent NVIDIA driver, or use --device cpu",
+    in_image="give the container a GPU with driver 580 or later (nvidia.com/gpu, docker run --gpus all), or use --device cpu",
+)
 # On a GPU, ONNX Runtime may leave arithmetic on sizes to the CPU, but none of these operators.
 HEAVY: Final = (
     *("Conv", "ConvTranspose", "Resize", "MaxPool", "Exp", "ScatterElements"),

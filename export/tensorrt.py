@@ -21,12 +21,16 @@ from numpy.typing import NDArray
 
 from export import contract
 from selfsyn.errors import InputError
+from selfsyn.packages import remedy
 from selfsyn.progress import say
 
 PROVIDER: Final = "TensorrtExecutionProvider"
 LIBRARY: Final = "libnvinfer.so.10"  # the version that the locked onnxruntime links to
 PACKAGE: Final = "tensorrt_libs"  # pip's package of it
-REMEDY: Final = "run `pip install 'tensorrt-cu13>=10,<11'`, or use --device cuda"
+REMEDY: Final = remedy(
+    "run `pip install 'tensorrt-cu13>=10,<11'`, or use --device cuda",
+    in_image="our images have no TensorRT: use --device cuda, or build on the image with `pip install 'tensorrt-cu13>=10,<11'`",
+)
 # SegNet's pooling with indices and its scatter do not compile into one engine.
 MISSING: Final = ("ScatterElements",)
 MAJOR, MINOR = 75, 76  # the driver's attributes for the compute capability

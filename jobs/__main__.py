@@ -13,9 +13,12 @@ import click
 
 from selfsyn.cores import openmp
 from selfsyn.errors import FaultError, InputError, NotReadyError
+from selfsyn.packages import image
 from selfsyn.stopping import EXIT_CODE
 from selfsyn.verbs import VERBS
 
+EXTRAS = {"serve": "'selfsyn[serve]'", "k8s": "'selfsyn[k8s]'", "coordinate": "'selfsyn[k8s]'"}  # what pip installs for a verb
+OURS = ("selfsyn", "export", "jobs")
 OF_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EROFS)  # a path that the user must change
 
 
@@ -61,11 +64,30 @@ def main() -> None:
             raise
         click.echo(f"selfsyn: {error.filename!s:.300}: {error.strerror}; give another path", err=True)
         sys.exit(InputError.exit_code)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package in ("", *OURS):
+            raise
+        click.echo(f"selfsyn: {_without(package)}", err=True)
+        sys.exit(InputError.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
+
+
+def _without(package: str) -> str:
+    """Where the verb of this command line finds a package that is not installed here."""
+    verb = next(word for word in sys.argv[1:] if word in VERBS)
+    needs = f"`selfsyn {verb}` needs the package {package}"
+    if not image():
+        return f"{needs}, which is not installed here; run `pip install {EXTRAS.get(verb, 'selfsyn')}`"
+    right = VERBS[verb].image
+    where = (
+        f"run it in the image selfsyn-{right}" if right else f"run it outside of our images, after `pip install {EXTRAS[verb]}`"
+    )
+    return f"{needs}, which the image {image()} does not have; {where}"
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

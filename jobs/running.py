@@ -23,6 +23,7 @@ from types import FrameType
 from selfsyn import progress
 from selfsyn.errors import FaultError
 from selfsyn.flow import Phase
+from selfsyn.packages import require
 from selfsyn.progress import say
 
 PRELOADED = ("jobs.preload",)
@@ -34,8 +35,12 @@ Process = ForkServerProcess | subprocess.Popen[bytes]
 
 
 def start_server(todo: Sequence[Phase]) -> None:
-    """Start the server's import of torch while the first phases run, if a phase of `todo` needs torch."""
+    """Start the server's import of torch while the first phases run, if a phase of `todo` needs torch.
+
+    ModuleNotFoundError when torch is not installed.
+    """
     if any(phase.facts.needs_torch for phase in todo):
+        require("torch")  # before phases without torch have run
         with contextlib.suppress(OSError):  # `_forked` reports it
             _server()
             forkserver.ensure_running()

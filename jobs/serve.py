@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.options import teacher_device_option
-from selfsyn.errors import InputError
 
 if TYPE_CHECKING:
     from export.service.metrics import Metrics
@@ -88,12 +87,9 @@ def command(
     request. If the new version does not load, the old version stays. On SIGTERM, the server answers the requests that it
     has begun and ends with exit code 143.
     """
-    try:
-        from export.service.limits import MEGAPIXEL, MIB, Limits
-        from export.service.metrics import Metrics
-        from export.service.server import bound, serve
-    except ModuleNotFoundError as error:
-        raise InputError(f"selfsyn serve needs the package {error.name}; run `pip install 'selfsyn[serve]'`") from error
+    from export.service.limits import MEGAPIXEL, MIB, Limits
+    from export.service.metrics import Metrics
+    from export.service.server import bound, serve
     from export.teacher import usable_device
     from selfsyn.cores import usable_cores
     from selfsyn.stopping import Stopping

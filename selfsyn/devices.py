@@ -12,6 +12,7 @@ import torch
 from selfsyn import processes
 from selfsyn.cores import usable_cores
 from selfsyn.errors import InputError
+from selfsyn.packages import remedy
 
 CPUS: Final = Path("/proc/cpuinfo")
 
@@ -21,7 +22,11 @@ def resolve(device: str) -> torch.device:
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise InputError(
-            f"--device cuda: torch {torch.__version__} sees no CUDA device; expected a GPU and its driver; use --device cpu"
+            f"--device cuda: torch {torch.__version__} sees no CUDA device; expected a GPU and its driver; "
+            + remedy(
+                "use --device cpu",
+                in_image="give the container a GPU (nvidia.com/gpu, docker run --gpus all), or use --device cpu",
+            )
         )
     if device == "auto":
         device = "cuda" if available else "cpu"
@@ -70,7 +75,8 @@ def require_compiler(device: torch.device) -> None:
     variable, usual = ("CXX", "g++ clang++ c++") if device.type == "cpu" else ("CC", "gcc clang cc")
     names = os.environ.get(variable) or usual
     if not any(shutil.which(name) for name in names.split()):
-        raise InputError(f"train.compile: no compiler found (looked for {names}); install one, or set train.compile = false")
+        install = remedy("install one, or set", in_image="our images have none: set")
+        raise InputError(f"train.compile: no compiler found (looked for {names}); {install} train.compile = false")
 
 
 def set_deterministic(*, strict: bool = False) -> None:

@@ -41,7 +41,9 @@ class Verb:
 
     @property
     def image(self) -> str:
-        """The container image of the command: 'train', or 'teacher', which has no torch."""
+        """The container image of the command: 'train', 'teacher' without torch, 'coordinator'; '' for none of them."""
+        if self.name in ("coordinate", "k8s"):
+            return "coordinator" if self.name == "coordinate" else ""
         return "train" if self.needs_torch else "teacher"
 
 

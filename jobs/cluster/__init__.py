@@ -6,9 +6,6 @@ talks to a cluster. Nothing here imports torch.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from selfsyn.packages import require
 
-from selfsyn.errors import InputError
-
-if find_spec("lightkube") is None:
-    raise InputError("the packages for Kubernetes are missing; install them with `pip install 'selfsyn[k8s]'`")
+require("lightkube")

@@ -14,6 +14,7 @@ import torch
 from selfsyn import processes
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
+from selfsyn.packages import remedy
 
 SPEED = "speed.jsonl"
 EVENTS = "tensorboard"
@@ -66,7 +67,8 @@ def _writer(folder: Path, *, first: int) -> Any:
         from tensorboardX import SummaryWriter
     except ImportError:
         raise InputError(
-            "train.tensorboard: the package tensorboardX is not installed;"
-            " pip install 'selfsyn[tensorboard]', or set train.tensorboard to false"
+            "train.tensorboard: the package tensorboardX is not installed; "
+            + remedy("pip install 'selfsyn[tensorboard]', or set", in_image="our images do not have it: set")
+            + " train.tensorboard to false"
         ) from None
     return SummaryWriter(str(folder), purge_step=first + 1)  # drops the events that a killed attempt wrote after `first`
