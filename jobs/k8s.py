@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.options import run_name_option, set_option
+from selfsyn.errors import InputError
 from selfsyn.progress import say
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """Run rounds on a Kubernetes cluster.
 
-    `render` prints the manifest of a round, `status` shows the progress of a run, `retry` starts failed phases again, and
-    `delete` removes a run's objects from the cluster.
+    `render` prints the manifest of a round, `status --run NAME` shows the progress of a run, `retry --run NAME` starts failed
+    phases again, and `delete --run NAME` removes a run's objects from the cluster.
     """
 
 
@@ -39,7 +40,7 @@ the_run_option = click.option("--run", "run_name", required=True, help="The run'
 @click.option(
     "--round", "round_", type=click.IntRange(1), default=1, show_default=True, help="Round 1 includes the phases before it."
 )
-@run_name_option
+@click.option("--run", "run_name", help="The run's name, and its folder in /data/runs. Default: demo, without --config.")
 @click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="The run's run.toml. Default: the built-in street world."
 )
@@ -71,7 +72,7 @@ the_run_option = click.option("--run", "run_name", required=True, help="The run'
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file. Default: standard output.")
 def render(
     round_: int,
-    run_name: str,
+    run_name: str | None,
     config: Path | None,
     settings: tuple[str, ...],
     namespace: str,
@@ -89,15 +90,18 @@ def render(
 ) -> None:
     """Print the manifest of one round, for `kubectl apply --server-side -f FILE`."""
     from jobs.cluster import argo, manifests
-    from jobs.cluster.plan import Plan
+    from jobs.cluster.checks import check_paths
+    from jobs.cluster.plan import DATA, Plan
     from selfsyn import config as configuration
     from selfsyn import recipes
     from selfsyn.files import write_atomic
 
+    if run_name is None and config is not None:
+        raise InputError(f"got --config {config} without --run; give the run a name of its own, for example --run first")
     values = recipes.read(str(config) if config else "demo")
     loaded = configuration.from_mapping(configuration.with_settings(values, settings))
     plan = Plan(
-        run=run_name,
+        run=run_name or "demo",
         round_=round_,
         version=tag or importlib.metadata.version("selfsyn"),
         namespace=namespace,
@@ -111,6 +115,7 @@ def render(
         memory=memory,
         configured=manifests.digest(loaded),
     )
+    check_paths(loaded, folder=plan.folder, volume=DATA)
     text = {"jobs": manifests.render, "argo": argo.render}[kind](loaded, plan=plan)
     if output is None:
         click.echo(text, nl=False)

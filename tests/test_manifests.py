@@ -29,10 +29,14 @@ from selfsyn.flow import phases
 
 ROOT = Path(__file__).parent.parent
 K8S = ROOT / "k8s"
-FILES = ("storage.yaml", "round.yaml", "service.yaml", "examples/publish.yaml", "examples/shell.yaml", "examples/jobset.yaml")
-OVERLAYS = ("cpu", "single-node", "spot", "kueue")
+EXAMPLES = ("publish", "shell", "jobset", "kserve", "triton")
+FILES = ("storage.yaml", "round.yaml", "service.yaml", *(f"examples/{name}.yaml" for name in EXAMPLES))
+ROUNDS = ("cpu", "single-node", "spot", "kueue")
+SERVICES = ("service-cpu", "service-rolling")
+OVERLAYS = (*ROUNDS, *SERVICES)
 VERSIONS = ("1.31", "1.33", kubernetes_validate.latest_version().rsplit(".", 1)[0])
-NOT_KUBERNETES = ("LocalQueue", "JobSet")  # no package carries Kueue's schemas, nor Argo's, nor JobSet's
+NOT_KUBERNETES = ("LocalQueue", "JobSet", "InferenceService")  # no package carries the schemas of Kueue, Argo, JobSet, KServe
+OF_KSERVE = ("minReplicas", "maxReplicas", "deploymentStrategy")  # beside the fields of a pod
 DEMO = configuration.from_mapping(recipes.read("demo"))
 Document = dict[str, Any]
 
@@ -81,8 +85,17 @@ def inner_jobs(found: list[Document]) -> list[Document]:
     ]
 
 
+def inner_pods(found: list[Document]) -> list[Document]:
+    """The pods that KServe makes of InferenceServices."""
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": service["metadata"], "spec": spec}
+        for service in of_kind(found, "InferenceService")
+        for spec in [{name: value for name, value in service["spec"]["predictor"].items() if name not in OF_KSERVE}]
+    ]
+
+
 def pods(found: list[Document]) -> Iterator[tuple[str, Document]]:
-    for document in [*found, *inner_jobs(found)]:
+    for document in [*found, *inner_jobs(found), *inner_pods(found)]:
         if document["kind"] == "Pod":
             yield document["metadata"]["name"], document["spec"]
         elif "template" in document.get("spec", {}):
@@ -106,7 +119,7 @@ def test_the_committed_round_is_what_render_prints() -> None:
 def test_every_object_is_valid_under_the_strict_schemas(version: str) -> None:
     checked = 0
     for name, found in everything().items():
-        for document in [*found, *inner_jobs(found)]:
+        for document in [*found, *inner_jobs(found), *inner_pods(found)]:
             if document["kind"] not in NOT_KUBERNETES:
                 assert kubernetes_validate.validate(document, version, strict=True) == version, (name, document["metadata"])
                 checked += 1
@@ -126,7 +139,7 @@ def test_the_program_takes_every_command(name: str) -> None:
     templates = [one for document in of_kind(found, "Workflow") for one in document["spec"]["templates"] if "container" in one]
     commands = [container["args"] for _, pod in pods(found) for container in containers(pod) if "command" not in container]
     commands += [container["args"] for one in templates for container in [one["container"], *one.get("initContainers", [])]]
-    assert commands or name in ("storage.yaml", "examples/shell.yaml")
+    assert commands or name in ("storage.yaml", "examples/shell.yaml", "examples/triton.yaml")
     for verb, *arguments in commands:
         command = cli.get_command(click.Context(cli), verb)
         assert command is not None, verb
@@ -190,7 +203,7 @@ def test_names_are_unique_in_all_rounds_and_no_longer_than_a_label() -> None:
     assert step_name(phases(DEMO, rounds=1)[-1], round_=3) == "report-3"
 
 
-@pytest.mark.parametrize("name", ["round.yaml", *OVERLAYS])
+@pytest.mark.parametrize("name", ["round.yaml", *ROUNDS])
 def test_the_annotations_and_the_role_name_the_jobs(name: str) -> None:
     found = documents(name)
     jobs = phase_jobs(found)
@@ -212,7 +225,7 @@ def test_the_annotations_and_the_role_name_the_jobs(name: str) -> None:
     assert "suspend" not in coordinator["spec"]
 
 
-@pytest.mark.parametrize("name", ["round.yaml", *OVERLAYS])
+@pytest.mark.parametrize("name", ["round.yaml", *ROUNDS])
 def test_a_phase_is_a_suspended_job_that_keeps_our_exit_codes(name: str) -> None:
     for phase, job in phase_jobs(documents(name)).items():
         spec, pod = job["spec"], job["spec"]["template"]["spec"]
@@ -321,6 +334,39 @@ def test_the_service_finds_its_pods_and_the_policy_its_port() -> None:
     coordinator = policies["coordinator-to-api-server"]["podSelector"]["matchLabels"].items()
     reached = [owner for owner, labels in pod_labels(documents("round.yaml")) if coordinator <= labels.items()]
     assert reached == ["demo-coordinator-1"]
+
+
+def test_a_rollout_of_the_service_has_a_gap_only_where_a_single_gpu_leaves_no_choice() -> None:
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    ours = of_kind(documents("service.yaml"), "Deployment")[0]["spec"]
+    assert ours["strategy"] == {"type": "Recreate"}
+    assert of_kind(documents("service-rolling"), "Deployment")[0]["spec"] == ours | {"strategy": rolling}
+    cpu = of_kind(documents("service-cpu"), "Deployment")[0]["spec"]
+    pod = cpu["template"]["spec"]
+    (container,) = pod["containers"]
+    assert cpu["strategy"] == rolling and "tolerations" not in pod
+    assert container["resources"] == {"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
+    (gpu,) = ours["template"]["spec"]["containers"]
+    assert container == gpu | {
+        "args": ["cpu" if one == "cuda" else one for one in gpu["args"]],
+        "resources": container["resources"],
+    }
+
+
+def test_kserve_and_triton_serve_the_same_repository_behind_the_same_policy() -> None:
+    (service,) = documents("examples/kserve.yaml")
+    (container,) = service["spec"]["predictor"]["containers"]
+    (ours,) = of_kind(documents("service.yaml"), "Deployment")[0]["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == "kserve-container"  # the name that KServe wants
+    assert container["args"] == ours["args"] and container["resources"] == ours["resources"]
+    triton, front = documents("examples/triton.yaml")
+    labels = triton["spec"]["template"]["metadata"]["labels"]
+    assert front["spec"]["selector"].items() <= labels.items()
+    assert f"--model-repository={ours['args'][4]}" in triton["spec"]["template"]["spec"]["containers"][0]["args"]
+    selected = of_kind(documents("service.yaml"), "Service")[0]["spec"]["selector"]
+    for found in (service["metadata"]["labels"], labels):
+        assert found["app.kubernetes.io/component"] == "teacher"  # the network policy lets clients in
+        assert not selected.items() <= found.items()  # but the service of service.yaml does not send requests there
 
 
 def pod_labels(found: list[Document]) -> list[tuple[str, dict[str, str]]]:
@@ -459,11 +505,45 @@ def test_the_pages_name_files_and_options_that_exist(path: str) -> None:
     [
         (["--run", "My Run"], "the run's name is 'My Run'"),
         (["--run", "r" * 31], "at most 30"),
-        (["--config", "nothing.toml"], "nothing.toml: not found"),
+        (["--config", "nothing.toml", "--run", "first"], "nothing.toml: not found"),
+        (["--config", "first.toml"], "got --config first.toml without --run"),
+        (["--memory", "32GB"], "got --memory '32GB'; expected a Kubernetes quantity of bytes, for example 8Gi"),
+        (["--memory", "32"], "got --memory '32'"),  # 32 bytes to Kubernetes
+        (["--memory", "8 Gi"], "got --memory '8 Gi'"),
+        (["--cpu", "0,5"], "got --cpu '0,5'; expected a Kubernetes quantity of cores, for example 500m or 8"),
+        (["--cpu", "-1"], "got --cpu '-1'"),
+        (["--cpu", "8Gi"], "got --cpu '8Gi'"),
+        (["--namespace", "My_Team"], "got --namespace 'My_Team'; expected small letters"),
+        (["--claim", ""], "got --claim ''"),
+        (["--registry", "https://registry"], "got --registry 'https://registry'; expected HOST[:PORT][/PATH] without https://"),
+        (["--registry", "ghcr.io/Somebody"], "got --registry 'ghcr.io/Somebody'"),
+        (["--tag", "0.1 0"], "got --tag '0.1 0'"),
+        (["--tag", "v1+local"], "got --tag 'v1+local'"),
+        (["--set", "synthetic.root=/home/me/gta5"], "synthetic.root is '/home/me/gta5'; expected a path below /data"),
+        (["--set", "real.root=../../../etc"], "real.root is '../../../etc'"),
+        (["--set", "held_out.files=~/val.txt"], "held_out.files is '~/val.txt'"),
+        (["--set", "task.weights=/weights/r50.pth"], "task.weights is '/weights/r50.pth'; expected a path below /data"),
         (["--set", "train.stebs=3"], "did you mean train.steps?"),
         (["--round", "0"], "0 is not in the range"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
     code, said = selfsyn_here("k8s", "render", *arguments)
-    assert code == 2 and message in said
+    assert code == 2 and message in said, said
+    assert len(said.splitlines()) == 1 or "Usage:" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--memory", "1.5Gi", "--cpu", "0.5"),
+        ("--memory", "512M", "--cpu", "2500m"),
+        ("--registry", "localhost:5000"),
+        ("--registry", "10.0.0.1:5000/team/selfsyn_images/"),
+        ("--tag", "2026-11-27_rc.1"),
+        ("--set", "synthetic.root=/data/gta5", "--set", "real.root=../../cityscapes", "--set", "task.weights=/data/r50.pth"),
+    ],
+)
+def test_what_a_cluster_takes_is_rendered(arguments: tuple[str, ...]) -> None:
+    for document in yaml.safe_load_all(rendered(*arguments)):
+        assert kubernetes_validate.validate(document, "1.33", strict=True) == "1.33"

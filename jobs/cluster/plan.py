@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from jobs.cluster import checks
 from selfsyn.errors import InputError
 
 DATA = "/data"  # where the volume is mounted
@@ -17,8 +18,8 @@ class Plan:
 
     run: the run's name, and its folder under /data/runs.  version: the tag of the images.  registry: the prefix of their
     names.  device: for phases that take --device; 'cuda' requests a GPU for each.  gpus: of each training, with one process
-    for each GPU.  shards: of the labelling.  at_once: shards that may run at the same time.  cpu, memory: requests of each
-    phase that takes --device; memory is its limit, too.  configured: the digest of the run's configuration, 8 hexadecimal digits.
+    for each GPU.  shards: of the labelling.  at_once: shards that may run at the same time.  cpu, memory: requests of each phase that takes --device; memory is its limit, too.  configured: the digest of the run's
+    configuration, 8 hexadecimal digits.
     """
 
     run: str
@@ -41,7 +42,12 @@ class Plan:
                 f"the run's name is {self.run!r}; expected at most 30 small letters, digits and hyphens, the first a letter:"
                 " it becomes part of the names of Jobs"
             )
-
+        checks.check_name("--namespace", self.namespace)
+        checks.check_name("--claim", self.claim)
+        checks.check_registry(self.registry)
+        checks.check_tag(self.version)
+        checks.check_cpu(self.cpu)
+        checks.check_memory(self.memory)
         if self.device == "cpu" and self.gpus > 1:
             raise InputError(
                 f"got --gpus {self.gpus} with --device cpu; expected --device cuda, because on a CPU a training is one process"
