@@ -48,7 +48,12 @@ def stream_atomic(path: Path) -> Iterator[BinaryIO]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write `value` as indented JSON, with keys in their order. ValueError for NaN, which is not JSON."""
-    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    write_atomic(path, to_json(value).encode())
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """`value` as indented JSON; see write_json."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

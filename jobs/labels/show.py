@@ -1,4 +1,4 @@
-"""`selfsyn labels`: shows the pseudo-labels of an image. Never imports torch."""
+"""`selfsyn labels show`: shows the pseudo-labels of an image. Never imports torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.labels.opened import round_option
 from jobs.options import run_option
-from selfsyn.errors import InputError
 
 if TYPE_CHECKING:
     from selfsyn.config import RunConfig
@@ -16,20 +16,10 @@ if TYPE_CHECKING:
     from selfsyn.pseudo_labels import LabelStore
 
 
-@click.group("labels")
-def command() -> None:
-    """Show the pseudo-labels of an image and their origin.
-
-    Usage: `selfsyn labels show IMAGE --run DIR [--round K]`.
-    """
-
-
-@command.command()
+@click.command()
 @click.argument("image")
 @run_option
-@click.option(
-    "--round", "round_", type=click.IntRange(1), help="The round that trains on the labels. Default: the last round with labels."
-)
+@round_option
 @click.option(
     "--to",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -41,13 +31,12 @@ def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:
     IMAGE is a name in the label store or the path of the image file. The picture shows, side by side, the image, all its
     pseudo-labels, and the pseudo-labels that training uses.
     """
+    from jobs.labels.opened import name_of, opened_store
     from selfsyn.phase import open_run
-    from selfsyn.pseudo_labels import LabelStore
 
     layout, config = open_run(root)
-    round_ = _last_round(layout) if round_ is None else round_
-    store = LabelStore(layout.labels(round_))
-    name = _name_of(image, store)
+    round_, store = opened_store(layout, round_)
+    name = name_of(image, store)
     click.echo("\n".join(_origin(layout, store, name, round_=round_)))
     if name in store.skipped:
         return
@@ -56,29 +45,6 @@ def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:
     target = to or Path(f"{name.replace('/', '_')}-round-{round_}.png")
     _write_picture(target, layout, config, store, name, portion=portion)
     click.echo(f"{'picture':<12}{target}")
-
-
-def _last_round(layout: Layout) -> int:
-    from selfsyn.errors import NotReadyError
-
-    found = layout.last_round("labels")
-    if found is None:
-        raise NotReadyError(f"{layout.root}: no label store; run `selfsyn pseudo-label --round 1` first")
-    return found
-
-
-def _name_of(image: str, store: LabelStore) -> str:
-    """The name in the store of an image that is given by name or path. InputError names the most similar name."""
-    import difflib
-
-    if image in store.names or image in store.skipped:
-        return image
-    found = [row["name"] for row in store.rows() if Path(image).is_absolute() and image.endswith("/" + row["image"])]
-    found += [row["name"] for row in store.rows() if row["image"] == image] if not found else []
-    if not found:
-        nearest = difflib.get_close_matches(Path(image).stem, [*store.names, *store.skipped], n=1, cutoff=0.0)
-        raise InputError(f"{store.folder}: no image {image!r}; the nearest name is {nearest[0]!r}")
-    return str(found[0])
 
 
 def _origin(layout: Layout, store: LabelStore, name: str, *, round_: int) -> list[str]:
@@ -126,20 +92,12 @@ def _statistics(store: LabelStore, name: str, *, portion: float) -> list[str]:
 def _write_picture(target: Path, layout: Layout, config: RunConfig, store: LabelStore, name: str, *, portion: float) -> None:
     import numpy as np
 
+    from jobs.labels.opened import image_files
     from selfsyn.files import write_atomic
     from selfsyn.images import encode_png, read_image, resize_image
     from selfsyn.overlay import overlay
 
     label, _ = store.maps(name)
-    image = resize_image(read_image(_file_of(layout, config, name)), size=label.shape[::-1])
+    image = resize_image(read_image(image_files(layout, config, [name])[name]), size=label.shape[::-1])
     panels = [image, overlay(image, label), overlay(image, store.read(name, portion=portion))]
     write_atomic(target, encode_png(np.concatenate(panels, axis=1)))
-
-
-def _file_of(layout: Layout, config: RunConfig, name: str) -> Path:
-    from selfsyn.data.sources import listed_real
-
-    found = [frame.image for frame in listed_real(layout, config)[0] if frame.name == name]
-    if not found:
-        raise InputError(f"{layout.configuration}: found no real image {name!r}; the labels were made from it, so put it back")
-    return found[0]

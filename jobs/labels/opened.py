@@ -1,0 +1,74 @@
+"""What the commands of `selfsyn labels` share: the label store of a round, its images and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from selfsyn.errors import InputError
+
+if TYPE_CHECKING:
+    from export.formats.item import Classes
+    from selfsyn.config import RunConfig
+    from selfsyn.layout import Layout
+    from selfsyn.pseudo_labels import LabelStore
+
+round_option = click.option(
+    "--round", "round_", type=click.IntRange(1), help="The round that trains on the labels. Default: the last round with labels."
+)
+format_option = click.option(
+    "--as",
+    "kind",
+    required=True,
+    type=click.Choice(["datumaro", "cvat", "label-studio", "fiftyone", "coco", "cityscapes"]),
+    help="The format of the tool.",
+)
+
+
+def opened_store(layout: Layout, round_: int | None) -> tuple[int, LabelStore]:
+    """The round, by default the last one with labels, and its label store. NotReadyError without labels."""
+    from selfsyn.errors import NotReadyError
+    from selfsyn.pseudo_labels import LabelStore
+
+    round_ = layout.last_round("labels") if round_ is None else round_
+    if round_ is None:
+        raise NotReadyError(f"{layout.root}: no label store; run `selfsyn pseudo-label --round 1` first")
+    return round_, LabelStore(layout.labels(round_))
+
+
+def classes_of() -> Classes:
+    """The classes of the run's labels."""
+    from export.formats.item import Classes
+    from selfsyn.labels import CLASSES, PALETTE
+
+    return Classes(CLASSES, PALETTE)
+
+
+def image_files(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict[str, Path]:
+    """{name: image file} of labelled images. InputError for an image that is no longer in the data set."""
+    from selfsyn.data.sources import listed_real
+
+    found = {frame.name: frame.image for frame in listed_real(layout, config)[0]}
+    for name in names:
+        if name not in found:
+            raise InputError(
+                f"{layout.configuration}: found no real image {name!r}; the labels were made from it, so put it back"
+            )
+    return found
+
+
+def name_of(image: str, store: LabelStore) -> str:
+    """The name in the store of an image that is given by name or path. InputError names the most similar name."""
+    import difflib
+
+    if image in store.names or image in store.skipped:
+        return image
+    found = [row["name"] for row in store.rows() if Path(image).is_absolute() and image.endswith("/" + row["image"])]
+    found += [row["name"] for row in store.rows() if row["image"] == image] if not found else []
+    if not found:
+        nearest = difflib.get_close_matches(Path(image).stem, [*store.names, *store.skipped], n=1, cutoff=0.0)
+        raise InputError(f"{store.folder}: no image {image!r}; the nearest name is {nearest[0]!r}")
+    return str(found[0])
