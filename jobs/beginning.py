@@ -83,7 +83,7 @@ def opened(
         reads = ", ".join([*phase.needs, *(f"data set {name!r}" for name in data)]) or "nothing"
         click.echo(f"{phase.name}: reads {reads}; writes {layout.root / phase.folder}")
         return None
-    digests = partial(sources.digests, layout, config, data)
+    digests = partial(sources.digests_of, layout, config, phase)
     return job_of(layout, config, phase, digests=digests, force=force, wanted=wanted)
 
 

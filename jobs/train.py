@@ -156,4 +156,4 @@ def _finish(started: Started, state: TrainState, mixture: Mixture, drawn: Source
     pseudo_labelled = len(drawn.pseudo.examples) if drawn.pseudo else 0
     examples = {"labelled": len(drawn.labelled.examples), "pseudo_labelled": pseudo_labelled}
     told = {"precision": state.precision, **started.config.net_of(started.phase.stage)}
-    finish(started, outputs=outputs, counts={**counts, **examples, **told}, device=devices.describe(device))
+    finish(started, outputs=outputs, counts={**counts, **examples, **drawn.corrected, **told}, device=devices.describe(device))

@@ -72,6 +72,10 @@ class Layout:
         """The label store of a round. For each shard: labels/NAME.png, confidence/NAME.png, index.jsonl, histogram.npz."""
         return self._of("pseudo-label", round_stage(round_))
 
+    def corrections(self, round_: int) -> Path:
+        """Corrections for a round and later ones: index.json, masks/NAME-DIGEST.png (train ids); see selfsyn.corrections."""
+        return self.root / round_stage(round_).name / "corrections"
+
     def last_round(self, *patterns: str) -> int | None:
         """The highest round whose folder has a file or folder that matches one of the glob `patterns`; None without any."""
         found = (path.relative_to(self.root) for pattern in patterns for path in self.root.glob(f"round-*/{pattern}"))

@@ -24,7 +24,7 @@ LAYERS = (
     # Readers and rules, from files to arrays: they know neither phases nor where a run keeps its files.
     "data pseudo_labels calibration rounds world",
     # A run: its folder, its phases, their order, its data sets.
-    "layout flow phase recipes data.sources",
+    "layout flow phase recipes data.sources corrections",
     # Learning.
     "task adapter",
     # Pages and advice for people.
@@ -50,7 +50,17 @@ FOR_EXPORT = {
     "task.scores",
 }
 TRAINING = ("selfsyn.adapter", "selfsyn.world", "selfsyn.phase", "selfsyn.flow", "selfsyn.task.train", "selfsyn.task.losses")
-WITHOUT_TORCH = ["metrics", "calibration", "pseudo_labels", "labels", "images", "data.sources", "world.write", "report.page"]
+WITHOUT_TORCH = [
+    "metrics",
+    "corrections",
+    "calibration",
+    "pseudo_labels",
+    "labels",
+    "images",
+    "data.sources",
+    "world.write",
+    "report.page",
+]
 VERBS_WITHOUT_TORCH = ["init", "world", "pseudo_label", "labels", "evaluate", "report", "publish", "serve"]
 
 

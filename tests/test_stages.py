@@ -14,6 +14,7 @@ from tiny_training import TinyNet, tiny_config, tiny_fit, tiny_mixture
 from torch import nn
 
 from selfsyn.config import Adapter, Augment, Rival, Rounds, RunConfig, Source, Task, Train
+from selfsyn.corrections import CorrectedStore
 from selfsyn.data import sources
 from selfsyn.data.frames import Frame
 from selfsyn.errors import InputError
@@ -21,7 +22,6 @@ from selfsyn.files import write_atomic
 from selfsyn.flow import train_phase
 from selfsyn.images import encode_png
 from selfsyn.layout import Layout
-from selfsyn.pseudo_labels import LabelStore
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import stages
 from selfsyn.task.examples import PseudoLabelledExample, class_counts
@@ -159,7 +159,7 @@ def test_only_the_portion_that_counts_is_learned_and_counted(tmp_path: Path) -> 
     confidence = np.arange(100, 200, dtype=np.uint8).reshape(10, 10)
     write_shard(tmp_path / "shard-00000-of-00001", {"a": (np.zeros((10, 10), np.uint8), confidence)})
     write_atomic(tmp_path / "a.png", encode_png(np.zeros((10, 10, 3), np.uint8)))
-    example = PseudoLabelledExample(Frame("a", tmp_path / "a.png"), LabelStore(tmp_path), 0.25)
+    example = PseudoLabelledExample(Frame("a", tmp_path / "a.png"), CorrectedStore(tmp_path, {}), 0.25)
     label = example.read()["label"]
     assert (label == 0).sum() == 25 and (label[confidence >= 175] == 0).all() and (label[confidence < 175] == 255).all()
     assert np.array_equal(label, example.read_label())

@@ -21,7 +21,13 @@ def write_shard(folder: Path, frames: dict[str, Maps], *, teacher: str = "sha256
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(data)
         counts += histogram(label, confidence)
-        row = {"name": name, "image": f"images/{name}.jpg", **paths, "mean_confidence": round(float(confidence.mean()), 3)}
+        row = {
+            "name": name,
+            "image": f"images/{name}.jpg",
+            **paths,
+            "label_digest": "sha256:1",
+            "mean_confidence": round(float(confidence.mean()), 3),
+        }
         rows.append(json.dumps(row))
     (folder / "index.jsonl").write_text("\n".join(rows) + "\n")
     (folder / "histogram.npz").write_bytes(encode_histogram(counts))

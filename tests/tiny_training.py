@@ -48,6 +48,7 @@ class Shown:
 
     number: int
     labelled: bool = True
+    certain: bool = False
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from jobs.labels.export import export
+from jobs.labels.importing import import_
 from jobs.labels.show import show
 
 
@@ -13,9 +14,9 @@ def command() -> None:
     """Look at the pseudo-labels of a round, or hand them to a labelling tool.
 
     `selfsyn labels show IMAGE --run DIR` explains the labels of an image. `selfsyn labels export --run DIR --to FOLDER --as
-    TOOL` writes a folder for a tool.
+    TOOL` writes a folder for a tool. `selfsyn labels import --run DIR --from FOLDER --as TOOL` takes corrected masks back.
     """
 
 
-for _part in (show, export):
+for _part in (show, export, import_):
     command.add_command(_part)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from export.delivery import Maps, Order
     from selfsyn.config import RunConfig
+    from selfsyn.corrections import CorrectedStore
     from selfsyn.layout import Layout
-    from selfsyn.pseudo_labels import LabelStore
 
 
 @click.command()
@@ -87,6 +87,7 @@ def _order(
 ) -> Order:
     from export.delivery import Order
     from jobs.labels.opened import classes_of, image_files, opened_store
+    from selfsyn.data.sources import correction_digests
     from selfsyn.files import digest_lines
 
     round_, store = opened_store(layout, round_)
@@ -94,14 +95,15 @@ def _order(
     lowest = _lowest(store, *least)
 
     def read(name: str) -> Maps:
-        return _kept(store, name, lowest)
+        return store.at_least(name, thresholds=lowest)
 
     about = {"round": round_, "labels": store.content(), "names": digest_lines(names)}
+    about |= correction_digests(layout, round_)
     about |= {"kept_fraction": least[0], "min_confidence": least[1]}
     return Order(kind, classes_of(), names, image_files(layout, config, names), read, store.teacher, about)
 
 
-def _chosen(store: LabelStore, only: Path | None, worst: int | None, limit: int | None) -> Sequence[str]:
+def _chosen(store: CorrectedStore, only: Path | None, worst: int | None, limit: int | None) -> Sequence[str]:
     from jobs.labels.opened import name_of
     from selfsyn.data.frames import names_in
 
@@ -111,21 +113,15 @@ def _chosen(store: LabelStore, only: Path | None, worst: int | None, limit: int 
         names = [name for name in dict.fromkeys(asked) if name in known]
     if worst is not None:
         confidence = {row["name"]: row["mean_confidence"] for row in store.rows() if "skipped" not in row}
+        confidence |= dict.fromkeys(store.corrections, 255)
         names = sorted(names, key=lambda name: (confidence[name], name))[:worst]
     return names[:limit]
 
 
-def _lowest(store: LabelStore, kept_fraction: float | None, min_confidence: float) -> NDArray[np.int64]:
+def _lowest(store: CorrectedStore, kept_fraction: float | None, min_confidence: float) -> NDArray[np.int64]:
     """(K,) the lowest confidence 0..255 that is kept, for each class."""
     import numpy as np
 
     given = np.int64(math.ceil(255 * min_confidence))
     every = np.zeros(len(store.counts), dtype=np.int64) if kept_fraction is None else store.thresholds(portion=kept_fraction)
     return np.maximum(every, given)
-
-
-def _kept(store: LabelStore, name: str, lowest: NDArray[np.int64]) -> Maps:
-    from selfsyn.pseudo_labels import select
-
-    label, confidence = store.maps(name)
-    return select(label, confidence, thresholds=lowest), confidence

@@ -13,6 +13,7 @@ from selfsyn.errors import InputError
 if TYPE_CHECKING:
     from export.formats.item import Classes
     from selfsyn.config import RunConfig
+    from selfsyn.corrections import CorrectedStore
     from selfsyn.layout import Layout
     from selfsyn.pseudo_labels import LabelStore
 
@@ -28,15 +29,15 @@ format_option = click.option(
 )
 
 
-def opened_store(layout: Layout, round_: int | None) -> tuple[int, LabelStore]:
-    """The round, by default the last one with labels, and its label store. NotReadyError without labels."""
+def opened_store(layout: Layout, round_: int | None) -> tuple[int, CorrectedStore]:
+    """The round, by default the last one with labels, and its label store with corrections. NotReadyError without labels."""
+    from selfsyn.corrections import corrected_store
     from selfsyn.errors import NotReadyError
-    from selfsyn.pseudo_labels import LabelStore
 
     round_ = layout.last_round("labels") if round_ is None else round_
     if round_ is None:
         raise NotReadyError(f"{layout.root}: no label store; run `selfsyn pseudo-label --round 1` first")
-    return round_, LabelStore(layout.labels(round_))
+    return round_, corrected_store(layout, round_)
 
 
 def classes_of() -> Classes:

@@ -12,8 +12,8 @@ from jobs.options import run_option
 
 if TYPE_CHECKING:
     from selfsyn.config import RunConfig
+    from selfsyn.corrections import CorrectedStore
     from selfsyn.layout import Layout
-    from selfsyn.pseudo_labels import LabelStore
 
 
 @click.command()
@@ -47,7 +47,7 @@ def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:
     click.echo(f"{'picture':<12}{target}")
 
 
-def _origin(layout: Layout, store: LabelStore, name: str, *, round_: int) -> list[str]:
+def _origin(layout: Layout, store: CorrectedStore, name: str, *, round_: int) -> list[str]:
     from selfsyn.manifest import read_manifest
     from selfsyn.stage import round_stage
 
@@ -61,10 +61,13 @@ def _origin(layout: Layout, store: LabelStore, name: str, *, round_: int) -> lis
         "made with": f"selfsyn {manifest.get('version', '?')} on {manifest.get('device', '?')}",
     }
     lines |= {"skipped": row["skipped"]} if "skipped" in row else {"label": row["label_digest"]}
+    if name in store.corrections:
+        _, one = store.corrections[name]
+        lines["corrected"] = f"with {one.tool} from {one.origin}, imported {one.imported}, {one.changed:,} pixels changed"
     return [f"{key:<12}{value}" for key, value in lines.items()]
 
 
-def _statistics(store: LabelStore, name: str, *, portion: float) -> list[str]:
+def _statistics(store: CorrectedStore, name: str, *, portion: float) -> list[str]:
     """Lines: confidence in percent over the image, then a row for each class in it, the most frequent class first."""
     import numpy as np
 
@@ -80,7 +83,7 @@ def _statistics(store: LabelStore, name: str, *, portion: float) -> list[str]:
         f"{'counts':<12}{counted.mean():.1%} of pixels (portion {portion:g}, thresholds of the whole store)",
         f"{'class':<16}{'pixels':>9}{'confidence':>12}{'threshold':>11}{'counts':>9}",
     ]
-    shares = np.bincount(label.ravel(), minlength=len(CLASSES)) / label.size
+    shares = np.bincount(label.ravel(), minlength=256)[: len(CLASSES)] / label.size
     for train_id in np.argsort(-shares, kind="stable")[: np.count_nonzero(shares)]:
         here = label == train_id
         threshold = f"{least[train_id] / 2.55:.1f} %" if least[train_id] < 256 else "none"
@@ -89,7 +92,7 @@ def _statistics(store: LabelStore, name: str, *, portion: float) -> list[str]:
     return lines
 
 
-def _write_picture(target: Path, layout: Layout, config: RunConfig, store: LabelStore, name: str, *, portion: float) -> None:
+def _write_picture(target: Path, layout: Layout, config: RunConfig, store: CorrectedStore, name: str, *, portion: float) -> None:
     import numpy as np
 
     from jobs.labels.opened import image_files

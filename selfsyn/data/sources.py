@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from selfsyn import corrections
 from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.data.frames import Frame, LabelledFrame, complete, labelled, labelled_listing, listing, say_passed_over
 from selfsyn.data.frames import digest as listing_digest
@@ -20,6 +21,7 @@ from selfsyn.stage import SOURCE_ONLY
 from selfsyn.verbs import HELD_OUT, REAL, REAL_WITH_LABELS, SYNTHETIC
 
 F = TypeVar("F", bound=Frame)
+CORRECTIONS = "corrections"
 
 
 def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
@@ -39,6 +41,19 @@ def digests(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict[str
     InputError when a data set has no images, or an image has no label.
     """
     return {name: _digest(layout, config, name) for name in names}
+
+
+def digests_of(layout: Layout, config: RunConfig, phase: Phase) -> dict[str, str]:
+    """The digests of the data sets that a phase reads, and of the corrections that a round trains with, if there are any."""
+    found = digests(layout, config, of_phase(config, phase))
+    round_ = phase.stage.round if phase.verb == "train" and phase.stage is not None else None
+    return found | (correction_digests(layout, round_) if round_ else {})
+
+
+def correction_digests(layout: Layout, round_: int) -> dict[str, str]:
+    """{"corrections": digest} of the masks of people that a round trains with; empty without any."""
+    found = corrections.digest(layout, round_)
+    return {CORRECTIONS: found} if found else {}
 
 
 def _digest(layout: Layout, config: RunConfig, name: str) -> str:

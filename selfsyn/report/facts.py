@@ -13,6 +13,8 @@ from selfsyn.report.collect import Run, packed
 from selfsyn.report.verdict import score_of
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 
+NO_REAL_LABEL = "Training used no real label"
+
 
 @dataclass(frozen=True)
 class Making:
@@ -30,6 +32,7 @@ class Making:
 def meaning(run: Run) -> list[tuple[str, str]]:
     """(term, words), the most general first."""
     facts = [("Synthetic", _sources(run.config.synthetic)), ("Real", f"{_sources(run.config.real)}; images only")]
+    facts += [("Corrections", words) for words in [corrections(run)] if words]
     facts += [("Held out", _held_out(run)), ("Net", _net(run)), ("Training", _training(run)), ("Seed", str(run.config.seed))]
     if run.config.teacher.flip or run.config.teacher.scales != (1.0,):
         facts.append(("Views", _views(run.config)))
@@ -39,10 +42,21 @@ def meaning(run: Run) -> list[tuple[str, str]]:
 
 def honesty(run: Run) -> str:
     """A statement that real labels had no influence on training or selection."""
-    words = "Training used no real label, and no checkpoint, threshold, round or stop was chosen by these scores"
+    used = "Of real labels, training used only the masks that people corrected" if corrections(run) else NO_REAL_LABEL
+    words = f"{used}, and no checkpoint, threshold, round or stop was chosen by these scores"
     if score_of(run.scores, ORACLE) is not None:
         words += "; only the oracle, an upper bound, was trained on real labels"
     return words + ". One run with one seed: small differences may be chance."
+
+
+def corrections(run: Run) -> str | None:
+    """How many images and pixels of people's masks each round trained with; None when no round did."""
+    told = [
+        f"{stage.title}: {counts['corrected_images']:,} images, {counts['corrected_pixels']:,} pixels"
+        for stage, counts in _train_counts(run).items()
+        if "corrected_images" in counts
+    ]
+    return f"masks that people checked, which training counts as ground truth; {'; '.join(told)}" if told else None
 
 
 def budget(run: Run) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.ahead import ahead
+from selfsyn.corrections import CorrectedStore
 from selfsyn.data.augment import Record
 from selfsyn.data.color_transfer import Colours, colours_of_file, stacked, unstacked
 from selfsyn.data.frames import Frame, LabelledFrame
@@ -21,7 +22,7 @@ from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.images import UnreadableError, read_image
 from selfsyn.labels import IGNORE
-from selfsyn.pseudo_labels import LabelStore, without_border
+from selfsyn.pseudo_labels import without_border
 
 Picture = NDArray[np.uint8]
 MOST_LOOKED_AT = 500  # frames of a data set whose colours are measured
@@ -33,6 +34,11 @@ class Example(Protocol):
     @property
     def name(self) -> str:
         """The file it came from, for messages."""
+        ...
+
+    @property
+    def certain(self) -> bool:
+        """Whether its labels are ground truth."""
         ...
 
     def read(self) -> Record:
@@ -71,6 +77,11 @@ class _OfFrame(Example):
         """The image file."""
         return str(self.frame.image)
 
+    @property
+    def certain(self) -> bool:
+        """See Example."""
+        return False
+
     def read(self) -> Record:
         """See Example."""
         return {"image": read_image(self.frame.image), "label": self.read_label()}
@@ -82,6 +93,11 @@ class LabelledExample(_OfFrame):
 
     frame: LabelledFrame
 
+    @property
+    def certain(self) -> bool:
+        """See Example."""
+        return True
+
     def read_label(self) -> Picture:
         """See Example."""
         return self.frame.read_label()
@@ -89,15 +105,24 @@ class LabelledExample(_OfFrame):
 
 @dataclass(frozen=True)
 class PseudoLabelledExample(_OfFrame):
-    """A real image with a pseudo-label: of each class the most confident `portion` of pixels, without the border."""
+    """A real image with a pseudo-label: of each class the most confident `portion` of pixels, without the border.
 
-    store: LabelStore
+    The mask of a person, if there is one, replaces it, border and all.
+    """
+
+    store: CorrectedStore
     portion: float
     border: Border = NO_BORDER
 
+    @property
+    def certain(self) -> bool:
+        """Whether a person has corrected it."""
+        return self.frame.name in self.store.corrections
+
     def read_label(self) -> Picture:
         """See Example."""
-        return self.border.hidden(self.store.read(self.frame.name, portion=self.portion))
+        label = self.store.read(self.frame.name, portion=self.portion)
+        return label if self.certain else self.border.hidden(label)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Labelled:
         above, below = self.source.seen(self.source.any(rng), rng, true=True).arrays, item.arrays
         image = with_colours(above["image"], colours_of(below["image"])) if self._recolours(rng) else above["image"]
         image, label, cut = class_mixed(image, above["label"], onto=(below["image"], below["label"]), rng=rng)
-        return Item(item.name, below | {"image": image, "label": label, "true": cut})
+        return Item(item.name, below | {"image": image, "label": label, "true": cut | below.get("true", False)})
 
     def _recolours(self, rng: np.random.Generator) -> bool:
         return len(self.colours) > 0 and rng.random() < self.recoloured
@@ -116,7 +116,8 @@ class Pseudo:
 
     def make(self, position: int, rng: np.random.Generator) -> Item:
         """See Maker."""
-        item = self.source.seen(self.source.at(position), rng, true=False)
+        drawn = self.source.at(position)
+        item = self.source.seen(drawn, rng, true=drawn.example.certain)
         return self.above.over(item, rng) if rng.random() < self.class_mix else item
 
 
@@ -134,7 +135,8 @@ class Masked:
 
     def make(self, position: int, rng: np.random.Generator) -> Item:
         """See Maker."""
-        name, arrays = self.source.seen(self.source.at(position), rng, true=False)
+        drawn = self.source.at(position)
+        name, arrays = self.source.seen(drawn, rng, true=drawn.example.certain)
         colour = np.array(self.colour, dtype=np.uint8)
         return Item(name, arrays | {"image": masked(arrays["image"], share=self.share, block=self.block, colour=colour, rng=rng)})
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from selfsyn.config import RunConfig, Task
+from selfsyn.corrections import CorrectedStore, corrected_store
 from selfsyn.data import sources
 from selfsyn.data.color_transfer import Colours
 from selfsyn.data.frames import Frame, LabelledFrame, labelled
@@ -17,7 +18,6 @@ from selfsyn.data.sampling import rare_classes
 from selfsyn.errors import InputError
 from selfsyn.flow import stage_before
 from selfsyn.layout import Layout
-from selfsyn.pseudo_labels import LabelStore
 from selfsyn.randomness import torch_seed
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 from selfsyn.task import TaskNet, build, load_weights
@@ -75,11 +75,15 @@ def check_student(layout: Layout, config: RunConfig) -> None:
 
 @dataclass(frozen=True)
 class Sources:
-    """The training data of a stage: frames with ground truth, real images with pseudo-labels, unlabelled real images."""
+    """The training data of a stage: frames with ground truth, real images with pseudo-labels, unlabelled real images.
+
+    corrected: how many images and pixels of `pseudo` people have corrected, by name for the manifest.
+    """
 
     labelled: ExampleSource
     pseudo: ExampleSource | None = None
     unlabelled: ExampleSource | None = None
+    corrected: Mapping[str, int] = field(default_factory=dict)
 
 
 def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
@@ -114,10 +118,11 @@ def sources_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Sour
             return Sources(labelled_frames), digests
         real_frames, digest = sources.real(layout, config)
         return Sources(labelled_frames, None, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
-    store = LabelStore(layout.labels(stage.round))
+    store = corrected_store(layout, stage.round)
     real_frames, digest = _labelled_frames(layout, config, store)
-    pseudo = _pseudo(config, stage, real_frames, store)
-    return Sources(labelled_frames, pseudo, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
+    pseudo, given = _pseudo(config, stage, real_frames, store), sources.correction_digests(layout, stage.round)
+    drawn = Sources(labelled_frames, pseudo, _unlabelled(config, stage, real_frames), store.counted)
+    return drawn, {**digests, "real": digest, **given}
 
 
 def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stage, folder: Path, workers: int) -> Mixture:
@@ -179,7 +184,7 @@ def _border(frame: Frame, config: RunConfig) -> Border:
     return Border(source.border, config.size)
 
 
-def _labelled_frames(layout: Layout, config: RunConfig, store: LabelStore) -> tuple[list[Frame], str]:
+def _labelled_frames(layout: Layout, config: RunConfig, store: CorrectedStore) -> tuple[list[Frame], str]:
     """The real images that the store labelled, and the digest of the listing. InputError when a label is missing."""
     frames, digest = sources.listed_real(layout, config)
     left = [frame for frame in frames if frame.name not in store.skipped]
@@ -196,7 +201,7 @@ def _labelled(config: RunConfig, stage: Stage, frames: Sequence[LabelledFrame], 
     return _source(config, stage, [LabelledExample(frame) for frame in frames], mix, kind="synthetic")
 
 
-def _pseudo(config: RunConfig, stage: Stage, frames: Sequence[Frame], store: LabelStore) -> ExampleSource:
+def _pseudo(config: RunConfig, stage: Stage, frames: Sequence[Frame], store: CorrectedStore) -> ExampleSource:
     assert stage.round is not None
     if config.real_in_batch(stage.round) and not frames:
         raise InputError(
