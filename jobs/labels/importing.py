@@ -42,7 +42,7 @@ class Returned:
 @click.option(
     "--from",
     "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False),
     required=True,
     help="The folder that the tool exported, unpacked.",
 )
@@ -66,6 +66,8 @@ def import_(root: Path, round_: int | None, folder: Path, kind: str, *, confirme
 
     layout, config = open_run(root)
     round_, store = opened_store(layout, round_)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected what the tool exported, unpacked")
     masks, images = _named(folder, kind, store), image_files(layout, config, ())
     target, rows, pixels = layout.corrections(round_), {}, 0
     returned = on_all_cores(lambda pair: _compared(*pair, store, images), masks.items())

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.config import RunConfig
-from selfsyn.corrections import CorrectedStore, corrected_store
 from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
 from selfsyn.flow import Phase, phases
 from selfsyn.layout import Layout
 from selfsyn.manifest import MANIFEST, SHARDED, finished_parts, read_manifest
+from selfsyn.pseudo_labels import LabelStore
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -59,7 +59,7 @@ class Run:
     last_round: int
     steps: tuple[Step, ...]
     scores: tuple[Score, ...]
-    stores: Mapping[int, CorrectedStore]
+    stores: Mapping[int, LabelStore]
 
     @property
     def finished(self) -> tuple[Step, ...]:
@@ -159,11 +159,11 @@ def _scores(layout: Layout, last_round: int) -> Iterator[Score]:
             yield Score(stage, metrics, manifest)
 
 
-def _complete_stores(layout: Layout, last_round: int) -> dict[int, CorrectedStore]:
+def _complete_stores(layout: Layout, last_round: int) -> dict[int, LabelStore]:
     stores = {}
     for round_ in range(1, last_round + 1):
         try:
-            stores[round_] = corrected_store(layout, round_)
+            stores[round_] = LabelStore(layout.labels(round_))
         except NotReadyError:  # still being labelled: the list of phases says so
             continue
     return stores

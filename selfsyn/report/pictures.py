@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.config import DataFolder, HeldOut, Source
+from selfsyn.corrections import corrected_store
 from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.frames import LabelledFrame, dataset
 from selfsyn.data.mixing import prefix
@@ -154,7 +155,7 @@ def _truth(layout: Layout, held_out: HeldOut) -> Callable[[str], NDArray[np.uint
 
 
 def _pseudo_label_column(run: Run, round_: int) -> Column:
-    store, portion = run.stores[round_], run.config.rounds.kept_fraction_of(round_)
+    store, portion = corrected_store(run.layout, round_), run.config.rounds.kept_fraction_of(round_)
     return lambda name: label(store.read(name, portion=portion))
 
 
