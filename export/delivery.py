@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from export.formats import FORMATS
 from export.formats.item import DONE, Classes, Labelled, Pieces, Row
+from selfsyn import journal
 from selfsyn.ahead import ahead
 from selfsyn.cores import usable_cores
 from selfsyn.errors import InputError, NotReadyError
-from selfsyn.files import remove_temporaries, stream_atomic, write_atomic, write_json
+from selfsyn.files import read_json, remove_temporaries, stream_atomic, write_atomic, write_json
 from selfsyn.images import QUARTER_TURNS, geometry, resize_label
 
 JOURNAL: Final = ".journal.jsonl"
@@ -59,9 +60,7 @@ def is_delivered(order: Order, to: Path) -> bool:
         return False
     if not (done.exists() or begun.exists()):
         raise InputError(f"{to}: holds other files; expected an empty folder or a new one; choose another with --to")
-    path = done if done.exists() else begun
-    with open(path) as stream:
-        before = json.loads(stream.read() if done.exists() else stream.readline() or "{}")
+    before = read_json(done) or journal.head_of(begun)
     changed = [key for key in order.settings if before and before.get(key) != order.settings[key]]
     if changed:
         raise InputError(f"{to}: holds labels of another order ({', '.join(changed)} differ); choose another folder with --to")
@@ -79,18 +78,18 @@ def deliver(order: Order, to: Path, *, workers: int | None = None) -> Iterator[s
     stems = _stems(order)
     to.mkdir(parents=True, exist_ok=True)
     remove_temporaries(to)
-    finished = _resumed(to / JOURNAL, order.settings)
+    finished = journal.begun(to / JOURNAL, order.settings)
     yield from islice(order.names, finished)
     threads = workers or usable_cores()
-    with open(to / JOURNAL, "a") as journal, ThreadPoolExecutor(threads) as pool:
+    with open(to / JOURNAL, "a") as stream, ThreadPoolExecutor(threads) as pool:
         left = order.names[finished:]
         rows = ahead(lambda name: _written(name, order, stems, to), left, threads=pool, most=2 * threads)
         for name, row in zip(left, rows, strict=True):
-            journal.write(json.dumps(row) + "\n")
+            stream.write(json.dumps(row) + "\n")
             yield name
-    for path, texts in kind.closing(lambda: _rows(to / JOURNAL), order.classes):
-        with stream_atomic(to / path) as stream:
-            stream.writelines(text.encode() for text in texts)
+    for path, texts in kind.closing(lambda: journal.rows_of(to / JOURNAL), order.classes):
+        with stream_atomic(to / path) as closing:
+            closing.writelines(text.encode() for text in texts)
     write_json(to / DONE, order.settings)
     (to / JOURNAL).unlink()
 
@@ -137,21 +136,3 @@ def _stems(order: Order) -> dict[str, str]:
     while len({given[-depth:] for given in parts.values()}) < len(parts) and depth < max(map(len, parts.values())):
         depth += 1
     return {name: "/".join(given[-depth:]) for name, given in parts.items()}
-
-
-def _resumed(journal: Path, settings: Mapping[str, Any]) -> int:
-    """The number of images in the journal of an earlier attempt, which loses a last line that is not whole; begins a new one."""
-    whole = 0
-    if journal.exists():
-        with open(journal, "rb+") as stream:
-            lines = [len(line) for line in stream if line.endswith(b"\n")]
-            stream.truncate(sum(lines))
-            whole = len(lines)
-    if not whole:
-        write_atomic(journal, (json.dumps(settings) + "\n").encode())
-    return max(0, whole - 1)
-
-
-def _rows(journal: Path) -> Iterator[Row]:
-    with open(journal) as stream:
-        yield from map(json.loads, islice(stream, 1, None))

@@ -95,7 +95,7 @@ def corrected_store(layout: Layout, round_: int) -> CorrectedStore:
 
 def corrections_of(layout: Layout, round_: int) -> dict[str, tuple[Path, Correction]]:
     """{name: (mask file, correction)} for the training of a round."""
-    found = {}
+    found: dict[str, tuple[Path, Correction]] = {}
     for earlier in range(1, round_ + 1):
         folder = layout.corrections(earlier)
         found |= {name: (folder / one.mask, one) for name, one in read_index(folder).items()}

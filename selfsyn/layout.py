@@ -76,6 +76,10 @@ class Layout:
         """Corrections for a round and later ones: index.json, masks/NAME-DIGEST.png (train ids); see selfsyn.corrections."""
         return self.root / round_stage(round_).name / "corrections"
 
+    def review(self, round_: int) -> Path:
+        """review.csv, spread.txt, index.html: see `selfsyn labels review`."""
+        return self.root / round_stage(round_).name / "review"
+
     def last_round(self, *patterns: str) -> int | None:
         """The highest round whose folder has a file or folder that matches one of the glob `patterns`; None without any."""
         found = (path.relative_to(self.root) for pattern in patterns for path in self.root.glob(f"round-*/{pattern}"))

@@ -152,6 +152,10 @@ class LabelStore:
         """(19,) thresholds over all images of the store; see `thresholds` above."""
         return thresholds(self.counts, portion=portion)
 
+    def has(self, name: str) -> bool:
+        """Whether an image is labelled."""
+        return name in self._shard_of
+
     def entry(self, name: str) -> Entry:
         """The paths of an image's maps. InputError for an image that was not labelled."""
         if name in self.skipped:

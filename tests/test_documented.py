@@ -20,7 +20,7 @@ DOCUMENTS = {
     "docs/commands.md": 16,
     "docs/configuration.md": 4,
     "docs/data.md": 4,
-    "docs/labels.md": 3,
+    "docs/labels.md": 5,
     "docs/operations.md": 8,
     "docs/serving.md": 3,
     "docker/README.md": 13,

@@ -18,11 +18,11 @@ ROOT = Path(__file__).parent.parent
 # for every module in it that is not named itself.
 LAYERS = (
     # The machine: it knows nothing of segmentation.
-    "errors randomness ahead cores packages progress stopping files processes devices checkpoint",
+    "errors randomness ahead cores packages progress stopping files journal processes devices checkpoint",
     # Classes, images, settings, and what a finished folder says about itself.
     "labels images overlay metrics config manifest verbs stage",
     # Readers and rules, from files to arrays: they know neither phases nor where a run keeps its files.
-    "data pseudo_labels calibration rounds world",
+    "data pseudo_labels calibration rounds review world",
     # A run: its folder, its phases, their order, its data sets.
     "layout flow phase recipes data.sources corrections",
     # Learning.
@@ -41,6 +41,7 @@ FOR_EXPORT = {
     "errors",
     "files",
     "images",
+    "journal",
     "labels",
     "manifest",
     "packages",
@@ -52,6 +53,7 @@ FOR_EXPORT = {
 TRAINING = ("selfsyn.adapter", "selfsyn.world", "selfsyn.phase", "selfsyn.flow", "selfsyn.task.train", "selfsyn.task.losses")
 WITHOUT_TORCH = [
     "metrics",
+    "report.review",
     "corrections",
     "calibration",
     "pseudo_labels",

@@ -120,21 +120,20 @@ class Pieces:
 class Format(Protocol):
     """A module of this package. It writes the folder that a tool imports, and reads the masks that the tool exports."""
 
-    # True where colours tell the classes apart.
-    COLOURED: bool
+    @property
+    def COLOURED(self) -> bool:
+        """Whether colours tell the classes apart."""
+        ...
 
-    @staticmethod
-    def pieces(item: Labelled, classes: Classes) -> Pieces:
+    def pieces(self, item: Labelled, classes: Classes) -> Pieces:
         """The files of an image."""
         ...
 
-    @staticmethod
-    def closing(rows: Rows, classes: Classes) -> Iterator[tuple[str, Texts]]:
+    def closing(self, rows: Rows, classes: Classes) -> Iterator[tuple[str, Texts]]:
         """(path, its text in parts) of each file about all images. rows: begins a new pass over the rows, in order."""
         ...
 
-    @staticmethod
-    def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
+    def masks(self, folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
         """(name of the image, function that reads its (H, W) train ids) of each mask in a folder of the tool's export."""
         ...
 

@@ -115,20 +115,20 @@ def prediction_gallery(layout: Layout, held_out: HeldOut, *, predictions: Mappin
 def photo(path: Path, *, largest: int = LARGEST) -> Picture:
     """The image file at `path`, at most `largest` pixels across, as JPEG."""
     image = read_image(path)
-    image = resize_image(image, size=_size_within(image, largest))
-    return _picture(encode_jpeg(image, quality=QUALITY), image, media="image/jpeg", what="photo")
+    image = resize_image(image, size=size_within(image, largest))
+    return picture_of(encode_jpeg(image, quality=QUALITY), image, media="image/jpeg", what="photo")
 
 
 def label(train_ids: NDArray[np.uint8]) -> Picture:
     """(H, W) train ids in Cityscapes' colours, IGNORE black."""
-    small = resize_label(train_ids, size=_size_within(train_ids, LARGEST))
-    return _picture(encode_label_png(small), small, media="image/png", what="label")
+    small = resize_label(train_ids, size=size_within(train_ids, LARGEST))
+    return picture_of(encode_label_png(small), small, media="image/png", what="label")
 
 
 def confidence(grey: NDArray[np.uint8]) -> Picture:
     """(H, W) confidence 0..255, dark blue to yellow."""
-    small = resize_label(grey, size=_size_within(grey, LARGEST))
-    return _picture(encode_palette_png(small, palette=CONFIDENCE_COLOURS), small, media="image/png", what="label")
+    small = resize_label(grey, size=size_within(grey, LARGEST))
+    return picture_of(encode_palette_png(small, palette=CONFIDENCE_COLOURS), small, media="image/png", what="label")
 
 
 def _spread(names: Iterable[str]) -> list[str]:
@@ -159,12 +159,14 @@ def _pseudo_label_column(run: Run, round_: int) -> Column:
     return lambda name: label(store.read(name, portion=portion))
 
 
-def _size_within(array: NDArray[np.uint8], largest: int) -> tuple[int, int]:
+def size_within(array: NDArray[np.uint8], largest: int) -> tuple[int, int]:
+    """-> (width, height) of an array (H, W, ...) that is made at most `largest` pixels wide."""
     height, width = array.shape[:2]
     scale = min(1.0, largest / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _picture(data: bytes, array: NDArray[np.uint8], *, media: str, what: str) -> Picture:
+def picture_of(data: bytes, array: NDArray[np.uint8], *, media: str, what: str) -> Picture:
+    """The picture of `array` (H, W, ...), encoded as `data` of a media type."""
     height, width = array.shape[:2]
     return Picture(f"data:{media};base64,{base64.b64encode(data).decode()}", width, height, what)
