@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from onnxscript.optimizer import optimize_ir
 from test_export import METADATA, SIZE, TASK, TinyNet
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,8 +100,10 @@ def in_one_call(segmenter: Segmenter) -> bytes:
             external_data=False,
             dynamic_shapes=({0: "batch", 1: "height", 2: "width"},),
             verbose=False,
+            optimize=False,
         )
-    assert program is not None
+        assert program is not None
+        optimize_ir(program.model, num_iterations=1)
     properties = contract.to_properties(METADATA, golden=to_onnx.golden(segmenter))
     return to_onnx._anonymous(program.model_proto, properties=properties)
 
