@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import CITYSCAPES_19, MOST, ClassList, of_names
 from selfsyn.errors import InputError
 from selfsyn.images import decode_ids, decode_image, encode_png
 from selfsyn.labels import CLASS_COUNT
@@ -33,10 +34,10 @@ IMAGE: Final = "image"
 LABEL: Final = "label"
 CONFIDENCE: Final = "confidence"
 OPSET: Final = 18  # the newest whose Resize every ONNX Runtime since 1.18 runs on CUDA
-LOWEST_CONFIDENCE: Final = 255 // CLASS_COUNT  # of finite scores: a softmax maximum is at least 1 / K
+LOWEST_CONFIDENCE: Final = 255 // CLASS_COUNT  # of finite scores of Cityscapes' classes; see Metadata.lowest_confidence
 PREFIX: Final = "selfsyn."
 GOLDEN: Final = f"{PREFIX}golden."
-OPTIONAL: Final = ("precision",)  # missing in early files
+OPTIONAL: Final = ("precision", "colours")  # missing in early files; colours in those of Cityscapes' classes too
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Metadata:
 
     classes: names by train id.  mean, std: of RGB in 0..1; the graph applies them.  size: (width, height) of training.
     checkpoint: digest of the weights.  stage: 'round-0', ...  program: selfsyn's version.  contract: VERSION.
-    precision: of the arithmetic, 'fp32' or 'fp16'.
+    precision: of the arithmetic, 'fp32' or 'fp16'.  colours: '#rrggbb' of each class; empty: those of Cityscapes.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +59,17 @@ class Metadata:
     opset: int = OPSET
     contract: int = VERSION
     precision: str = FP32
+    colours: tuple[str, ...] = ()
+
+    @property
+    def class_list(self) -> ClassList:
+        """The classes with their colours: what labels, legends and pictures go by."""
+        return of_names(self.classes, self.colours)
+
+    @property
+    def lowest_confidence(self) -> int:
+        """The least confidence of finite scores: a softmax maximum over K classes is at least 1 / K."""
+        return 255 // len(self.classes)
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,13 @@ def to_properties(metadata: Metadata, *, golden: Golden | None = None) -> dict[s
     """-> the key and value strings of a model's metadata_props, sorted by key. Golden maps are PNG in base64."""
     maps = {} if golden is None else vars(golden)
     pictures = {GOLDEN + key: base64.b64encode(encode_png(array)).decode() for key, array in sorted(maps.items())}
-    return {PREFIX + key: json.dumps(value) for key, value in sorted(asdict(metadata).items())} | pictures
+    said = {key: value for key, value in sorted(asdict(metadata).items()) if key != "colours" or value}
+    return {PREFIX + key: json.dumps(value) for key, value in said.items()} | pictures
+
+
+def colours_of(classes: ClassList) -> tuple[str, ...]:
+    """What the metadata says of the colours: nothing for Cityscapes' classes."""
+    return () if classes == CITYSCAPES_19 else classes.hexes
 
 
 def golden_of(properties: Mapping[str, str], *, name: str) -> Golden | None:
@@ -97,6 +115,7 @@ def from_properties(properties: Mapping[str, str], *, name: str) -> Metadata:
         written = [item.name for item in fields(Metadata) if item.name not in OPTIONAL or PREFIX + item.name in properties]
         values = {key: _plain(json.loads(properties[PREFIX + key])) for key in written}
         found = int(values["contract"])
+        _refuse_odd_classes(values["classes"], values.get("colours", ()))
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise InputError(
@@ -105,6 +124,11 @@ def from_properties(properties: Mapping[str, str], *, name: str) -> Metadata:
     if found != VERSION:
         raise InputError(f"{name}: contract version {found}; expected {VERSION}; export it again with this version of selfsyn")
     return Metadata(**values)
+
+
+def _refuse_odd_classes(names: tuple[str, ...], colours: tuple[str, ...]) -> None:
+    if not 2 <= len(names) <= MOST or len(colours) not in (0, len(names)):
+        raise ValueError(f"{len(names)} classes with {len(colours)} colours")
 
 
 def triton_configuration() -> str:

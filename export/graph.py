@@ -11,22 +11,23 @@ import onnx
 from onnx import numpy_helper
 
 from export import contract
-from selfsyn.labels import CLASS_COUNT
 
 SCORES: Final = "scores"
 FLOAT, FLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 def scored(model: bytes) -> bytes:
-    """The model without its post-processing; its only output is SCORES, (B, 19, H, W) float32."""
+    """The model without its post-processing; its only output is SCORES, (B, K, H, W) float32."""
     proto = onnx.load_from_string(model)
-    planes = next(node for node in proto.graph.node if node.op_type == "Split" and len(node.output) == CLASS_COUNT)
+    classes = len(contract.from_properties({item.key: item.value for item in proto.metadata_props}, name="model").classes)
+    # The last one: attention, too, may split its tensors into as many parts.
+    *_, planes = (node for node in proto.graph.node if node.op_type == "Split" and len(node.output) == classes)
     scores = onnx.helper.make_node("Identity", [planes.input[0]], [SCORES], name=SCORES)
     before = _before([scores], proto.graph)
     nodes = [node for node in (*proto.graph.node, scores) if node.name in before]
     del proto.graph.node[:], proto.graph.output[:]
     proto.graph.node.extend(nodes)
-    shape = ["batch", CLASS_COUNT, "height", "width"]
+    shape = ["batch", classes, "height", "width"]
     proto.graph.output.append(onnx.helper.make_tensor_value_info(SCORES, onnx.TensorProto.FLOAT, shape))
     return proto.SerializeToString(deterministic=True)
 

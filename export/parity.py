@@ -111,7 +111,7 @@ def _answer(segmenter: Segmenter, images_BHWC: NDArray[np.uint8]) -> Answer:
 
 
 def scorer(model: bytes, *, device: str = "cpu") -> Scorer:
-    """A function: (B, H, W, 3) uint8 images -> the model's (B, 19, H, W) float32 scores before post-processing."""
+    """A function: (B, H, W, 3) uint8 images -> the model's (B, K, H, W) float32 scores before post-processing."""
     session = Teacher(graph.scored(model), device=device).session
     return lambda images_BHWC: session.run([graph.SCORES], {contract.IMAGE: images_BHWC})[0]
 

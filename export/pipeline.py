@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from export.teacher import Teacher
 from selfsyn.ahead import ahead
+from selfsyn.classes import ClassList
 from selfsyn.cores import usable_cores
 from selfsyn.data.frames import Frame, place
 from selfsyn.errors import InputError
@@ -127,23 +128,26 @@ def answers(frames: Iterable[F], *, teacher: Teacher, codecs: Codecs) -> Iterato
 def label_frames(
     frames: Iterable[Frame], *, teacher: Teacher, folder: Path, roots: Sequence[Path], codecs: Codecs
 ) -> Iterator[tuple[Row | Skipped, NDArray[np.int64]]]:
-    """Write labels/NAME.png and confidence/NAME.png below `folder` for each frame; -> index row and (19, 256) histogram.
+    """Write labels/NAME.png and confidence/NAME.png below `folder` for each frame; -> index row and (K, 256) histogram.
 
     In the order of the frames. A frame whose two files exist is not labelled again; its row is made from the files. An
     unreadable image gets no files, a row that says why, and an empty histogram.
     roots: folders of the data sets; image paths in the index are relative to them.
     """
-    read = partial(_recalled_or_decoded, folder=folder, roots=roots)
-    write = partial(_written, folder=folder, roots=roots)
+    classes = teacher.metadata.class_list
+    read = partial(_recalled_or_decoded, folder=folder, roots=roots, classes=classes)
+    write = partial(_written, folder=folder, roots=roots, classes=classes)
     yield from _answered(frames, read, write, teacher=teacher, codecs=codecs)
 
 
-def write_index(folder: Path, *, labelled: Iterable[tuple[Row | Skipped, NDArray[np.int64]]], spoiled: int) -> Written:
-    """Write the results of label_frames: index.jsonl row by row, then histogram.npz of (19, 256) counts.
+def write_index(
+    folder: Path, *, labelled: Iterable[tuple[Row | Skipped, NDArray[np.int64]]], spoiled: int, classes: int = CLASS_COUNT
+) -> Written:
+    """Write the results of label_frames: index.jsonl row by row, then histogram.npz of (K, 256) counts.
 
-    spoiled: the number of images that may be unreadable. InputError, naming the image, beyond it.
+    spoiled: the number of images that may be unreadable.  classes: of the teacher. InputError, naming the image, beyond it.
     """
-    counts, images, skipped, digest = no_counts(), 0, 0, hashlib.sha256()
+    counts, images, skipped, digest = no_counts(classes), 0, 0, hashlib.sha256()
     with stream_atomic(folder / INDEX) as stream:
         for row, one in labelled:
             if isinstance(row, Skipped):
@@ -228,33 +232,36 @@ def _decoded(frame: F, size: tuple[int, int]) -> Picture[F]:
 
 
 def _recalled_or_decoded(
-    frame: Frame, size: tuple[int, int], *, folder: Path, roots: Sequence[Path]
+    frame: Frame, size: tuple[int, int], *, folder: Path, roots: Sequence[Path], classes: ClassList
 ) -> Picture[Frame] | Answer[Frame] | Skipped:
     if all(path.exists() for path in maps_of(folder, frame.name)):
-        return _recalled(frame, folder=folder, size=size)
+        return _recalled(frame, folder=folder, size=size, classes=classes)
     try:
         return _decoded(frame, size)
     except UnreadableError as error:
         return Skipped(frame.name, place(frame.image, roots), error.reason)
 
 
-def _recalled(frame: Frame, *, folder: Path, size: tuple[int, int]) -> Answer[Frame]:
+def _recalled(frame: Frame, *, folder: Path, size: tuple[int, int], classes: ClassList) -> Answer[Frame]:
     paths = maps_of(folder, frame.name)
     label, confidence = (read_ids(path) for path in paths)
-    if not label.shape == confidence.shape == size[::-1] or label.max() >= CLASS_COUNT:
+    if not label.shape == confidence.shape == size[::-1] or label.max() >= len(classes):
         raise InputError(f"{paths[0]}: not a label map of this teacher; delete it and run the same command again")
     return Answer(frame, label, confidence, (paths[0].read_bytes(), paths[1].read_bytes()))
 
 
-def _written(answer: Answer[Frame] | Skipped, *, folder: Path, roots: Sequence[Path]) -> tuple[Row | Skipped, NDArray[np.int64]]:
+def _written(
+    answer: Answer[Frame] | Skipped, *, folder: Path, roots: Sequence[Path], classes: ClassList
+) -> tuple[Row | Skipped, NDArray[np.int64]]:
     if isinstance(answer, Skipped):
-        return answer, no_counts()
+        return answer, no_counts(len(classes))
     data = answer.files
     if data is None:
-        data = encode_label_png(answer.label), encode_png(answer.confidence)
+        data = encode_label_png(answer.label, classes), encode_png(answer.confidence)
         for path, content in zip(maps_of(folder, answer.frame.name), data, strict=True):
             write_atomic(path, content)
-    return _described(answer, data=data, folder=folder, roots=roots), histogram(answer.label, answer.confidence)
+    counts = histogram(answer.label, answer.confidence, classes=len(classes))
+    return _described(answer, data=data, folder=folder, roots=roots), counts
 
 
 def _described(answer: Answer[Frame], *, data: tuple[bytes, bytes], folder: Path, roots: Sequence[Path]) -> Row:

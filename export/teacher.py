@@ -93,7 +93,7 @@ class Teacher:
         if images_BHWC.ndim != 4 or images_BHWC.shape[3] != 3 or images_BHWC.dtype != np.uint8:
             raise ValueError(f"images {images_BHWC.dtype} {images_BHWC.shape}; expected uint8 (batch, height, width, 3)")
         labels, confidences = self.session.run([contract.LABEL, contract.CONFIDENCE], {contract.IMAGE: images_BHWC})
-        if confidences.min() < contract.LOWEST_CONFIDENCE:
+        if confidences.min() < self.metadata.lowest_confidence:
             raise FaultError(f"teacher {self.digest}: scores that are not finite; export it again from sound weights")
         if labels.max() >= len(self.metadata.classes):
             raise FaultError(

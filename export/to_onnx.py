@@ -72,7 +72,7 @@ def _scaled(image_BCHW: Tensor, scale: float) -> tuple[int, int]:
 def label_and_confidence(scores_BKHW: Tensor) -> tuple[Tensor, Tensor]:
     """Logits -> arg-max label and softmax maximum times 255, each (B, H, W) uint8; confidence 0 where not finite.
 
-    The loop over planes is six times faster on a CPU than ONNX's Softmax, ReduceMax and ArgMax over 19 planes.
+    The loop over planes is six times faster on a CPU than ONNX's Softmax, ReduceMax and ArgMax over the planes of 19 classes.
     Of equal scores the lowest class wins. Every label is one of the constants, so it is always a class.
     """
     planes = torch.split(scores_BKHW, 1, dim=1)

@@ -60,5 +60,6 @@ def command(root: Path, shard: int, shards: int, device: str, workers: int | Non
         folder=started.folder,
         workers=devices.worker_count(workers),
         stopping=Stopping(),
+        classes=job.config.class_list,
     )
     finish(started, outputs=outputs, counts={"images": len(frames)}, device=devices.describe(target))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from selfsyn.config import RunConfig
+from selfsyn.errors import InputError
 from selfsyn.flow import Phase
 from selfsyn.layout import Layout
 from selfsyn.manifest import read_manifest
@@ -60,7 +61,13 @@ class Job:
         from selfsyn.cores import usable_cores
 
         threads = max(1, usable_cores() // lanes(workers=workers))
-        return load(self.layout.teacher(stage), device=device, threads=threads, precision=self.config.teacher.precision)
+        teacher = load(self.layout.teacher(stage), device=device, threads=threads, precision=self.config.teacher.precision)
+        difference = self.config.class_list.difference(teacher.metadata.classes)
+        if difference:
+            raise InputError(
+                f"{self.layout.teacher(stage)}: a teacher of {difference}; export it again with --force, or use another run"
+            )
+        return teacher
 
     def begin(self, sources: Mapping[str, str] | None = None) -> Started:
         """Start or resume the phase (selfsyn.phase.begin). sources: digests of the data sets that it reads."""

@@ -79,7 +79,7 @@ def _page(root: Path, config: RunConfig, listings: list[Listing], data: Data) ->
     path = root / FOLDER / PAGE
     found = [listing for listing in listings if listing.images]
     if found and not (data.cached and path.exists()):
-        write_atomic(path, render_data(config.recipe, words(data.facts), domains(found, size=config.size)).encode())
+        write_atomic(path, render_data(config, words(data.facts), domains(found, size=config.size)).encode())
     return ["", f"the data in charts: {path}"] if found else []
 
 

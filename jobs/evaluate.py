@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from export.pipeline import Answer
     from export.teacher import Teacher
+    from selfsyn.classes import ClassList
     from selfsyn.config import RunConfig
     from selfsyn.data.frames import LabelledFrame
     from selfsyn.phase import Started
@@ -48,7 +49,8 @@ PICTURES = 8
 @click.option(
     "--write-predictions",
     is_flag=True,
-    help="Also write predictions/NAME.png with Cityscapes label ids at the label's size, for the official evaluation.",
+    help="Also write predictions/NAME.png at the label's size: Cityscapes label ids for the official evaluation; with [classes]"
+    " train ids.",
 )
 def command(
     root: Path,
@@ -83,14 +85,13 @@ def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write
     from selfsyn.data import sources
     from selfsyn.errors import InputError
     from selfsyn.files import digest_file, write_json
-    from selfsyn.labels import protocol
     from selfsyn.metrics import scores
     from selfsyn.phase import finish
 
     config = job.config
     frames, digest = sources.held_out(job.layout, config)
     assert config.held_out is not None  # held_out() checks it
-    rules, teacher = protocol(config.held_out.protocol), job.teacher(stage, device=device, workers=workers)
+    rules, teacher = config.protocol, job.teacher(stage, device=device, workers=workers)
     started = job.begin({HELD_OUT: digest})
     counted, joint = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
     if not counted.any():
@@ -116,7 +117,7 @@ def _next_portion(config: RunConfig, stage: Stage) -> float:
 def _counts(
     started: Started, frames: list[LabelledFrame], *, teacher: Teacher, workers: int | None, write_predictions: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """-> confusion counts of all frames, rows true: (19, 19) at the label's size, and (19, 19, 256) by confidence too.
+    """-> confusion counts of all frames, rows true: (K, K) at the label's size, and (K, K, 256) by confidence too.
 
     Writes the pictures of a few frames, and the predictions if `write_predictions`.
     """
@@ -126,7 +127,6 @@ def _counts(
 
     from export.pipeline import Codecs, answers
     from selfsyn.data.sample import evenly_spaced
-    from selfsyn.labels import CLASS_COUNT
     from selfsyn.progress import track
     from selfsyn.pseudo_labels import LEVELS
     from selfsyn.stopping import Stopping
@@ -134,50 +134,59 @@ def _counts(
     stopping = Stopping()
     shown = frozenset(frame.name for frame in evenly_spaced(frames, count=PICTURES))
     counted = partial(_counted, shown=shown, folder=started.folder, write_predictions=write_predictions)
-    total = np.zeros((CLASS_COUNT, CLASS_COUNT), np.int64)
-    joint = np.zeros((CLASS_COUNT, CLASS_COUNT, LEVELS), np.int64)
+    classes = len(started.config.class_list)
+    total, joint = np.zeros((classes, classes), np.int64), np.zeros((classes, classes, LEVELS), np.int64)
     with Codecs(workers=workers) as codecs:
         counts = codecs.overlapped(counted, answers(frames, teacher=teacher, codecs=codecs))
         for one, by_confidence in track(counts, total=len(frames), label=started.phase.name):
             total += one
-            joint += by_confidence
+            places, pixels = by_confidence
+            joint.reshape(-1)[places] += pixels
             stopping.exit_if_requested()
     return total, joint
 
 
 def _counted(
     answer: Answer[LabelledFrame], *, shown: frozenset[str], folder: Path, write_predictions: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    from selfsyn.calibration import joint_counts
+) -> tuple[NDArray[np.int64], tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """-> the confusion counts of a frame, and its counts by confidence as calibration.joint_places gives them."""
+    from selfsyn.calibration import joint_places
     from selfsyn.files import write_atomic
-    from selfsyn.images import encode_label_png, encode_png, resize_label
-    from selfsyn.labels import LABEL_ID_OF_TRAIN_ID
+    from selfsyn.images import encode_label_png, resize_label
 
-    frame, name = answer.frame, f"{answer.frame.name}.png"
+    frame, name, classes = answer.frame, f"{answer.frame.name}.png", answer.frame.dataset.classes
     if frame.name in shown:
-        write_atomic(folder / "pictures" / name, encode_label_png(answer.label))
+        write_atomic(folder / "pictures" / name, encode_label_png(answer.label, classes))
     ids = frame.dataset.read(frame.label)
     predicted = resize_label(answer.label, size=ids.shape[::-1])
     if write_predictions:
-        write_atomic(folder / PREDICTIONS / name, encode_png(LABEL_ID_OF_TRAIN_ID[predicted]))
+        write_atomic(folder / PREDICTIONS / name, _prediction(predicted, classes))
     counted = _confusion(frame, ids, predicted)  # InputError for an id outside the data set's table
     confidence = resize_label(answer.confidence, size=ids.shape[::-1])
-    return counted, joint_counts(frame.dataset.table[ids], predicted, confidence)
+    return counted, joint_places(frame.dataset.table[ids], predicted, confidence, classes=len(classes))
+
+
+def _prediction(predicted: NDArray[np.uint8], classes: ClassList) -> bytes:
+    """(H, W) train ids -> PNG bytes for other programs: Cityscapes' label ids of its classes, train ids of other classes."""
+    from selfsyn.classes import CITYSCAPES_19
+    from selfsyn.images import encode_label_png, encode_png
+    from selfsyn.labels import LABEL_ID_OF_TRAIN_ID
+
+    return encode_png(LABEL_ID_OF_TRAIN_ID[predicted]) if classes == CITYSCAPES_19 else encode_label_png(predicted, classes)
 
 
 def _confusion(frame: LabelledFrame, ids: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Ids on disk and predicted train ids, (H, W) each -> (19, 19) counts. InputError for an id outside the data set's table."""
+    """Ids on disk and predicted train ids, (H, W) each -> (K, K) counts. InputError for an id outside the data set's table."""
     import numpy as np
 
     from selfsyn.images import to_train_ids
-    from selfsyn.labels import CLASS_COUNT
     from selfsyn.metrics import folded, joint_counts
 
     counts = joint_counts(ids, predicted)
     # Translate the ids that occur, not every pixel: the pixels would take five times as long as the counting.
     present = np.flatnonzero(counts.any(axis=1)).astype(np.uint8)
     rows = to_train_ids(present, table=frame.dataset.table, known=frame.dataset.known, path=frame.label)
-    return folded(counts[present], rows=rows, columns=np.arange(counts.shape[1]), classes=CLASS_COUNT)
+    return folded(counts[present], rows=rows, columns=np.arange(counts.shape[1]), classes=len(frame.dataset.classes))
 
 
 def _table(result: dict[str, Any]) -> str:

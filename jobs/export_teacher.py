@@ -59,19 +59,20 @@ def _segmenter(job: Job, stage: Stage) -> tuple[Segmenter, Metadata]:
     from export.to_onnx import Segmenter
     from selfsyn import task as task_models
     from selfsyn.files import digest_file
-    from selfsyn.labels import CLASSES
 
+    classes = job.config.class_list
     task, weights = job.config.task_of(stage), job.layout.task(stage) / WEIGHTS
-    net = task_models.build(task, pretrained=False)
+    net = task_models.build(task, pretrained=False, classes=len(classes))
     task_models.load_weights(net, weights)
     metadata = contract.Metadata(
-        classes=CLASSES,
+        classes=classes.names,
         mean=task.mean,
         std=task.std,
         size=job.config.size,
         checkpoint=digest_file(weights),
         stage=stage.name,
         program=importlib.metadata.version("selfsyn"),
+        colours=contract.colours_of(classes),
     )
     return Segmenter(net, task=task, teacher=job.config.teacher_of(stage)), metadata
 

@@ -49,7 +49,7 @@ def _fit(job: Job, device: torch.device) -> None:
     layout, config = job.layout, job.config
     synthetic, synthetic_digest = sources.synthetic(layout, config)
     listed, real_digest = sources.listed_real(layout, config)
-    frozen = build(config.task, pretrained=False)
+    frozen = build(config.task, pretrained=False, classes=len(config.class_list))
     load_weights(frozen, layout.task(SOURCE_ONLY) / WEIGHTS)
     started = job.begin({SYNTHETIC: synthetic_digest, REAL: real_digest})
     spoiled = config.teacher.spoiled_of(len(listed))

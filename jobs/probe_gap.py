@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from export.teacher import Teacher
+    from selfsyn.config import RunConfig
     from selfsyn.data.frames import LabelledFrame
     from selfsyn.layout import Layout
     from selfsyn.phase import Started
@@ -57,30 +58,30 @@ def _probe(job: Job, *, ablate: bool, device: str, workers: int | None) -> None:
 
     layout, config = job.layout, job.config
     frames, digest = sources.synthetic(layout, config)
-    probed, teacher = _pairs(frames, adapted=layout.adapted), job.teacher(ORACLE, device=device, workers=workers)
+    probed, teacher = _pairs(frames, config, adapted=layout.adapted), job.teacher(ORACLE, device=device, workers=workers)
     started = job.begin({SYNTHETIC: digest})
     agreements = {}
     if ablate:
         agreements = _fit_ablated(started, layout, frames, device=device, workers=workers)
         probed |= {name: _adapted_frames(probed["adapted"], started.folder / name / "adapted") for name in agreements}
-    rules = config.held_out.protocol if config.held_out else "cityscapes-19"
     result = {
-        name: _scored(some, teacher=teacher, rules=rules, workers=workers, name=name) | agreements.get(name, {})
+        name: _scored(some, config, teacher=teacher, workers=workers, name=name) | agreements.get(name, {})
         for name, some in probed.items()
     }
     _finish(started, result, images=len(probed["synthetic"]), teacher=teacher)
 
 
-def _pairs(frames: list[LabelledFrame], *, adapted: Path) -> dict[str, list[LabelledFrame]]:
+def _pairs(frames: list[LabelledFrame], config: RunConfig, *, adapted: Path) -> dict[str, list[LabelledFrame]]:
     """The same frames before and after adaptation. Both use the labels of the adapted frames, so that scores compare."""
-    from selfsyn.data.adapted import ADAPTED
+    from selfsyn.data.frames import dataset
 
-    labels = ADAPTED.find_labels(adapted, "")
+    kind = dataset("adapted", classes=config.class_list)
+    labels = kind.find_labels(adapted, "")
     chosen = _chosen(frames)
     without = [frame.name for frame in chosen if frame.name not in labels]
     if without:
         raise _missing(adapted, without[0])
-    before = [replace(frame, label=labels[frame.name], dataset=ADAPTED) for frame in chosen]
+    before = [replace(frame, label=labels[frame.name], dataset=kind) for frame in chosen]
     return {"synthetic": before, "adapted": _adapted_frames(before, adapted)}
 
 
@@ -118,7 +119,7 @@ def _fit_ablated(
 
     target, stopping = devices.resolve(device), Stopping()
     devices.set_deterministic()
-    frozen = build(started.config.task, pretrained=False)
+    frozen = build(started.config.task, pretrained=False, classes=len(started.config.class_list))
     load_weights(frozen, layout.task(SOURCE_ONLY) / WEIGHTS)
     images, _ = real(layout, started.config)
     return {
@@ -138,18 +139,19 @@ def _fit_ablated(
     }
 
 
-def _scored(frames: list[LabelledFrame], *, teacher: Teacher, rules: str, workers: int | None, name: str) -> dict[str, Any]:
+def _scored(
+    frames: list[LabelledFrame], config: RunConfig, *, teacher: Teacher, workers: int | None, name: str
+) -> dict[str, Any]:
     from export.pipeline import Codecs, answers
-    from selfsyn.labels import CLASS_COUNT, protocol
     from selfsyn.metrics import confusion, scores
     from selfsyn.progress import track
 
     with Codecs(workers=workers) as codecs:
         found = track(answers(frames, teacher=teacher, codecs=codecs), total=len(frames), label=f"probe-gap: {name}")
         counts: NDArray[np.int64] = sum(
-            confusion(answer.frame.read_label(), answer.label, classes=CLASS_COUNT) for answer in found
+            confusion(answer.frame.read_label(), answer.label, classes=len(config.class_list)) for answer in found
         )  # type: ignore[assignment]
-    return scores(counts, protocol=protocol(rules))
+    return scores(counts, protocol=config.protocol)
 
 
 def _finish(started: Started, result: dict[str, dict[str, Any]], *, images: int, teacher: Teacher) -> None:

@@ -71,7 +71,7 @@ def _label(job: Job, stage: Stage, *, shard: int, shards: int, device: str, work
     with Codecs(workers=workers) as codecs:
         labelled = label_frames(frames, teacher=teacher, folder=started.folder, roots=roots, codecs=codecs)
         watched = stopping.watched(track(labelled, total=len(frames), label=started.phase.name))
-        written = write_index(started.folder, labelled=watched, spoiled=spoiled)
+        written = write_index(started.folder, labelled=watched, spoiled=spoiled, classes=len(config.class_list))
     counts = {"images": written.images, "teacher": teacher.digest}
     if written.skipped:
         counts |= {"skipped": written.skipped, "skipped_at_most": spoiled}

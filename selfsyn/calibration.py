@@ -10,20 +10,38 @@ from numpy.typing import NDArray
 from selfsyn.labels import CLASS_COUNT, Protocol
 from selfsyn.pseudo_labels import LEVELS, thresholds
 
+DENSE: Final = 8  # cells a pixel: with more, sorting the pixels is faster than counting into all cells
 BINS: Final = 15  # of equal width, as in Guo et al. 2017
 _MIDDLES: Final = np.arange(LEVELS) / (LEVELS - 1)
 _BIN_OF: Final = np.maximum(-(-np.arange(LEVELS) * BINS // (LEVELS - 1)) - 1, 0)  # ((m - 1) / M, m / M], and 0 in the first
 
 
-def joint_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """True and predicted train ids and confidences 0..255 of one shape -> (19, 19, 256) pixel counts, without IGNORE."""
-    known = label < CLASS_COUNT
-    index = (label[known].astype(np.int64) * CLASS_COUNT + prediction[known]) * LEVELS + confidence[known]
-    return np.bincount(index, minlength=CLASS_COUNT**2 * LEVELS).reshape(CLASS_COUNT, CLASS_COUNT, LEVELS)
+def joint_counts(
+    label: NDArray[np.uint8], prediction: NDArray[np.uint8], confidence: NDArray[np.uint8], *, classes: int = CLASS_COUNT
+) -> NDArray[np.int64]:
+    """True and predicted train ids and confidences 0..255 of one shape -> (K, K, 256) pixel counts, without IGNORE."""
+    places, pixels = joint_places(label, prediction, confidence, classes=classes)
+    counts = np.zeros(classes**2 * LEVELS, np.int64)
+    counts[places] = pixels
+    return counts.reshape(classes, classes, LEVELS)
+
+
+def joint_places(
+    label: NDArray[np.uint8], prediction: NDArray[np.uint8], confidence: NDArray[np.uint8], *, classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of `joint_counts`, flattened, that are not 0, and their pixels: an image has few, even of 254 classes."""
+    known = label < classes
+    index = (label[known].astype(np.int64) * classes + prediction[known]) * LEVELS + confidence[known]
+    if classes**2 * LEVELS > DENSE * index.size:
+        places, pixels = np.unique(index, return_counts=True)
+        return places, pixels
+    counts = np.bincount(index)
+    places = np.flatnonzero(counts)
+    return places, counts[places]
 
 
 def calibration(counts: NDArray[np.int64], *, protocol: Protocol, portion: float) -> dict[str, Any]:
-    """(19, 19, 256) joint counts, rows true -> what metrics.json holds as "calibration".
+    """(K, K, 256) joint counts, rows true -> what metrics.json holds as "calibration".
 
     A prediction is right if the protocol merges it and the truth into one class. reliability: for each bin of confidence, its
     pixels, mean confidence and accuracy, null for an empty bin. ece, class_ece: `calibration_error` of all pixels, and of

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import CITYSCAPES_19, ClassList
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, digest_lines, read_json, write_atomic, write_json
 from selfsyn.images import encode_label_png, read_ids
@@ -48,9 +49,11 @@ class Correction:
 class CorrectedStore(LabelStore):
     """A label store in which the masks of `corrections`, {name: (file, correction)}, replace the labels of their images."""
 
-    def __init__(self, folder: Path, corrections: Mapping[str, tuple[Path, Correction]]) -> None:
+    def __init__(
+        self, folder: Path, corrections: Mapping[str, tuple[Path, Correction]], classes: ClassList = CITYSCAPES_19
+    ) -> None:
         """Raises as LabelStore. Corrections of images that the store has no labels of are left out."""
-        super().__init__(folder)
+        super().__init__(folder, classes)
         names = set(self.names)
         self.corrections = {name: found for name, found in sorted(corrections.items()) if name in names}
 
@@ -88,9 +91,9 @@ class CorrectedStore(LabelStore):
         return mask
 
 
-def corrected_store(layout: Layout, round_: int) -> CorrectedStore:
+def corrected_store(layout: Layout, round_: int, classes: ClassList = CITYSCAPES_19) -> CorrectedStore:
     """The label store of a round with the corrections of that round and earlier ones. Raises as LabelStore."""
-    return CorrectedStore(layout.labels(round_), corrections_of(layout, round_))
+    return CorrectedStore(layout.labels(round_), corrections_of(layout, round_), classes)
 
 
 def corrections_of(layout: Layout, round_: int) -> dict[str, tuple[Path, Correction]]:
@@ -116,9 +119,9 @@ def read_index(folder: Path) -> dict[str, Correction]:
         raise InputError(f"{folder / INDEX}: not an index of corrections ({error}); delete {folder} and import again") from error
 
 
-def write_mask(folder: Path, name: str, mask: NDArray[np.uint8]) -> tuple[str, str]:
+def write_mask(folder: Path, name: str, mask: NDArray[np.uint8], classes: ClassList = CITYSCAPES_19) -> tuple[str, str]:
     """Write (H, W) train ids; -> the file's path in the folder, and its digest."""
-    data = encode_label_png(mask)
+    data = encode_label_png(mask, classes)
     found = digest_bytes(data)
     place = f"masks/{name}-{found.removeprefix('sha256:')[:12]}.png"
     if not (folder / place).exists():

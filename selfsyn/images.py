@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import struct
@@ -16,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from selfsyn.classes import CITYSCAPES_19, ClassList, Colour
 from selfsyn.errors import InputError
-from selfsyn.labels import IGNORE, colourise
+from selfsyn.labels import palette_of
 
 cv2.setNumThreads(1)  # the jobs have their own threads
 
@@ -45,6 +47,8 @@ DEEP = ";16B"  # Pillow's mark of 16 bits a channel, of which it reads the highe
 MOST_PIXELS = 1 << 25  # of an image: 8K is 33.2 million. A hostile JPEG of 67 million takes three seconds and 700 MiB
 TWELVE_BITS = 4095  # the largest level of a 12-bit image
 FEWER_BITS = {"L;2": 3, "L;4": 15}  # largest value of a grey PNG of fewer bits, which Pillow stretches to 0..255
+TURNED_LABEL = "a label that EXIF turns; expected pixels as they are stored; turn them and remove the tag"
+NO_COLOUR = 255  # no id of a colour
 PNG_LEVEL = 1  # labels shrink little beyond level 1, which is four times faster to write than Pillow's default
 
 
@@ -152,7 +156,7 @@ def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
     if image.format == "JPEG":
         raise InputError(f"{name}: a label saved as JPEG holds ids that nobody drew; expected PNG; make the labels again")
     if turned:
-        raise InputError(f"{name}: a label that EXIF turns; expected pixels as they are stored; turn them and remove the tag")
+        raise InputError(f"{name}: {TURNED_LABEL}")
     if image.mode not in ("L", "P"):
         raise InputError(f"{name}: {_what_it_is(image.mode)}; expected grey or palette ids; make the labels again as ids")
     ids = np.asarray(image)
@@ -160,6 +164,38 @@ def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
         _refuse_other_numbers(ids, image.getpalette("RGB") or [], name=name)
     most = FEWER_BITS.get(stored[0]) if image.mode == "L" and stored else None
     return ids if most is None else ids // np.uint8(255 // most)
+
+
+def read_colours(path: Path, *, ids: tuple[tuple[Colour, int], ...]) -> NDArray[np.uint8]:
+    """A label file that is a picture in colours -> (H, W) uint8 ids.
+
+    ids: the id of each colour, 0 to 254. InputError for another colour in the file, and for JPEG, which changes colours.
+    """
+    image = read_raw(path)
+    if image.format == "JPEG":
+        raise InputError(f"{path}: a label saved as JPEG holds colours that nobody drew; expected PNG; make the labels again")
+    if image.getexif().get(ORIENTATION, 1) != 1:
+        raise InputError(f"{path}: {TURNED_LABEL}")
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB"), dtype=np.uint32), 2, 0)
+    found = _ids_of_colours(ids)[red << 16 | green << 8 | blue]
+    strange = np.flatnonzero(found == NO_COLOUR)
+    if strange.size:
+        row, column = divmod(int(strange[0]), found.shape[1])
+        shown = f"#{red[row, column]:02x}{green[row, column]:02x}{blue[row, column]:02x}"
+        raise InputError(
+            f"{path}: the colour {shown} in {strange.size} pixels, first row {row} column {column}; expected colours of the"
+            " table; give it a class in `colours` in run.toml"
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _ids_of_colours(ids: tuple[tuple[Colour, int], ...]) -> NDArray[np.uint8]:
+    """(2 ** 24,) the id of each 24-bit colour, or NO_COLOUR: 16 MB, and much faster than comparing."""
+    table = np.full(1 << 24, NO_COLOUR, dtype=np.uint8)
+    for (red, green, blue), place in ids:
+        table[red << 16 | green << 8 | blue] = place
+    return table
 
 
 def _what_it_is(mode: str) -> str:
@@ -290,9 +326,9 @@ def encode_palette_png(ids: NDArray[np.uint8], *, palette: NDArray[np.uint8]) ->
     return _encode(image, format="PNG", compress_level=PNG_LEVEL)
 
 
-def encode_label_png(label: NDArray[np.uint8]) -> bytes:
-    """(H, W) train ids -> palette PNG bytes in Cityscapes' colours, IGNORE in black."""
-    return encode_palette_png(label, palette=colourise(np.arange(IGNORE + 1, dtype=np.uint8)[None])[0])
+def encode_label_png(label: NDArray[np.uint8], classes: ClassList = CITYSCAPES_19) -> bytes:
+    """(H, W) train ids -> palette PNG bytes in the colours of the classes, IGNORE in black."""
+    return encode_palette_png(label, palette=palette_of(classes))
 
 
 def encode_jpeg(array: NDArray[np.uint8], *, quality: int) -> bytes:

@@ -14,6 +14,7 @@ from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE, Protocol
 
 _IDS = 256
+WHOLE = "confusion_19"  # its name since there were other classes than Cityscapes' too: programs that read metrics.json know it
 
 
 def joint_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -55,25 +56,25 @@ def confusion(label: NDArray[np.uint8], prediction: NDArray[np.uint8], *, classe
 
 
 def scores(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
-    """(19, 19) counts of train ids, rows true -> the content of metrics.json; see `figures` for each number.
+    """(K, K) counts of train ids, rows true -> the content of metrics.json; see `figures` for each number.
 
-    confusion: of the scored classes only.  confusion_19: `counts`.  variants: the figures of each of the protocol's
+    confusion: of the scored classes only.  WHOLE: `counts`.  variants: the figures of each of the protocol's
     variants, by name. InputError when no pixel has a scored class.
     """
     scored = [protocol.names.index(name) for name in protocol.scored]
     result = {"protocol": protocol.key, **figures(counts, protocol=protocol)}
-    result |= {"confusion": _by_class(counts, protocol)[np.ix_(scored, scored)].tolist(), "confusion_19": counts.tolist()}
+    result |= {"confusion": _by_class(counts, protocol)[np.ix_(scored, scored)].tolist(), WHOLE: counts.tolist()}
     if protocol.variants:
         result["variants"] = {variant.key: figures(counts, protocol=variant) for variant in protocol.variants}
     return result
 
 
 def figures(counts: NDArray[np.int64], *, protocol: Protocol) -> dict[str, Any]:
-    """(19, 19) counts of train ids, rows true -> miou, pixel_accuracy and class_iou by name, each in 0..1.
+    """(K, K) counts of train ids, rows true -> miou, pixel_accuracy and class_iou by name, each in 0..1.
 
     IoU = true positives / (true + predicted - true positives), over the whole data set, not averaged over images.
     mIoU is the mean over scored classes with ground truth; the IoU of the others is None.
-    Pixel accuracy = trace / sum over the counted pixels: all with one of the 19 classes, including left-out classes (which
+    Pixel accuracy = trace / sum over the counted pixels: all with a class, including left-out classes (which
     can be predicted rightly), but without the ignored classes of variant B.
     InputError when no pixel has a scored class.
     """

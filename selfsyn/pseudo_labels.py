@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import CITYSCAPES_19, ClassList
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, digest_lines
 from selfsyn.images import read_ids
@@ -30,19 +31,19 @@ INDEX: Final = "index.jsonl"
 HISTOGRAM: Final = "histogram.npz"
 
 
-def no_counts() -> NDArray[np.int64]:
-    """-> (19, 256) zeros, the start of a sum of histograms."""
-    return np.zeros((CLASS_COUNT, LEVELS), dtype=np.int64)
+def no_counts(classes: int = CLASS_COUNT) -> NDArray[np.int64]:
+    """-> (K, 256) zeros for K classes, the start of a sum of histograms."""
+    return np.zeros((classes, LEVELS), dtype=np.int64)
 
 
-def histogram(label: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Classes and confidences 0..255 of the same shape -> (19, 256) joint pixel counts."""
+def histogram(label: NDArray[np.uint8], confidence: NDArray[np.uint8], *, classes: int = CLASS_COUNT) -> NDArray[np.int64]:
+    """Classes and confidences 0..255 of the same shape -> (K, 256) joint pixel counts for K classes."""
     joint = label.astype(np.int64).ravel() * LEVELS + confidence.ravel()
-    return np.bincount(joint, minlength=CLASS_COUNT * LEVELS).reshape(CLASS_COUNT, LEVELS)
+    return np.bincount(joint, minlength=classes * LEVELS).reshape(classes, LEVELS)
 
 
 def thresholds(counts: NDArray[np.int64], *, portion: float) -> NDArray[np.int64]:
-    """(19, 256) joint counts -> (19,) the lowest confidence 0..255 that is kept, for each class.
+    """(K, 256) joint counts -> (K,) the lowest confidence 0..255 that is kept, for each class.
 
     Class-balanced self-training (Zou et al. 2018): of the N pixels predicted as a class, most confident first, the pixel at
     rank floor(portion * N), counted from 1, sets the threshold, so rare and common classes keep the same share.
@@ -78,7 +79,7 @@ def without_border(label: NDArray[np.uint8], *, border: tuple[int, int, int, int
 
 
 def encode_histogram(counts: NDArray[np.int64]) -> bytes:
-    """(19, 256) counts -> bytes of histogram.npz, the same for the same counts."""
+    """(K, 256) counts -> bytes of histogram.npz, the same for the same counts."""
     member, buffer = io.BytesIO(), io.BytesIO()
     np.save(member, counts)
     # np.savez gives other bytes, and so another digest, in Python 3.11.2 than in 3.11.7.
@@ -87,8 +88,8 @@ def encode_histogram(counts: NDArray[np.int64]) -> bytes:
     return buffer.getvalue()
 
 
-def read_histogram(path: Path) -> NDArray[np.int64]:
-    """histogram.npz -> (19, 256) counts. InputError when it is something else."""
+def read_histogram(path: Path, *, classes: int = CLASS_COUNT) -> NDArray[np.int64]:
+    """histogram.npz -> (K, 256) counts of K classes. InputError when it is something else."""
     try:
         with np.load(path) as archive:
             counts: NDArray[np.int64] = archive["counts"]
@@ -96,8 +97,8 @@ def read_histogram(path: Path) -> NDArray[np.int64]:
         raise InputError(
             f"{path}: not a histogram ({type(error).__name__}); delete the shard's folder and label it again"
         ) from error
-    if counts.shape != (CLASS_COUNT, LEVELS):
-        raise InputError(f"{path}: counts of shape {counts.shape}; expected {(CLASS_COUNT, LEVELS)}; label the shard again")
+    if counts.shape != (classes, LEVELS):
+        raise InputError(f"{path}: counts of shape {counts.shape}; expected {(classes, LEVELS)}; label the shard again")
     return counts
 
 
@@ -119,20 +120,23 @@ class LabelStore:
     """The finished label store of a round, with all its shards.
 
     names: the labelled images, sorted.  skipped: {name of an unreadable image: why it cannot be read}.
-    counts: (19, 256) joint histogram of all labelled images.  teacher: digest of the model.
+    counts: (K, 256) joint histogram of all labelled images.  teacher: digest of the model.  classes: of the run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """folder: round-K/labels.
+    def __init__(self, folder: Path, classes: ClassList = CITYSCAPES_19) -> None:
+        """folder: round-K/labels.  classes: of the run that reads the store.
 
-        NotReadyError when a shard is missing; InputError when shards come from different teachers or from different images,
-        or when more images than allowed could not be read.
+        NotReadyError when a shard is missing; InputError when shards come from different teachers, from different images or
+        from a teacher of other classes, or when more images than allowed could not be read.
         """
         shards = finished_parts(folder)
         self.folder = folder
         self.shards = tuple(shards)
-        self.teacher = _one_origin(folder, {shard.name: read_manifest(shard) or {} for shard in shards})
-        self.counts = sum((read_histogram(shard / HISTOGRAM) for shard in shards), no_counts())
+        self.classes = classes
+        manifests = {shard.name: read_manifest(shard) or {} for shard in shards}
+        _refuse_other_classes(folder, manifests, classes=classes)
+        self.teacher = _one_origin(folder, manifests)
+        self.counts = sum((read_histogram(shard / HISTOGRAM, classes=len(classes)) for shard in shards), no_counts(len(classes)))
         self.skipped: dict[str, str] = {}
         self._shard_of: dict[str, Path] = {}
         for shard in shards:
@@ -149,7 +153,7 @@ class LabelStore:
         return digest_lines([*(line for _, line in rows), digest_bytes(encode_histogram(self.counts))])
 
     def thresholds(self, *, portion: float) -> NDArray[np.int64]:
-        """(19,) thresholds over all images of the store; see `thresholds` above."""
+        """(K,) thresholds over all images of the store; see `thresholds` above."""
         return thresholds(self.counts, portion=portion)
 
     def has(self, name: str) -> bool:
@@ -182,7 +186,7 @@ class LabelStore:
         """-> (H, W) uint8 train ids and (H, W) uint8 confidences 0..255 of all pixels."""
         entry = self.entry(name)
         label, confidence = read_ids(entry.label), read_ids(entry.confidence)
-        if label.shape != confidence.shape or label.max() >= CLASS_COUNT:
+        if label.shape != confidence.shape or label.max() >= len(self.classes):
             raise InputError(f"{entry.label}: does not belong to {entry.confidence}; label the shard again with --force")
         return label, confidence
 
@@ -201,6 +205,14 @@ def rows_of(shard: Path) -> Iterator[dict[str, Any]]:
                 yield row
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{shard / INDEX}: cannot be read ({error}); label the shard again with --force") from error
+
+
+def _refuse_other_classes(folder: Path, manifests: dict[str, dict[str, Any]], *, classes: ClassList) -> None:
+    """InputError when a shard has pseudo-labels of other classes. Early manifests do not name them: they are Cityscapes'."""
+    for shard, manifest in manifests.items():
+        difference = classes.difference(manifest.get("classes", CITYSCAPES_19.names))
+        if difference:
+            raise InputError(f"{folder}: {shard} has pseudo-labels of {difference}; label again with --force, or use another run")
 
 
 def _one_origin(folder: Path, manifests: dict[str, dict[str, Any]]) -> str:

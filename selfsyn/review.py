@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.labels import CLASSES
+from selfsyn.classes import CITYSCAPES_19, ClassList
 from selfsyn.pseudo_labels import LEVELS, histogram
 
 PRESENT: Final = 0.01  # the smallest share of an image at which a class can be its worst
@@ -51,9 +51,10 @@ def measured(
     *,
     thresholds: NDArray[np.int64],
     before: NDArray[np.uint8] | None,
+    classes: ClassList = CITYSCAPES_19,
 ) -> Measures:
     """Measure (H, W) train ids and confidences. thresholds: (K,), see pseudo_labels.  before: labels of the round before."""
-    counts = histogram(*maps)
+    counts = histogram(*maps, classes=len(classes))
     pixels, levels = counts.sum(axis=1), np.arange(LEVELS)
     total = int(pixels.sum())
     confidence = counts @ levels / np.maximum(pixels, 1) / (LEVELS - 1)
@@ -65,7 +66,7 @@ def measured(
         name,
         round(float(counts.sum(axis=0) @ levels) / total / (LEVELS - 1), 4),
         round(float(ignored), 4),
-        CLASSES[worst],
+        classes.names[worst],
         round(float(confidence[worst]), 4),
         round(float(np.mean(before != maps[0])), 4) if same_size else None,
         tuple(np.rint(1000 * pixels / total).astype(int).tolist()),

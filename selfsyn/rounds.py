@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.data.sample import evenly_spaced
-from selfsyn.labels import CLASS_COUNT
 from selfsyn.pseudo_labels import LEVELS, LabelStore
 
 COMPARED = 200  # most images whose labels in two rounds are compared
 
 
 def agreement(before: LabelStore, after: LabelStore) -> NDArray[np.int64]:
-    """(19, 19) pixel counts: rows are classes of the earlier round, columns of the later, over at most COMPARED common images."""
+    """(K, K) pixel counts: rows are classes of the earlier round, columns of the later, over at most COMPARED common images."""
     names = evenly_spaced(sorted(set(before.names) & set(after.names)), count=COMPARED)
-    counts = np.zeros(CLASS_COUNT**2, np.int64)
+    classes = len(before.classes)
+    counts = np.zeros(classes**2, np.int64)
     for name in names:
         old, new = before.maps(name)[0], after.maps(name)[0]
-        counts += np.bincount((old.astype(np.int64) * CLASS_COUNT + new).ravel(), minlength=CLASS_COUNT**2)
-    return counts.reshape(CLASS_COUNT, CLASS_COUNT)
+        counts += np.bincount((old.astype(np.int64) * classes + new).ravel(), minlength=classes**2)
+    return counts.reshape(classes, classes)
 
 
 @dataclass(frozen=True)
@@ -53,5 +53,5 @@ def change(before: LabelStore, after: LabelStore) -> Change:
 
 
 def mean_confidence(counts: NDArray[np.int64]) -> float:
-    """(19, 256) joint counts of classes and confidences -> the mean confidence, 0..1."""
+    """(K, 256) joint counts of classes and confidences -> the mean confidence, 0..1."""
     return float(counts.sum(axis=0) @ np.arange(LEVELS) / max(int(counts.sum()), 1) / (LEVELS - 1))

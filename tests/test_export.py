@@ -327,7 +327,7 @@ def test_views_are_in_the_exported_graph(model: bytes, segmenter: Segmenter) -> 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose round 0 is trained: tiny weights, tiny real images."""
-    monkeypatch.setattr(selfsyn.task, "build", lambda task, *, pretrained: TinyNet())
+    monkeypatch.setattr(selfsyn.task, "build", lambda task, *, pretrained, classes: TinyNet())
     (tmp_path / "run.toml").write_text(
         f'recipe = "test"\nseed = 0\nsize = {list(SIZE)}\nsynthetic = {{ layout = "gta5", root = "unused" }}\n'
         'real = { layout = "camvid", root = "data" }\nadapter = { crop = 32 }\ntask = { architecture = "fcn" }\n'

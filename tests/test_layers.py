@@ -20,7 +20,7 @@ LAYERS = (
     # The machine: it knows nothing of segmentation.
     "errors randomness ahead cores packages progress stopping files journal processes devices checkpoint",
     # Classes, images, settings, and what a finished folder says about itself.
-    "labels images overlay metrics config manifest verbs stage",
+    "classes labels images overlay metrics config manifest verbs stage",
     # Readers and rules, from files to arrays: they know neither phases nor where a run keeps its files.
     "data pseudo_labels calibration rounds review world",
     # A run: its folder, its phases, their order, its data sets.
@@ -35,6 +35,7 @@ LAYER_OF = {f"selfsyn.{name}": place for place, names in enumerate(LAYERS) for n
 # What export imports from selfsyn itself, all of it free of training. `task.scores` is what a net is to its user.
 FOR_EXPORT = {
     "ahead",
+    "classes",
     "cores",
     "data.frames",
     "data.sample",

@@ -122,7 +122,7 @@ def test_where_a_stages_net_comes_from(
     loaded: list[str] = []
     monkeypatch.setattr(stages, "load_weights", lambda net, path: loaded.append(path.parent.parent.name))
     built: list[bool] = []
-    monkeypatch.setattr(stages, "build", lambda task, *, pretrained: built.append(pretrained) or nn.Identity())
+    monkeypatch.setattr(stages, "build", lambda task, *, pretrained, classes: built.append(pretrained) or nn.Identity())
     first_net(Layout(tmp_path), replace(config, rounds=Rounds(start=start)), stage=Stage(stage))
     assert (loaded, built) == ([before] if before else [], [before is None])
 

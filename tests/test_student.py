@@ -114,7 +114,9 @@ def test_a_students_weights_that_are_missing_are_named_as_its_own(tmp_path: Path
 def test_a_student_begins_with_its_own_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[tuple[str, bool]] = []
     net = torch.nn.Identity()
-    monkeypatch.setattr(stages, "build", lambda task, *, pretrained: built.append((task.architecture, pretrained)) or net)
+    monkeypatch.setattr(
+        stages, "build", lambda task, *, pretrained, classes: built.append((task.architecture, pretrained)) or net
+    )
     monkeypatch.setattr(stages, "load_weights", lambda net, path: None)
     for stage in (SOURCE_ONLY, round_stage(1), round_stage(2)):
         first_net(Layout(tmp_path), with_student(architecture="fcn"), stage=stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,9 +16,10 @@ from PIL import Image
 
 from export.service.limits import Limits
 from export.service.refusals import Refusal
+from selfsyn.classes import ClassList
 from selfsyn.errors import InputError
 from selfsyn.images import decode_image, encode_jpeg, encode_label_png, encode_png, resize_image, resize_label
-from selfsyn.labels import CLASS_COUNT, PALETTE, colourise
+from selfsyn.labels import colourise
 from selfsyn.pseudo_labels import LEVELS, histogram
 
 MAGIC: Final = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
@@ -48,7 +49,7 @@ class Answered:
     confidence: NDArray[np.uint8]
     version: int
     digest: str
-    classes: Sequence[str]
+    classes: ClassList
 
 
 def decoded(data: bytes, *, size: tuple[int, int], limits: Limits) -> Picture:
@@ -69,7 +70,7 @@ def decoded(data: bytes, *, size: tuple[int, int], limits: Limits) -> Picture:
 
 def label_view(answered: Answered) -> tuple[bytes, str]:
     """The label at the picture's own size: a palette PNG whose index is the train id."""
-    return encode_label_png(resize_label(answered.label, size=answered.size)), PNG
+    return encode_label_png(resize_label(answered.label, size=answered.size), answered.classes), PNG
 
 
 def confidence_view(answered: Answered) -> tuple[bytes, str]:
@@ -79,7 +80,7 @@ def confidence_view(answered: Answered) -> tuple[bytes, str]:
 
 def overlay_view(answered: Answered) -> tuple[bytes, str]:
     """The picture with its label's colours over it, for a person: JPEG."""
-    colours = resize_label(colourise(answered.label), size=answered.size)
+    colours = resize_label(colourise(answered.label, answered.classes), size=answered.size)
     blend = cv2.addWeighted(colours, OVERLAY, decode_image(answered.data), 1 - OVERLAY, 0)
     return encode_jpeg(blend.astype(np.uint8, copy=False), quality=OVERLAY_QUALITY), JPEG
 
@@ -93,7 +94,7 @@ def json_view(answered: Answered) -> tuple[bytes, str]:
         "height": answered.size[1],
         "confidence": round(float(answered.confidence.mean()) / 255, 4),
         "classes": shares(answered.label, answered.confidence, classes=answered.classes),
-        "label_png": base64.b64encode(encode_label_png(answered.label)).decode(),
+        "label_png": base64.b64encode(encode_label_png(answered.label, answered.classes)).decode(),
         "confidence_png": base64.b64encode(encode_png(answered.confidence)).decode(),
     }
     return json.dumps(value).encode(), JSON
@@ -108,17 +109,17 @@ VIEWS: Final[dict[str, View]] = {
 }
 
 
-def shares(label: NDArray[np.uint8], confidence: NDArray[np.uint8], *, classes: Sequence[str]) -> list[dict[str, Any]]:
+def shares(label: NDArray[np.uint8], confidence: NDArray[np.uint8], *, classes: ClassList) -> list[dict[str, Any]]:
     """The classes that occur, the largest first: train id, name, colour, share of the pixels and mean confidence, 0..1."""
-    counts = histogram(label, confidence)
+    counts = histogram(label, confidence, classes=len(classes))
     pixels = counts.sum(axis=1)
     means = counts @ np.arange(LEVELS) / np.maximum(pixels, 1) / (LEVELS - 1)
-    order = sorted(range(CLASS_COUNT), key=lambda train_id: -pixels[train_id])
+    order = sorted(range(len(classes)), key=lambda train_id: -pixels[train_id])
     return [
         {
             "id": train_id,
-            "name": classes[train_id],
-            "colour": "#" + bytes(PALETTE[train_id]).hex(),
+            "name": classes.names[train_id],
+            "colour": classes.hexes[train_id],
             "share": round(float(pixels[train_id] / label.size), 6),
             "confidence": round(float(means[train_id]), 4),
         }

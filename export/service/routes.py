@@ -150,7 +150,7 @@ class Service:
         data = await self._codec(partial(forms.picture, await self._unpacked(request, body), content_type=content_type))
         picture = await self._codec(partial(pictures.decoded, data, size=model.teacher.size, limits=self.limits))
         labels, confidences = await unless_gone(request, self.batches.answers(model, picture.image[None]))
-        digest, classes = model.teacher.digest, model.teacher.metadata.classes
+        digest, classes = model.teacher.digest, model.teacher.metadata.class_list
         answered = pictures.Answered(data, picture.size, labels[0], confidences[0], model.version, digest, classes)
         return await self._codec(partial(view, answered))
 
@@ -210,6 +210,7 @@ def described(model: Model) -> dict[str, Any]:
             "provider": model.teacher.provider,
             "size": list(model.teacher.size),
             "classes": list(metadata.classes),
+            "colours": list(metadata.class_list.hexes),
             "stage": metadata.stage,
             "checkpoint": metadata.checkpoint,
         },

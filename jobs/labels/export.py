@@ -90,7 +90,7 @@ def _order(
     from selfsyn.data.sources import correction_digests
     from selfsyn.files import digest_lines
 
-    round_, store = opened_store(layout, round_)
+    round_, store = opened_store(layout, config, round_)
     names = _chosen(store, *choice)
     lowest = _lowest(store, *least)
 
@@ -100,7 +100,7 @@ def _order(
     about = {"round": round_, "labels": store.content(), "names": digest_lines(names)}
     about |= correction_digests(layout, round_)
     about |= {"kept_fraction": least[0], "min_confidence": least[1]}
-    return Order(kind, classes_of(), names, image_files(layout, config, names), read, store.teacher, about)
+    return Order(kind, classes_of(config.class_list), names, image_files(layout, config, names), read, store.teacher, about)
 
 
 def _chosen(store: CorrectedStore, only: Path | None, worst: int | None, limit: int | None) -> Sequence[str]:

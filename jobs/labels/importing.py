@@ -65,7 +65,7 @@ def import_(root: Path, round_: int | None, folder: Path, kind: str, *, confirme
     from selfsyn.progress import say
 
     layout, config = open_run(root)
-    round_, store = opened_store(layout, round_)
+    round_, store = opened_store(layout, config, round_)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected what the tool exported, unpacked")
     masks, images = _named(folder, kind, store), image_files(layout, config, ())
@@ -88,7 +88,7 @@ def _named(folder: Path, kind: str, store: CorrectedStore) -> dict[str, Mask]:
     from export.formats import FORMATS
 
     names, found = _aliases(store), {}
-    for given, read in FORMATS[kind].masks(folder, classes_of()):
+    for given, read in FORMATS[kind].masks(folder, classes_of(store.classes)):
         short = given if given in names else UPLOADED.sub("", Path(given).name)
         name = names[short] if short in names else name_of(short, store)
         if name in found:
@@ -136,7 +136,7 @@ def _kept(one: Returned, target: Path | None, store: CorrectedStore, folder: Pat
     from selfsyn.corrections import Correction, write_mask
     from selfsyn.labels import IGNORE
 
-    mask, digest = write_mask(target, one.name, one.mask) if target else ("", "")
+    mask, digest = write_mask(target, one.name, one.mask, store.classes) if target else ("", "")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     pixels = int(np.count_nonzero(one.mask != IGNORE))
     return Correction(mask, digest, pixels, one.changed, kind, str(folder.resolve()), now, store.teacher)

@@ -12,6 +12,7 @@ from selfsyn.errors import InputError
 
 if TYPE_CHECKING:
     from export.formats.item import Classes
+    from selfsyn.classes import ClassList
     from selfsyn.config import RunConfig
     from selfsyn.corrections import CorrectedStore
     from selfsyn.layout import Layout
@@ -29,7 +30,7 @@ format_option = click.option(
 )
 
 
-def opened_store(layout: Layout, round_: int | None) -> tuple[int, CorrectedStore]:
+def opened_store(layout: Layout, config: RunConfig, round_: int | None) -> tuple[int, CorrectedStore]:
     """The round, by default the last one with labels, and its label store with corrections. NotReadyError without labels."""
     from selfsyn.corrections import corrected_store
     from selfsyn.errors import NotReadyError
@@ -37,15 +38,16 @@ def opened_store(layout: Layout, round_: int | None) -> tuple[int, CorrectedStor
     round_ = layout.last_round("labels") if round_ is None else round_
     if round_ is None:
         raise NotReadyError(f"{layout.root}: no label store; run `selfsyn pseudo-label --round 1` first")
-    return round_, corrected_store(layout, round_)
+    return round_, corrected_store(layout, round_, config.class_list)
 
 
-def classes_of() -> Classes:
+def classes_of(classes: ClassList) -> Classes:
     """The classes of the run's labels."""
-    from export.formats.item import Classes
-    from selfsyn.labels import CLASSES, PALETTE
+    import numpy as np
 
-    return Classes(CLASSES, PALETTE)
+    from export.formats.item import Classes
+
+    return Classes(classes.names, np.array(classes.colours, dtype=np.uint8))
 
 
 def image_files(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict[str, Path]:

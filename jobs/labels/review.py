@@ -55,7 +55,7 @@ def review(root: Path, round_: int | None, count: int, workers: int | None) -> N
     from selfsyn.review import spread
 
     layout, config = open_run(root)
-    round_, store = opened_store(layout, round_)
+    round_, store = opened_store(layout, config, round_)
     folder = layout.review(round_)
     folder.mkdir(parents=True, exist_ok=True)
     rows = _measures(layout, config, round_, store, workers=workers)
@@ -77,7 +77,7 @@ def _measures(
     from selfsyn.cores import usable_cores
     from selfsyn.review import Measures
 
-    before, portion = _store_before(layout, round_), config.rounds.kept_fraction_of(round_)
+    before, portion = _store_before(layout, config, round_), config.rounds.kept_fraction_of(round_)
     thresholds, path = store.thresholds(portion=portion), layout.review(round_) / JOURNAL
     head = {"labels": store.content(), "before": before.content() if before else None, "kept_fraction": portion}
     done, threads = journal.begun(path, head), workers or usable_cores()
@@ -90,13 +90,13 @@ def _measures(
             yield one
 
 
-def _store_before(layout: Layout, round_: int) -> LabelStore | None:
+def _store_before(layout: Layout, config: RunConfig, round_: int) -> LabelStore | None:
     """The label store of the round before, if it is finished."""
     from selfsyn.errors import NotReadyError
     from selfsyn.pseudo_labels import LabelStore
 
     try:
-        return LabelStore(layout.labels(round_ - 1)) if round_ > 1 else None
+        return LabelStore(layout.labels(round_ - 1), config.class_list) if round_ > 1 else None
     except NotReadyError:
         return None
 
@@ -106,7 +106,7 @@ def _measured(name: str, store: LabelStore, before: LabelStore | None, threshold
     from selfsyn.review import measured
 
     old = before.maps(name)[0] if before is not None and before.has(name) else None
-    return measured(name, LabelStore.maps(store, name), thresholds=thresholds, before=old)
+    return measured(name, LabelStore.maps(store, name), thresholds=thresholds, before=old, classes=store.classes)
 
 
 def _write(
@@ -137,7 +137,7 @@ def _write(
     write_atomic(folder / "review.csv", _csv(worst, places).encode())
     write_atomic(folder / "spread.txt", "".join(f"{one.name}\n" for one in chosen).encode())
     words = _facts(store, worst, portion=portion)
-    page = render(words, shown, chosen, look=look, recipe=config.recipe, round_=round_)
+    page = render(words, shown, chosen, look=look, config=config, round_=round_)
     write_atomic(folder / "index.html", page.encode())
 
 

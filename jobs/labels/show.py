@@ -35,7 +35,7 @@ def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:
     from selfsyn.phase import open_run
 
     layout, config = open_run(root)
-    round_, store = opened_store(layout, round_)
+    round_, store = opened_store(layout, config, round_)
     name = name_of(image, store)
     click.echo("\n".join(_origin(layout, store, name, round_=round_)))
     if name in store.skipped:
@@ -71,8 +71,9 @@ def _statistics(store: CorrectedStore, name: str, *, portion: float) -> list[str
     """Lines: confidence in percent over the image, then a row for each class in it, the most frequent class first."""
     import numpy as np
 
-    from selfsyn.labels import CLASSES, IGNORE
+    from selfsyn.labels import IGNORE
 
+    names = store.classes.names
     label, confidence = store.maps(name)
     percent = confidence / 2.55
     low, middle, high = np.percentile(percent, [5, 50, 95])
@@ -83,12 +84,12 @@ def _statistics(store: CorrectedStore, name: str, *, portion: float) -> list[str
         f"{'counts':<12}{counted.mean():.1%} of pixels (portion {portion:g}, thresholds of the whole store)",
         f"{'class':<16}{'pixels':>9}{'confidence':>12}{'threshold':>11}{'counts':>9}",
     ]
-    shares = np.bincount(label.ravel(), minlength=256)[: len(CLASSES)] / label.size
+    shares = np.bincount(label.ravel(), minlength=256)[: len(names)] / label.size
     for train_id in np.argsort(-shares, kind="stable")[: np.count_nonzero(shares)]:
         here = label == train_id
         threshold = f"{least[train_id] / 2.55:.1f} %" if least[train_id] < 256 else "none"
         cells = f"{shares[train_id]:>9.1%}{percent[here].mean():>10.1f} %{threshold:>11}{counted[here].mean():>9.1%}"
-        lines.append(f"{CLASSES[train_id]:<16}{cells}")
+        lines.append(f"{names[train_id]:<16}{cells}")
     return lines
 
 
@@ -102,5 +103,6 @@ def _write_picture(target: Path, layout: Layout, config: RunConfig, store: Corre
 
     label, _ = store.maps(name)
     image = resize_image(read_image(image_files(layout, config, [name])[name]), size=label.shape[::-1])
-    panels = [image, overlay(image, label), overlay(image, store.read(name, portion=portion))]
+    kept = store.read(name, portion=portion)
+    panels = [image, overlay(image, label, store.classes), overlay(image, kept, store.classes)]
     write_atomic(target, encode_png(np.concatenate(panels, axis=1)))

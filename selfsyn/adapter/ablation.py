@@ -57,5 +57,6 @@ def adapt_without(
         folder=folder / "adapted",
         workers=workers,
         stopping=stopping,
+        classes=config.class_list,
     )
     return {name: value for name, value in state.history[-1].items() if name.startswith("agreement")}

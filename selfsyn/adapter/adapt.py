@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from selfsyn.adapter.generator import Generator, build_generator
 from selfsyn.adapter.tiles import translate
 from selfsyn.ahead import ahead
+from selfsyn.classes import CITYSCAPES_19, ClassList
 from selfsyn.config import Adapter
 from selfsyn.data import Frame, LabelledFrame
 from selfsyn.errors import InputError
@@ -58,10 +59,12 @@ def adapt(
     folder: Path,
     workers: int,
     stopping: Stopping,
+    classes: ClassList = CITYSCAPES_19,
 ) -> dict[str, str]:
     """Write images/NAME.png and labels/NAME.png of every frame; returns the digest of each folder.
 
     size: (width, height), or None to keep each frame's size. A frame's grain depends only on `seed` and its name.
+    classes: of the labels, for their colours.
 
     Frames that an earlier attempt wrote are kept. `workers` threads read and write, the calling thread translates. On
     SIGTERM: the frames in progress are written, then exit 143.
@@ -73,7 +76,7 @@ def adapt(
         writes: deque[Future[None]] = deque()
         for example in track(examples, total=len(frames), label="adapt", first=len(frames) - len(todo)):
             adapted = translate(generator, example.image, seed=seed, name=example.name)
-            writes.append(threads.submit(_write, example._replace(image=adapted), folder))
+            writes.append(threads.submit(_write, example._replace(image=adapted), folder, classes))
             _wait(writes, most=0 if stopping.requested else WAITING)
             stopping.exit_if_requested()
         _wait(writes, most=0)
@@ -100,10 +103,10 @@ def _paths(name: str, folder: Path) -> tuple[Path, Path]:
     return folder / IMAGES / f"{name}.png", folder / LABELS / f"{name}.png"
 
 
-def _write(example: Example, folder: Path) -> None:
+def _write(example: Example, folder: Path, classes: ClassList) -> None:
     # The label first, so that no image exists without its label.
     image, label = _paths(example.name, folder)
-    write_atomic(label, encode_label_png(example.label))
+    write_atomic(label, encode_label_png(example.label, classes))
     write_atomic(image, encode_png(example.image))
 
 

@@ -20,7 +20,6 @@ from selfsyn.adapter.step import fit_step
 from selfsyn.config import Adapter, RunConfig, to_toml
 from selfsyn.data import Frame, LabelledFrame
 from selfsyn.files import write_atomic
-from selfsyn.labels import CLASSES
 from selfsyn.progress import say, track
 from selfsyn.stopping import Stopping
 
@@ -91,18 +90,19 @@ def _content_row(state: AdapterState, samples: Samples, *, config: RunConfig) ->
     """The frozen net's predictions on the samples before and after adaptation, also logged. They reveal hallucination early."""
     before = content(state.frozen, samples, config=config)
     after = content(state.frozen, samples, config=config, generator=state.average)
+    classes = config.class_list
     most = int(np.abs(after.shares - before.shares).argmax())
     say(
         f"fit-adapter: step {state.step}: pixel accuracy of the frozen net {before.agreement:.1%} on source images,"
         f" {after.agreement:.1%} on adapted images; adaptation moves {before.moved(after):.1%} of the pixels to other classes,"
-        f" most in {CLASSES[most]} ({before.shares[most]:.1%} -> {after.shares[most]:.1%})"
+        f" most in {classes.names[most]} ({before.shares[most]:.1%} -> {after.shares[most]:.1%})"
     )
     return {
         "agreement_source": round(before.agreement, 6),
         "agreement_adapted": round(after.agreement, 6),
         "moved": round(before.moved(after), 6),
-        "shares_source": before.by_class(),
-        "shares_adapted": after.by_class(),
+        "shares_source": before.by_class(classes),
+        "shares_adapted": after.by_class(classes),
     }
 
 

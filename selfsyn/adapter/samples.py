@@ -15,10 +15,11 @@ from selfsyn.adapter.adapt import Example, read_example, read_sized
 from selfsyn.adapter.generator import Generator
 from selfsyn.adapter.pixels import main_logits, signed
 from selfsyn.adapter.tiles import translate
+from selfsyn.classes import ClassList
 from selfsyn.config import RunConfig
 from selfsyn.data import Frame, LabelledFrame
 from selfsyn.images import encode_png, resize_image, resize_label
-from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
+from selfsyn.labels import IGNORE
 
 EXAMPLES = 8  # synthetic frames for `content`
 ROWS = 4  # of the sheet
@@ -39,7 +40,7 @@ class Samples:
 class Content:
     """The frozen net's predictions on the synthetic samples.
 
-    agreement: pixel accuracy on labelled pixels, 0..1.  shares: (19,) share of all pixels predicted as each class.
+    agreement: pixel accuracy on labelled pixels, 0..1.  shares: (K,) share of all pixels predicted as each of the classes.
     """
 
     agreement: float
@@ -49,9 +50,9 @@ class Content:
         """Total variation distance of the class shares, 0 to 1: the share of pixels that must change class to match `other`."""
         return float(np.abs(self.shares - other.shares).sum() / 2)
 
-    def by_class(self) -> dict[str, float]:
+    def by_class(self, classes: ClassList) -> dict[str, float]:
         """The shares by class name, rounded."""
-        return {name: round(float(share), 5) for name, share in zip(CLASSES, self.shares, strict=True)}
+        return {name: round(float(share), 5) for name, share in zip(classes.names, self.shares, strict=True)}
 
 
 def read_samples(synthetic: Sequence[LabelledFrame], real: Sequence[Frame], *, config: RunConfig) -> Samples:
@@ -64,7 +65,7 @@ def read_samples(synthetic: Sequence[LabelledFrame], real: Sequence[Frame], *, c
 def content(frozen: nn.Module, samples: Samples, *, config: RunConfig, generator: Generator | None = None) -> Content:
     """The frozen net's predictions on the samples at config.size, adapted if `generator` is given."""
     right = counted = 0
-    pixels = np.zeros(CLASS_COUNT, np.int64)
+    pixels = np.zeros(len(config.class_list), np.int64)
     for example in samples.synthetic:
         adapted_HWC = translate(generator, example.image, seed=config.seed, name=example.name) if generator else example.image
         predicted_HW = _predicted(frozen, resize_image(adapted_HWC, size=config.size), config=config)
@@ -72,7 +73,7 @@ def content(frozen: nn.Module, samples: Samples, *, config: RunConfig, generator
         valid_HW = label_HW != IGNORE
         right += int((predicted_HW == label_HW)[valid_HW].sum())
         counted += int(valid_HW.sum())
-        pixels += np.bincount(predicted_HW.ravel(), minlength=CLASS_COUNT)
+        pixels += np.bincount(predicted_HW.ravel(), minlength=len(pixels))
     return Content(right / max(1, counted), pixels / pixels.sum())
 
 

@@ -55,7 +55,7 @@ def render(config: RunConfig, lines: Mapping[str, Sequence[Line]], *, rounds: in
             config=config,
             parts=[_part(config, net, found) for net, found in lines.items()],
             absent=ABSENT,
-            classes=class_colours(),
+            classes=class_colours(config.class_list),
             run_toml=configuration.to_toml(config),
         )
     )
@@ -114,4 +114,4 @@ def _pictures(lines: Sequence[Line]) -> tuple[Gallery | None, int]:
     one = next(iter(shown.values()))
     assert one.config.held_out is not None  # without it there are no scores
     folders = {title: entry.layout.evaluation(entry.stage) / "pictures" for title, entry in shown.items()}
-    return prediction_gallery(one.layout, one.config.held_out, predictions=folders), seed
+    return prediction_gallery(one.layout, one.config, predictions=folders), seed

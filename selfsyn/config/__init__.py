@@ -1,6 +1,8 @@
 """The whole configuration of a run: frozen dataclasses, one section of run.toml each."""
 
 from selfsyn.config.adapter import Adapter as Adapter
+from selfsyn.config.classes import Classes as Classes
+from selfsyn.config.classes import Scoring as Scoring
 from selfsyn.config.data import DataFolder as DataFolder
 from selfsyn.config.data import HeldOut as HeldOut
 from selfsyn.config.data import Source as Source

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from selfsyn.classes import parsed_colour
 from selfsyn.config.bounds import Filled, NonNegative, Whole, require
+from selfsyn.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class DataFolder:
     split: the part of the data set, for layouts that have parts.
     files: a text file with the names of the frames to use, one per line; empty uses the whole split.
     ids: overrides of the layout's id table, from an id on disk to a class: { "20" = "road", "7" = "ignore" }.
+    colours: for labels that are pictures in colours, the class of each colour: { "#804080" = "road", "#000000" = "ignore" }.
     """
 
     layout: Filled
@@ -23,12 +26,16 @@ class DataFolder:
     split: str = "train"
     files: str = ""
     ids: dict[str, str] = field(default_factory=dict)
+    colours: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.ids:
-            from selfsyn.labels import TRAIN_ID_OF_LABEL_ID, overlaid  # here: `selfsyn --help` does without numpy
-
-            overlaid(TRAIN_ID_OF_LABEL_ID, self.ids)
+        for text in self.ids:
+            if not (text.isdecimal() and int(text) < 256):
+                raise InputError(f"ids: {text!r} is not an id; expected a number from 0 to 255 in quotes")
+        for text in self.colours:
+            parsed_colour(text)
+        if self.ids and self.colours:
+            raise InputError("ids and colours are both set; a label holds either ids or colours: remove one")
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,8 @@ class Source(DataFolder):
 class HeldOut(DataFolder):
     """The labelled real images that only `evaluate` reads, and how they are scored.
 
-    protocol: which classes count, see docs/data.md.
+    protocol: which classes count, see docs/data.md; by default those of Cityscapes, with [classes] every class of the run, and
+    with [scoring] that protocol.
     """
 
     split: str = "val"
@@ -70,9 +78,9 @@ class HeldOut(DataFolder):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from selfsyn.labels import protocol
+        from selfsyn.labels import refuse_unknown_protocol  # here: `selfsyn --help` does without numpy
 
-        protocol(self.protocol)
+        refuse_unknown_protocol(self.protocol)
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
+from selfsyn.classes import CITYSCAPES_19, IGNORED, ClassList
 from selfsyn.config.adapter import Adapter
 from selfsyn.config.bounds import Whole, require
-from selfsyn.config.data import HeldOut, Source, World
+from selfsyn.config.classes import Classes, Scoring
+from selfsyn.config.data import DataFolder, HeldOut, Source, World
 from selfsyn.config.rival import Rival
 from selfsyn.config.rounds import Rounds
 from selfsyn.config.task import Student, Task
 from selfsyn.config.teacher import Teacher
 from selfsyn.config.train import OF_VIT_IN_TRAIN, Train
+from selfsyn.errors import InputError
 from selfsyn.stage import Stage, round_stage
+
+if TYPE_CHECKING:
+    from selfsyn.labels import Protocol
 
 Sources = Annotated[tuple[Source, ...], Meta(min_length=1)]
 
@@ -37,6 +43,8 @@ class RunConfig:
     synthetic: Sources
     real: Sources
     held_out: HeldOut | None = None
+    classes: Classes | None = None
+    scoring: Scoring | None = None
     world: World = field(default_factory=World)
     adapter: Adapter = field(default_factory=Adapter)
     task: Task = field(default_factory=Task)
@@ -59,8 +67,23 @@ class RunConfig:
         require(fits, f"adapter.crop is {self.adapter.crop}; expected at most the shorter side of size {self.size}")
         if self.student is not None:
             _check_student(self.rounds, first=self.last_round)
+        _check_classes(self)
         _check_batches(self)
         _check_vit(self)
+
+    @property
+    def class_list(self) -> ClassList:
+        """The classes of the run."""
+        return CITYSCAPES_19 if self.classes is None else self.classes.made()
+
+    @property
+    def protocol(self) -> Protocol:
+        """How the run is scored: by held_out.protocol; without [held_out], every class counts."""
+        from selfsyn.labels import EVERY_CLASS, Rules, protocol  # here: `selfsyn --help` does without numpy
+
+        own = None if self.scoring is None else Rules("own", (), **vars(self.scoring))
+        key = EVERY_CLASS if self.classes else self.class_list.key
+        return protocol(self.held_out.protocol if self.held_out else key, self.class_list, own=own)
 
     def real_in_batch(self, round_: int) -> int:
         """How many of a batch's labelled images are pseudo-labelled real ones in round `round_`."""
@@ -120,6 +143,24 @@ class RunConfig:
     def adapted_size(self) -> tuple[int, int] | None:
         """(width, height) of adapted images; None: each has the size of its synthetic frame."""
         return None if self.adapter.full_resolution else self.size
+
+
+def _check_classes(config: RunConfig) -> None:
+    """The classes that data sets and the protocol name must be those of the run."""
+    classes = config.class_list
+    known = (*classes.names, *classes.merge, IGNORED)
+    sources: tuple[DataFolder, ...] = (*config.synthetic, *config.real, *((config.held_out,) if config.held_out else ()))
+    for kind in ("ids", "colours"):
+        for text, name in (pair for one in sources for pair in getattr(one, kind).items()):
+            fits = f"expected one of {', '.join(classes.names)}, or ignore"
+            require(name in known, f"{kind}: {text} = {name!r} is not a class; {fits}")
+    scored = config.held_out is None or config.held_out.protocol == "own" or config.scoring is None
+    require(scored, "[scoring] is set, but held_out.protocol names another protocol; set it to 'own', or remove [scoring]")
+    if config.held_out is not None and (config.classes or config.scoring or config.held_out.protocol == "own"):
+        try:
+            config.protocol  # noqa: B018
+        except InputError as error:
+            raise InputError(f"run.toml: held_out.protocol: {error}") from None
 
 
 def _check_student(rounds: Rounds, *, first: int) -> None:

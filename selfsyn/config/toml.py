@@ -19,7 +19,7 @@ from selfsyn.config.run import RunConfig
 from selfsyn.config.task import OF_VIT
 from selfsyn.errors import InputError
 
-OPTIONAL = ("held_out", "student")  # tables that --set KEY= leaves out
+OPTIONAL = ("held_out", "student", "classes", "scoring")  # tables that --set KEY= leaves out
 LISTED = ("synthetic", "real")  # one table, or several
 KINDS: dict[Any, tuple[str, str]] = {
     int: ("an integer", "integers"),
@@ -54,7 +54,7 @@ def read_toml(path: Path, *, remedy: str) -> dict[str, Any]:
 
 def from_mapping(values: Mapping[str, Any]) -> RunConfig:
     """Nested mapping -> RunConfig. Every key, type and range is checked."""
-    given = _with_whole_student(updated(values))
+    given = _with_protocol(_with_whole_student(updated(values)))
     _check_keys(RunConfig, given, prefix="")
     whole = {key: [value] if key in LISTED and isinstance(value, Mapping) else value for key, value in given.items()}
     try:
@@ -88,6 +88,15 @@ def _with_whole_student(values: Mapping[str, Any]) -> Mapping[str, Any]:
         of_vit = OF_VIT if student.get("architecture", "vit") != "vit" else {}
         return {**values, "student": {**{key: value for key, value in task.items() if key not in of_vit}, **student}}
     return values
+
+
+def _with_protocol(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the protocol that fits [classes] and [scoring], where held_out names none."""
+    held_out = values.get("held_out")
+    found = "own" if "scoring" in values else "every-class" if "classes" in values else ""
+    if not found or not isinstance(held_out, Mapping) or "protocol" in held_out:
+        return values
+    return {**values, "held_out": {**held_out, "protocol": found}}
 
 
 def _check_keys(kind: type, values: Mapping[str, Any], *, prefix: str) -> None:

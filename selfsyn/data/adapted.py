@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from selfsyn.data.dataset import DataSet
-from selfsyn.labels import CLASS_COUNT, IGNORE
 from selfsyn.manifest import finished_parts
 
 
@@ -21,7 +18,6 @@ def _found(root: Path, part: str) -> dict[str, Path]:
 ADAPTED = DataSet(
     find_images=lambda root, split: _found(root, "images"),
     find_labels=lambda root, split: _found(root, "labels"),
-    table=np.arange(256, dtype=np.uint8),
-    known=frozenset(range(CLASS_COUNT)) | {IGNORE},
+    names=None,
     expects="images/NAME.png and labels/NAME.png with train ids, as `selfsyn adapt` writes them",
 )

@@ -6,7 +6,7 @@ from selfsyn.data.dataset import DataSet, Sample
 from selfsyn.data.plain import pictures
 from selfsyn.data.plausible import replaced
 from selfsyn.errors import InputError
-from selfsyn.labels import CAMVID_IDS, TRAIN_ID_OF_CAMVID_ID
+from selfsyn.labels import CAMVID_NAMES
 
 ROAD = 3
 
@@ -23,8 +23,7 @@ def refuse_shifted_ids(sample: Sample) -> None:
 CAMVID = DataSet(
     find_images=lambda root, split: pictures(root / split / "images") or pictures(root / split),
     find_labels=lambda root, split: pictures(root / split / "labels") or pictures(root / f"{split}annot"),
-    table=TRAIN_ID_OF_CAMVID_ID,
-    known=CAMVID_IDS,
+    names=CAMVID_NAMES,
     verify=refuse_shifted_ids,
     areas=lambda root, split: [folder for folder in (root / split / "images", root / split) if folder.is_dir()][:1],
     expects="SPLIT/images/NAME.jpg and SPLIT/labels/NAME.png, or SPLIT/NAME.png and SPLITannot/NAME.png",

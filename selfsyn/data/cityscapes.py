@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from selfsyn.classes import CITYSCAPES_NAMES
 from selfsyn.data.dataset import DataSet, Sample, named
 from selfsyn.errors import InputError
-from selfsyn.labels import CITYSCAPES_IDS, IGNORE, TRAIN_ID_OF_LABEL_ID
+from selfsyn.labels import IGNORE
 
 # Common as train ids (sidewalk, building, wall, fence, pole, light), rare as label ids (ego vehicle, rectification border, out of
 # roi, static, dynamic, ground).
 LOW_IDS, ROAD = range(1, 7), 7
+LABEL_IDS = CITYSCAPES_NAMES | {IGNORE: "license plate"}  # -1 in eight bits
 LARGEST_TRAIN_ID = 20  # of an encoding of train ids: 18, or 19 and 20 where void or an offset is counted in
 FEW = 3  # ids in all labels that are looked at; with fewer, nothing can be told
 
@@ -40,8 +42,7 @@ def refuse_train_ids(sample: Sample) -> None:
 CITYSCAPES = DataSet(
     find_images=lambda root, split: _with_ending(root / "leftImg8bit" / split, "_leftImg8bit.png"),
     find_labels=lambda root, split: _with_ending(root / "gtFine" / split, "_gtFine_labelIds.png"),
-    table=TRAIN_ID_OF_LABEL_ID,
-    known=CITYSCAPES_IDS,
+    names=LABEL_IDS,
     expects="leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png",
     unusable={"troisdorf_000000_000073": "an all-black image"},
     unlabelled=frozenset({"test"}),  # gtFine/test holds dummies

@@ -6,13 +6,16 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import CITYSCAPES_19, IGNORE, ClassList
 from selfsyn.errors import InputError
 from selfsyn.images import read_ids
+from selfsyn.labels import table_of
 
 LONGEST = 229  # bytes: with a temporary prefix of 22 and '.png' it is still a file name, which has 255
 Finder = Callable[[Path, str], dict[str, Path]]
@@ -68,11 +71,12 @@ def nothing_to_verify(sample: Sample) -> None:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A layout.
+    """A layout, and the classes of the run that reads it.
 
     find_images, find_labels: (root, split) -> {frame name: path}; a name is unique and a valid file name.
-    table: (256,) uint8, id on disk -> train id.  known: the ids that may occur; others are refused.
+    names: what the ids on disk stand for, in the words of the data set; other ids are refused. None: they are train ids.
     expects: the expected files, for messages.
+    classes: the classes of the run, which say what train id a name has.
     read: a label file -> (H, W) uint8 ids.
     unusable: published frames to leave out, with the reason.  mis_sized: published frames to leave out if their label has
     another size than the image.
@@ -84,9 +88,9 @@ class DataSet:
 
     find_images: Finder
     find_labels: Finder
-    table: NDArray[np.uint8]
-    known: frozenset[int]
+    names: Mapping[int, str] | None
     expects: str
+    classes: ClassList = CITYSCAPES_19
     read: IdReader = read_ids
     unusable: Mapping[str, str] = field(default_factory=dict)
     mis_sized: frozenset[str] = frozenset()
@@ -95,3 +99,18 @@ class DataSet:
     areas: Callable[[Path, str], list[Path]] = no_areas
     halves: tuple[str, ...] = ()
     reason: Callable[[Path], str] = no_reason
+
+    @cached_property
+    def name_of(self) -> Mapping[int, str]:
+        """The name of each id that may occur."""
+        return dict(enumerate(self.classes.names)) | {IGNORE: "ignore"} if self.names is None else self.names
+
+    @property
+    def known(self) -> frozenset[int]:
+        """The ids that may occur; others are refused."""
+        return frozenset(self.name_of)
+
+    @cached_property
+    def table(self) -> NDArray[np.uint8]:
+        """(256,) uint8, id on disk -> train id."""
+        return table_of(self.name_of, self.classes)

@@ -9,15 +9,18 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import CITYSCAPES_19, ClassList, parsed_colour
+from selfsyn.config import DataFolder
 from selfsyn.data.adapted import ADAPTED
 from selfsyn.data.camvid import CAMVID
 from selfsyn.data.cityscapes import CITYSCAPES
-from selfsyn.data.dataset import DataSet
+from selfsyn.data.dataset import DataSet, nothing_to_verify
 from selfsyn.data.gta5 import GTA5
 from selfsyn.data.kitti import KITTI, KITTI_RAW
 from selfsyn.data.passed_over import passed_over, words
@@ -26,8 +29,7 @@ from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
 from selfsyn.errors import InputError
 from selfsyn.files import digest_listing
-from selfsyn.images import TRUNCATED, as_read, decodes, fault_of, geometry, image_size, read_ends, to_train_ids
-from selfsyn.labels import overlaid
+from selfsyn.images import TRUNCATED, as_read, decodes, fault_of, geometry, image_size, read_colours, read_ends, to_train_ids
 from selfsyn.progress import say
 
 LAYOUTS = {
@@ -66,14 +68,37 @@ class LabelledFrame(Frame):
         return to_train_ids(self.dataset.read(self.label), table=self.dataset.table, known=self.dataset.known, path=self.label)
 
 
-def dataset(layout: str, *, ids: Mapping[str, str] | None = None) -> DataSet:
-    """The layout named `layout`, its table overridden by the user's `ids`. InputError for an unknown name."""
-    if layout not in LAYOUTS:
-        raise InputError(f"layout {layout!r} is not known; expected one of {', '.join(LAYOUTS)}")
-    kind = LAYOUTS[layout]
-    if not ids:
-        return kind
-    return replace(kind, table=overlaid(kind.table, ids), known=kind.known | {int(key) for key in ids})
+def layout_named(name: str) -> DataSet:
+    """The layout: where images and labels are. For the meaning of labels see `dataset`. InputError for an unknown name."""
+    if name not in LAYOUTS:
+        raise InputError(f"layout {name!r} is not known; expected one of {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def dataset(
+    layout: str,
+    *,
+    ids: Mapping[str, str] | None = None,
+    colours: Mapping[str, str] | None = None,
+    classes: ClassList = CITYSCAPES_19,
+) -> DataSet:
+    """The layout named `layout` for a run with these classes. InputError for an unknown name.
+
+    ids: names of single ids, which override the layout's, {"20": "road"}.  colours: names of the colours of labels that are
+    pictures in colours, {"#804080": "road"}; then the ids of the layout mean nothing.
+    """
+    kind = replace(layout_named(layout), classes=classes)
+    if colours:
+        names = dict(enumerate(dict.fromkeys(colours.values())))
+        place = {name: label_id for label_id, name in names.items()}
+        read = partial(read_colours, ids=tuple((parsed_colour(text), place[name]) for text, name in colours.items()))
+        return replace(kind, names=names, read=read, verify=nothing_to_verify)
+    return replace(kind, names={**kind.name_of, **{int(key): name for key, name in ids.items()}}) if ids else kind
+
+
+def dataset_of(folder: DataFolder, classes: ClassList) -> DataSet:
+    """The layout of a data set in run.toml, for a run with these classes."""
+    return dataset(folder.layout, ids=folder.ids, colours=folder.colours, classes=classes)
 
 
 def listing(root: Path, *, layout: str, split: str = "train", files: Path | None = None) -> list[Frame]:
@@ -81,7 +106,7 @@ def listing(root: Path, *, layout: str, split: str = "train", files: Path | None
 
     files: a text file with the names of the frames to use, one a line. InputError when there are none, or one is missing.
     """
-    kind = dataset(layout)
+    kind = layout_named(layout)
     found = kind.find_images(root, split)
     if not found:
         others = words(passed_over(kind, root, split=split))
@@ -96,44 +121,61 @@ def listing(root: Path, *, layout: str, split: str = "train", files: Path | None
 
 def say_passed_over(root: Path, *, layout: str, split: str = "train") -> None:
     """Name the pictures among the images of a data set that are no frames of it, by reason; say nothing when there are none."""
-    kind = dataset(layout)
+    kind = layout_named(layout)
     others = words(passed_over(kind, root, split=split))
     if others:
         say(f"{root}: pictures that are no frames: {others}; expected {kind.expects}")
 
 
 def labelled(
-    root: Path, *, layout: str, split: str = "train", files: Path | None = None, ids: Mapping[str, str] | None = None
+    root: Path,
+    *,
+    layout: str,
+    split: str = "train",
+    files: Path | None = None,
+    ids: Mapping[str, str] | None = None,
+    colours: Mapping[str, str] | None = None,
+    classes: ClassList = CITYSCAPES_19,
 ) -> list[LabelledFrame]:
     """The images of a data set with their labels. Frames with a published label of another size are left out, with a message.
 
-    InputError for an image without a label, a label of another size, an incomplete file, or labels of another layout.
+    ids, colours, classes: see `dataset`. InputError for an image without a label, a label of another size, an incomplete file,
+    or labels of another layout.
     """
-    pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
+    kind = dataset(layout, ids=ids, colours=colours, classes=classes)
+    pairs = _pairs(root, kind, layout=layout, split=split, files=files)
     say_passed_over(root, layout=layout, split=split)
     _refuse_incomplete([*(pair.image for pair in pairs), *(pair.label for pair in pairs)])
     pairs = _of_equal_sizes(pairs, root=root)
-    kind = dataset(layout, ids=ids)
     kind.verify([(pair.label, kind.read(pair.label)) for pair in pairs[:: max(1, len(pairs) // VERIFIED)][:VERIFIED]])
     return pairs
 
 
 def labelled_listing(
-    root: Path, *, layout: str, split: str = "train", files: Path | None = None, ids: Mapping[str, str] | None = None
+    root: Path,
+    *,
+    layout: str,
+    split: str = "train",
+    files: Path | None = None,
+    ids: Mapping[str, str] | None = None,
+    colours: Mapping[str, str] | None = None,
+    classes: ClassList = CITYSCAPES_19,
 ) -> list[LabelledFrame]:
     """The frames of `labelled`, unchecked: opens only the files of frames whose published label may have another size."""
-    pairs = _pairs(root, layout=layout, split=split, files=files, ids=ids)
+    kind = dataset(layout, ids=ids, colours=colours, classes=classes)
+    pairs = _pairs(root, kind, layout=layout, split=split, files=files)
     doubtful = [pair for pair in pairs if pair.name in pair.dataset.mis_sized]
     out = {pair.name for pair in doubtful} - {pair.name for pair in _of_equal_sizes(doubtful, root=root)}
     return [pair for pair in pairs if pair.name not in out]
 
 
-def _pairs(root: Path, *, layout: str, split: str, files: Path | None, ids: Mapping[str, str] | None) -> list[LabelledFrame]:
-    kind = dataset(layout, ids=ids)
+def _pairs(root: Path, kind: DataSet, *, layout: str, split: str, files: Path | None) -> list[LabelledFrame]:
     if split in kind.unlabelled:
         raise InputError(f"{root}: split {split!r} of layout {layout} has no usable labels; choose another split")
     if not kind.known:
-        raise InputError(f'{root}: layout {layout!r} has no table of ids; set `ids`, for example ids = {{ "0" = "road" }}')
+        raise InputError(
+            f'{root}: layout {layout!r} has no table of ids; set `ids`, for example ids = {{ "0" = "road" }}, or `colours`'
+        )
     frames = listing(root, layout=layout, split=split, files=files)
     labels = kind.find_labels(root, split)
     without = [frame for frame in frames if frame.name not in labels]

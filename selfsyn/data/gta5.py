@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selfsyn.data.cityscapes import refuse_train_ids
+from selfsyn.data.cityscapes import LABEL_IDS, refuse_train_ids
 from selfsyn.data.dataset import DataSet
 from selfsyn.data.plain import pictures
-from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
 
 
 def _numbered(folder: Path) -> dict[str, Path]:
@@ -18,8 +17,7 @@ def _numbered(folder: Path) -> dict[str, Path]:
 GTA5 = DataSet(
     find_images=lambda root, split: _numbered(root / "images"),
     find_labels=lambda root, split: _numbered(root / "labels"),
-    table=TRAIN_ID_OF_LABEL_ID,
-    known=CITYSCAPES_IDS,
+    names=LABEL_IDS,
     expects="images/NNNNN.png and labels/NNNNN.png",
     unusable={"15188": "a white image", "17705": "a black image"},
     mis_sized=frozenset(f"{number:05d}" for number in range(20801, 20861)),

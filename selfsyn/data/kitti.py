@@ -10,11 +10,10 @@ import re
 from functools import cache
 from pathlib import Path
 
-from selfsyn.data.cityscapes import refuse_train_ids
+from selfsyn.data.cityscapes import LABEL_IDS, refuse_train_ids
 from selfsyn.data.dataset import DataSet, named
 from selfsyn.data.plain import pictures
 from selfsyn.errors import InputError
-from selfsyn.labels import CITYSCAPES_IDS, TRAIN_ID_OF_LABEL_ID
 from selfsyn.progress import say
 
 VAL_EVERY = 5
@@ -76,8 +75,7 @@ def _say_no_mapping(root: Path) -> None:
 KITTI = DataSet(
     find_images=lambda root, split: _frames(root, "image_2", split),
     find_labels=lambda root, split: _frames(root, "semantic", split),
-    table=TRAIN_ID_OF_LABEL_ID,
-    known=CITYSCAPES_IDS,
+    names=LABEL_IDS,
     expects="training/image_2/NNNNNN_10.png and training/semantic/NNNNNN_10.png",
     unlabelled=frozenset({"test"}),
     verify=refuse_train_ids,
@@ -89,8 +87,7 @@ KITTI = DataSet(
 KITTI_RAW = DataSet(
     find_images=_raw,
     find_labels=lambda root, split: {},
-    table=TRAIN_ID_OF_LABEL_ID,
-    known=CITYSCAPES_IDS,
+    names=LABEL_IDS,
     areas=_cameras,
     reason=_unrectified,
     expects="DATE/DATE_drive_NNNN_sync/image_02/data/NNNNNNNNNN.png, without labels",

@@ -1,11 +1,10 @@
-"""Any other data set: images/NAME.* and labels/NAME.png. The table `ids` in run.toml defines the ids."""
+"""Any other data set: images/NAME.* and labels/NAME.png. `ids` or `colours` in run.toml say what the labels hold."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from selfsyn.data.dataset import DataSet, named
-from selfsyn.labels import id_table
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -18,8 +17,7 @@ def pictures(folder: Path) -> dict[str, Path]:
 PLAIN = DataSet(
     find_images=lambda root, split: pictures(root / "images"),
     find_labels=lambda root, split: pictures(root / "labels"),
-    table=id_table({}),
-    known=frozenset(),
+    names={},
     areas=lambda root, split: [root / "images"],
     expects="images/NAME.png (or .jpg) and labels/NAME.png",
 )

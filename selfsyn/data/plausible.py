@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import CITYSCAPES_19, ClassList
 from selfsyn.data.dataset import Sample
-from selfsyn.labels import CLASSES
 
 MOST, HARDLY = 0.3, 0.05  # shares of the lowest third
 ROAD = "road"
@@ -32,11 +32,14 @@ def replaced(sample: Sample, *, road: int) -> int | None:
     return other if len(sample) >= ENOUGH and shares[other] > MOST and shares[road] < HARDLY else None
 
 
-def doubt(sample: Sample, *, table: NDArray[np.uint8]) -> str:
-    """Why labels that `table` (256,) turns into train ids may be drawn in other ids, or ''."""
-    by_train_id = np.bincount(table, weights=in_lowest_third(sample), minlength=256)[: len(CLASSES)]
-    other, road = int(by_train_id.argmax()), by_train_id[CLASSES.index(ROAD)]
+def doubt(sample: Sample, *, table: NDArray[np.uint8], classes: ClassList = CITYSCAPES_19) -> str:
+    """Why labels that `table` (256,) turns into train ids may be drawn in other ids, or ''; '' too for classes without a road."""
+    names = classes.names
+    if ROAD not in names:
+        return ""
+    by_train_id = np.bincount(table, weights=in_lowest_third(sample), minlength=256)[: len(names)]
+    other, road = int(by_train_id.argmax()), by_train_id[names.index(ROAD)]
     if len(sample) < ENOUGH or road >= HARDLY or by_train_id[other] <= MOST:
         return ""
-    found = f"{100 * by_train_id[other]:.0f} % {CLASSES[other]} and {100 * road:.0f} % {ROAD}"
+    found = f"{100 * by_train_id[other]:.0f} % {names[other]} and {100 * road:.0f} % {ROAD}"
     return f"the lowest third of {len(sample)} labels is {found}"

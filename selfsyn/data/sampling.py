@@ -14,14 +14,14 @@ LEAST_SHARE = (
 )
 
 
-def pixels_by_class(label: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(H, W) train ids -> (20,) pixels of each class, the last of IGNORE."""
+def pixels_by_class(label: NDArray[np.uint8], *, classes: int = CLASS_COUNT) -> NDArray[np.int64]:
+    """(H, W) train ids -> (K + 1,) pixels of each of K classes, the last of IGNORE."""
     counts = np.bincount(label.ravel(), minlength=IGNORE + 1)
-    return np.append(counts[:CLASS_COUNT], counts[CLASS_COUNT:].sum()).astype(np.int64)
+    return np.append(counts[:classes], counts[classes:].sum()).astype(np.int64)
 
 
 def class_chances(shares: NDArray[np.float64], *, temperature: float) -> NDArray[np.float64]:
-    """(19,) shares of pixels -> (19,) probabilities ~ exp((1 - share) / temperature) (Hoyer et al. 2022, eq. 3)."""
+    """(K,) shares of pixels -> (K,) probabilities ~ exp((1 - share) / temperature) (Hoyer et al. 2022, eq. 3)."""
     raised = np.exp((shares.min() - shares) / temperature)  # the largest is 1: nothing overflows
     chances: NDArray[np.float64] = raised / raised.sum()
     return chances
@@ -49,7 +49,7 @@ class RareClasses:
 def rare_classes(
     counts: NDArray[np.int64], *, temperature: float, frequencies: NDArray[np.float64] | None = None
 ) -> RareClasses | None:
-    """(N, 20) pixels by frame and class -> rare-class sampling; None when no frame shows a class.
+    """(N, K + 1) pixels by frame and class, the last of IGNORE -> rare-class sampling; None when no frame shows a class.
 
     A frame shows a class that covers more than LEAST_SHARE of it. A class that no frame shows is never chosen.
     frequencies: (N,) probability of each frame without rare-class sampling; weights of the frames in the class shares and in
@@ -57,11 +57,11 @@ def rare_classes(
     """
     often = np.ones(len(counts)) if frequencies is None else frequencies
     of_frames = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    shown = of_frames[:, :CLASS_COUNT] > LEAST_SHARE
+    shown = of_frames[:, :-1] > LEAST_SHARE
     classes = np.flatnonzero(shown.any(axis=0))
     if not len(classes):
         return None
-    pixels = often @ of_frames[:, :CLASS_COUNT]
+    pixels = often @ of_frames[:, :-1]
     chances = class_chances(pixels / pixels.sum(), temperature=temperature)[classes]
     frames = tuple(np.flatnonzero(shown[:, train_id]) for train_id in classes)
     return RareClasses(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from selfsyn import corrections
+from selfsyn.classes import ClassList
 from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.data.frames import Frame, LabelledFrame, complete, labelled, labelled_listing, listing, say_passed_over
 from selfsyn.data.frames import digest as listing_digest
@@ -61,14 +62,13 @@ def _digest(layout: Layout, config: RunConfig, name: str) -> str:
         return _of_held_out(layout, config, labelled_listing)[1]
     if name == REAL:
         return listed_real(layout, config)[1]
-    return _all(layout, config.synthetic if name == SYNTHETIC else config.real, partial(labelled_frames, read=labelled_listing))[
-        1
-    ]
+    some, read = config.synthetic if name == SYNTHETIC else config.real, labelled_listing
+    return _all(layout, some, partial(labelled_frames, classes=config.class_list, read=read))[1]
 
 
 def synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
     """The labelled synthetic frames, source after source, and the digest of their listing."""
-    return _all(layout, config.synthetic, labelled_frames)
+    return _all(layout, config.synthetic, partial(labelled_frames, classes=config.class_list))
 
 
 def real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
@@ -89,7 +89,7 @@ def listed_real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
 
 def oracle(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
     """The real training images with their labels: only for the oracle, which is an upper bound, not a result."""
-    return _all(layout, config.real, labelled_frames)
+    return _all(layout, config.real, partial(labelled_frames, classes=config.class_list))
 
 
 def listed_frames(layout: Layout, folder: DataFolder) -> list[Frame]:
@@ -98,11 +98,15 @@ def listed_frames(layout: Layout, folder: DataFolder) -> list[Frame]:
 
 
 def labelled_frames(
-    layout: Layout, folder: DataFolder, *, read: Callable[..., list[LabelledFrame]] = labelled
+    layout: Layout, folder: DataFolder, *, classes: ClassList, read: Callable[..., list[LabelledFrame]] = labelled
 ) -> list[LabelledFrame]:
-    """The images and labels of one data set of the configuration. read: `labelled` or `labelled_listing`."""
+    """The images and labels of one data set of the configuration, for the classes of the run.
+
+    read: `labelled` or `labelled_listing`.
+    """
     root, files = layout.resolve(folder.root), _files(layout, folder)
-    return read(root, layout=folder.layout, split=folder.split, files=files, ids=folder.ids)
+    how = {"ids": folder.ids, "colours": folder.colours, "classes": classes}
+    return read(root, layout=folder.layout, split=folder.split, files=files, **how)
 
 
 def _files(layout: Layout, folder: DataFolder) -> Path | None:
@@ -129,7 +133,7 @@ def held_out(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], st
 def _of_held_out(layout: Layout, config: RunConfig, read: Callable[..., list[LabelledFrame]]) -> tuple[list[LabelledFrame], str]:
     if config.held_out is None:
         raise InputError(f"{layout.configuration}: no held_out data set; evaluation needs one (layout, root, split)")
-    frames = labelled_frames(layout, config.held_out, read=read)
+    frames = labelled_frames(layout, config.held_out, classes=config.class_list, read=read)
     return frames, listing_digest(frames, root=layout.resolve(config.held_out.root))
 
 

@@ -26,10 +26,10 @@ S = TypeVar("S", "LabelStatistics", "ColourStatistics")
 
 @dataclass(frozen=True)
 class LabelStatistics:
-    """frames: number of labels.  pixels: (19,) by class.
+    """frames: number of labels.  pixels: (K,) by class.
 
-    together: (19, 19) number of frames with both classes; on the diagonal, of frames with the class.
-    areas: (19, AREAS) pixels of a class in segments of each size bin, floor(STEPS * log2(area in pixels)).
+    together: (K, K) number of frames with both classes; on the diagonal, of frames with the class.
+    areas: (K, AREAS) pixels of a class in segments of each size bin, floor(STEPS * log2(area in pixels)).
     """
 
     frames: int
@@ -44,18 +44,18 @@ class LabelStatistics:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """(19,) share of the pixels that have a class, 0..1."""
+        """(K,) share of the pixels that have a class, 0..1."""
         return self.pixels / max(int(self.pixels.sum()), 1)
 
     @property
     def given(self) -> NDArray[np.float64]:
-        """(19, 19) share of the frames with the row's class that also have the column's; NaN if no frame has the row's."""
+        """(K, K) share of the frames with the row's class that also have the column's; NaN if no frame has the row's."""
         occurs = np.diag(self.together)[:, None]
         return np.where(occurs > 0, self.together / np.maximum(occurs, 1), np.nan)
 
     @property
     def sides(self) -> NDArray[np.float64]:
-        """(19,) square root of the median segment area in pixels, segments weighted by their pixels.
+        """(K,) square root of the median segment area in pixels, segments weighted by their pixels.
 
         The weights keep specks from dominating. NaN for a class that never occurs.
         """
@@ -75,17 +75,16 @@ class ColourStatistics:
         return ColourStatistics(self.frames + other.frames, self.levels + other.levels)
 
 
-NO_LABELS = LabelStatistics(
-    0, np.zeros(CLASS_COUNT, np.int64), np.zeros((CLASS_COUNT, CLASS_COUNT), np.int64), np.zeros((CLASS_COUNT, AREAS), np.int64)
-)
+NOTHING = np.zeros((), np.int64)  # plus an array of any shape is that array
+NO_LABELS = LabelStatistics(0, NOTHING, NOTHING, NOTHING)
 NO_COLOURS = ColourStatistics(0, np.zeros((3, LEVELS), np.int64))
 
 
-def of_label(label: NDArray[np.uint8]) -> LabelStatistics:
-    """The statistics of a (H, W) label of train ids. A segment is an 8-connected component."""
-    pixels = np.bincount(label.ravel(), minlength=IGNORE + 1)[:CLASS_COUNT].astype(np.int64)
+def of_label(label: NDArray[np.uint8], *, classes: int = CLASS_COUNT) -> LabelStatistics:
+    """The statistics of a (H, W) label of train ids below `classes`, or IGNORE. A segment is an 8-connected component."""
+    pixels = np.bincount(label.ravel(), minlength=IGNORE + 1)[:classes].astype(np.int64)
     present = pixels > 0
-    areas = np.zeros((CLASS_COUNT, AREAS), np.int64)
+    areas = np.zeros((classes, AREAS), np.int64)
     for train_id in np.flatnonzero(present):
         _, _, found, _ = cv2.connectedComponentsWithStats((label == train_id).astype(np.uint8), connectivity=8)
         segments = found[1:, cv2.CC_STAT_AREA].astype(np.int64)  # the first component is the background

@@ -11,14 +11,19 @@ from selfsyn.data.dataset import DataSet
 from selfsyn.data.plain import pictures
 from selfsyn.errors import InputError
 from selfsyn.images import read_unchanged
-from selfsyn.labels import id_table
 
-# The 16 classes that every published result uses; terrain, truck and train never occur, and void, parking, road work and
-# lane marking are ignored (the data set's README, and the readers of AdaptSegNet and ProDA).
-TRAIN_ID_OF_SYNTHIA_ID = id_table(
-    {3: 0, 4: 1, 2: 2, 21: 3, 5: 4, 7: 5, 15: 6, 9: 7, 6: 8, 1: 10, 10: 11, 17: 12, 8: 13, 19: 15, 12: 17, 11: 18}
+# The 16 classes that every published result uses, as Cityscapes names them; terrain (16), truck (18) and train (20) never occur
+# (the data set's README, and the readers of AdaptSegNet and ProDA).
+NAMES = dict(
+    enumerate(
+        (
+            *("void", "sky", "building", "road", "sidewalk", "fence", "vegetation", "pole", "car", "traffic sign", "person"),
+            *("bicycle", "motorcycle", "parking", "road work", "traffic light", "void", "rider", "void", "bus", "void", "wall"),
+            "lane marking",
+        )
+    )
 )
-LARGEST_ID = 22
+LARGEST_ID = max(NAMES)
 
 
 def read_class_channel(path: Path) -> NDArray[np.uint8]:
@@ -36,8 +41,7 @@ def read_class_channel(path: Path) -> NDArray[np.uint8]:
 SYNTHIA_RAND = DataSet(
     find_images=lambda root, split: pictures(root / "RGB"),
     find_labels=lambda root, split: pictures(root / "GT" / "LABELS"),
-    table=TRAIN_ID_OF_SYNTHIA_ID,
-    known=frozenset(range(LARGEST_ID + 1)),
+    names=NAMES,
     expects="RGB/NNNNNNN.png and GT/LABELS/NNNNNNN.png",
     read=read_class_channel,
     areas=lambda root, split: [root / "RGB"],

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from selfsyn.classes import CITYSCAPES_19
 from selfsyn.data.dataset import DataSet, Sample, named
 from selfsyn.errors import InputError
 from selfsyn.images import read_image, read_raw
-from selfsyn.labels import id_table
 
 # Order and colours as in Datumaro's table of this data set. Truck and train share a colour: never decode by colour.
 COLOURS = (
@@ -22,6 +22,8 @@ COLOURS = (
     (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 80, 100),
     (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 31), (157, 234, 50), (72, 0, 98), (167, 106, 29),
 )  # fmt: skip
+# Road lines are no road by default: see `ids` in run.toml.
+NAMES = dict(enumerate(("void", *CITYSCAPES_19.names, "lane marking", "other", "road work")))
 TOLERANCE = 1  # levels; bicycle's blue is 31 in one table and 32 in another
 AGREEING = 0.99  # of a label's pixels
 
@@ -56,8 +58,7 @@ def _in_sequences(root: Path, folder: str) -> dict[str, Path]:
 SYNTHIA_SF = DataSet(
     find_images=lambda root, split: _in_sequences(root, "RGBLeft"),
     find_labels=lambda root, split: _in_sequences(root, "GTLeft"),
-    table=id_table({k: k - 1 for k in range(1, 20)}),  # 0 void, 20 road lines, 21 other, 22 road works: see `ids` in run.toml
-    known=frozenset(range(len(COLOURS))),
+    names=NAMES,
     expects="SEQn/RGBLeft/NAME.png, SEQn/GTLeft/NAME.png and SEQn/GTLeftDebug/NAME.png",
     read=read_first_channel,
     verify=verify_against_colours,

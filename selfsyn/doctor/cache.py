@@ -39,6 +39,7 @@ def _lines(listing: Listing) -> Iterator[str]:
     role, kind = listing.role, listing.kind
     yield f"{role.where}\t{role.folder.layout}\t{listing.root}\t{listing.to_come}\t{sorted(kind.known)}"
     yield digest_bytes(kind.table.tobytes())
+    yield "\t".join((*kind.classes.names, *(f"{k} {name}" for k, name in sorted(kind.name_of.items()))))
     for files in (listing.images, listing.labels):
         for name, path in sorted(files.items()):
             yield f"{name}\t{path}\t{_stamp(path)}"

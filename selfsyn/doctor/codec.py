@@ -38,7 +38,7 @@ def _measured(image: Path, label: Path | None, kind: DataSet, size: tuple[int, i
     began = time.perf_counter()
     try:
         picture = encode_png(resize_image(read_image(image), size=size))
-        ids = b"" if label is None else encode_label_png(resize_label(kind.table[kind.read(label)], size=size))
+        ids = b"" if label is None else encode_label_png(resize_label(kind.table[kind.read(label)], size=size), kind.classes)
     except Exception:  # a damaged file may raise anything; another check names it
         return None
     return time.perf_counter() - began, len(picture), len(ids)

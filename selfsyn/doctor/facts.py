@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from selfsyn.data.dataset import DataSet
 from selfsyn.data.frames import TURN_IT, TURNED
 from selfsyn.data.sample import evenly_spaced
 from selfsyn.doctor.ends import Ends, ends_of, same_files
@@ -69,7 +71,11 @@ def looked_at(listing: Listing, *, everything: bool) -> Looked:
     chosen = counted if everything else sorted({*counted, *smallest(sound)})
     pixels = _pixels(listing, chosen, labels)
     findings += _of_pixels(listing, pixels, images, labels, share=len(pixels) / max(1, len(sound)))
-    return Looked(_facts(listing, sound, pixels, counted), tuple(findings), images)
+    # The smallest files are checked, but they are not a fair sample: they do not count.
+    fair = set(counted)
+    counts = sum((frame.counts for frame in pixels if frame.name in fair), np.zeros(256, np.int64))
+    findings += _of_classes(where, listing.kind, counts) if counts.any() else []
+    return Looked(_facts(listing, sound, counts, looked_at=len(pixels)), tuple(findings), images)
 
 
 def shared(real: Sequence[Looked], held_out: Sequence[Looked]) -> list[Finding]:
@@ -114,10 +120,24 @@ def _pixels(listing: Listing, names: Sequence[str], labels: Mapping[str, Ends]) 
     return list(track(pixels_of(frames, kind=listing.kind), total=len(frames), label=f"{listing.role.where}: pixels"))
 
 
-def _facts(listing: Listing, sound: Mapping[str, Ends], pixels: Sequence[Pixels], counted: Sequence[str]) -> Facts:
-    # The smallest files are checked, but they are not a fair sample: they do not count.
-    fair = set(counted)
-    counts = sum((frame.counts for frame in pixels if frame.name in fair), np.zeros(256, np.int64))
+def _of_classes(where: str, kind: DataSet, counts: NDArray[np.int64]) -> list[Finding]:
+    """Notes: the classes that only the run has, and those that only the data set has, with their share of (256,) pixels by id."""
+    reached = {kind.classes.class_of(name) for name in kind.name_of.values()}
+    lacking = [name for name in kind.classes.names if name not in reached]
+    what = f"lacks {len(lacking)} of the {len(kind.classes)} classes: {', '.join(lacking)}"
+    notes = [Finding(where, what, stops=False)] if lacking else []
+    pixels: Counter[str] = Counter()
+    for label_id, name in kind.name_of.items():
+        if counts[label_id] and not kind.classes.covers(name):
+            pixels[name] += int(counts[label_id])
+    if pixels:
+        named = ", ".join(f"{name} ({100 * count / counts.sum():.2f} % of pixels)" for name, count in pixels.most_common())
+        what = f"has names that the run's classes do not cover: {named}; those pixels are ignored"
+        notes.append(Finding(where, what, "give them a class in classes.merge, or `ignore`", stops=False))
+    return notes
+
+
+def _facts(listing: Listing, sound: Mapping[str, Ends], counts: NDArray[np.int64], *, looked_at: int) -> Facts:
     sizes = Counter(file.size for file in sound.values())
     return Facts(
         where=listing.role.where,
@@ -128,9 +148,9 @@ def _facts(listing: Listing, sound: Mapping[str, Ends], pixels: Sequence[Pixels]
         labels=len(listing.pairs),
         to_come=listing.to_come,
         image_bytes=sum(file.length for file in sound.values()),
-        looked_at=len(pixels),
+        looked_at=looked_at,
         sizes={f"{width}x{height}": count for (width, height), count in sizes.most_common()},
-        shares=shares(counts, table=listing.kind.table),
+        shares=shares(counts, kind=listing.kind),
     )
 
 

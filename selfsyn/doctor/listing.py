@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from selfsyn.classes import ClassList
 from selfsyn.config import DataFolder, RunConfig
 from selfsyn.data.dataset import DataSet
-from selfsyn.data.frames import VERIFIED, dataset, names_in
+from selfsyn.data.frames import VERIFIED, dataset_of, names_in
 from selfsyn.data.passed_over import passed_over, words
 from selfsyn.data.plain import PLAIN
 from selfsyn.data.plausible import doubt
@@ -23,13 +24,14 @@ class Role:
     """A data set's part in a run.
 
     where: its name in findings.  labelled: whether its labels are read; never for real sources.
-    rendered: frames that `selfsyn world` makes for it.
+    rendered: frames that `selfsyn world` makes for it.  classes: of the run.
     """
 
     where: str
     folder: DataFolder
     labelled: bool
     rendered: int
+    classes: ClassList
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class Listing:
 
 def roles(config: RunConfig) -> list[Role]:
     """The data sets of a run in the order of run.toml."""
-    world, held_out = config.world, config.held_out
+    world, held_out, classes = config.world, config.held_out, config.class_list
     rendered = {"engine": world.engine, "town": world.town}
-    found = [Role(f"synthetic {s.called}", s, True, rendered.get(Path(s.root).name, 0)) for s in config.synthetic]
-    found += [Role(f"real {source.called}", source, False, world.camera) for source in config.real]
-    return found + ([Role(f"held_out {held_out.layout}", held_out, True, world.held_out)] if held_out else [])
+    found = [Role(f"synthetic {s.called}", s, True, rendered.get(Path(s.root).name, 0), classes) for s in config.synthetic]
+    found += [Role(f"real {source.called}", source, False, world.camera, classes) for source in config.real]
+    return found + ([Role(f"held_out {held_out.layout}", held_out, True, world.held_out, classes)] if held_out else [])
 
 
 def listed(layout: Layout, role: Role) -> Listing:
@@ -68,7 +70,7 @@ def listed(layout: Layout, role: Role) -> Listing:
     if role.rendered and root.is_relative_to(layout.world.resolve()) and read_manifest(layout.world) is None:
         return Listing(role, root, to_come=role.rendered)
     try:
-        kind = dataset(folder.layout, ids=folder.ids)
+        kind = dataset_of(folder, role.classes)
         found = kind.find_images(root, folder.split)
         labels = kind.find_labels(root, folder.split) if role.labelled and folder.split not in kind.unlabelled else {}
         chosen, findings = _chosen(role, found, layout.resolve(folder.files) if folder.files else None)
@@ -122,7 +124,7 @@ def _of_labels(
     remedy = f"add the labels or remove the images; expected {kind.expects}"
     findings = of_files(role.where, "images without a label", without, remedy=remedy)
     if not kind.known:
-        remedy = 'set `ids`, for example ids = { "0" = "road" }'
+        remedy = 'set `ids`, for example ids = { "0" = "road" }, or `colours`'
         findings.append(Finding(role.where, f"layout {layout!r} has no table of ids", remedy))
     findings += _of_other_halves(role, root, kind)
     lonely = [path for name, path in sorted(labels.items()) if name not in found]
@@ -156,6 +158,6 @@ def verified(listing: Listing) -> list[Finding]:
             listing.kind.verify(sample)
     except InputError as error:
         return [Finding(listing.role.where, str(error))]
-    why = doubt(sample, table=listing.kind.table)
+    why = doubt(sample, table=listing.kind.table, classes=listing.kind.classes)
     remedy = "look at a label: are its ids those of another table, or shifted?"
     return [Finding(listing.role.where, why, remedy, stops=False)] if why else []

@@ -13,7 +13,7 @@ from selfsyn.ahead import on_all_cores
 from selfsyn.data.dataset import DataSet
 from selfsyn.doctor.ends import Ends
 from selfsyn.images import read_image
-from selfsyn.labels import CLASS_COUNT, CLASSES, IGNORE
+from selfsyn.labels import IGNORE
 
 SMALLEST = 50  # image files that are read as well: a picture of one colour is a small file
 MASK_COLOURS = 40  # a photo has thousands
@@ -44,12 +44,12 @@ def pixels_of(frames: Mapping[str, tuple[Path, Path | None]], *, kind: DataSet) 
     return on_all_cores(lambda frame: _pixels(frame[0], *frame[1], kind), frames.items())
 
 
-def shares(counts: NDArray[np.int64], *, table: NDArray[np.uint8]) -> dict[str, float]:
+def shares(counts: NDArray[np.int64], *, kind: DataSet) -> dict[str, float]:
     """(256,) pixels by id on disk -> each class's share of all pixels, 0..1, and that of 'ignore'; empty without pixels."""
     if not counts.any():
         return {}
-    by_train_id = np.bincount(table, weights=counts, minlength=IGNORE + 1) / counts.sum()
-    names = {**dict(enumerate(CLASSES)), IGNORE: "ignore"}
+    by_train_id = np.bincount(kind.table, weights=counts, minlength=IGNORE + 1) / counts.sum()
+    names = {**dict(enumerate(kind.classes.names)), IGNORE: "ignore"}
     return {name: round(float(by_train_id[train_id]), 6) for train_id, name in names.items()}
 
 
@@ -60,7 +60,7 @@ def strange_ids(counts: NDArray[np.int64], *, known: frozenset[int]) -> list[int
 
 def without_class(counts: NDArray[np.int64], *, table: NDArray[np.uint8]) -> bool:
     """Whether a label has pixels but none with a class."""
-    return bool(counts.any()) and not (table[np.flatnonzero(counts)] < CLASS_COUNT).any()
+    return bool(counts.any()) and not (table[np.flatnonzero(counts)] != IGNORE).any()
 
 
 def _pixels(name: str, image: Path, label: Path | None, kind: DataSet) -> Pixels:

@@ -84,7 +84,8 @@ def _task(config: RunConfig, device: torch.device) -> tuple[float, int]:
 
     from selfsyn.task import build
 
-    net = weightless(lambda: build(replace(config.task, weights="scratch"), pretrained=False), device=device).eval()
+    task, classes = replace(config.task, weights="scratch"), len(config.class_list)
+    net = weightless(lambda: build(task, pretrained=False, classes=classes), device=device).eval()
     seconds = _seconds(lambda size: net(torch.zeros(1, 3, *size, device=device)).main.cpu(), config, on=device.type)
     return seconds, _parameters(net)
 
@@ -124,6 +125,8 @@ def _seconds(work: Callable[[tuple[int, int]], object], config: RunConfig, *, on
 
 def depends_on(config: RunConfig, *, labels_on: str) -> str:
     """A digest of what the speed depends on: nets, working size, torch, and devices."""
-    leaves = [f"{name} {value}" for name, value in flat(config).items() if name.split(".")[0] in ("size", "adapter", "task")]
+    leaves = [
+        f"{name} {value}" for name, value in flat(config).items() if name.split(".")[0] in ("size", "classes", "adapter", "task")
+    ]
     devices = [*sorted(path.name for path in Path("/dev").glob("nvidia*")), os.environ.get("CUDA_VISIBLE_DEVICES", "all")]
     return digest_lines([*leaves, str(installed(("torch",))), *devices, labels_on, platform.node(), platform.processor()])

@@ -8,7 +8,6 @@ from selfsyn.config import RunConfig
 from selfsyn.doctor.facts import Facts
 from selfsyn.doctor.findings import Finding
 from selfsyn.doctor.machine import amount
-from selfsyn.labels import CLASSES
 
 SIZES = 3  # image sizes in the table; report.json has all
 
@@ -22,12 +21,15 @@ def data_sets(facts: Sequence[Facts]) -> list[str]:
 
 
 def class_shares(facts: Sequence[Facts]) -> list[str]:
-    """A column for each data set with checked labels, in percent; '-' for a class that never occurs."""
+    """A row for each class and for 'ignore', a column for each data set with checked labels, in percent.
+
+    '-' stands for a class that never occurs.
+    """
     shown = [data for data in facts if data.shares]
     if not shown:
         return []
     rows = [["class, percent of pixels", *(data.where for data in shown)]]
-    rows += [[name, *(_percent(data.shares[name]) for data in shown)] for name in (*CLASSES, "ignore")]
+    rows += [[name, *(_percent(data.shares[name]) for data in shown)] for name in shown[0].shares]
     return table(rows, left=(0,))
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from selfsyn.labels import CLASSES
 from selfsyn.report.charts import Bars, Chart, class_values, grouped_bars, panel_grid
 from selfsyn.report.collect import Run, Score
 from selfsyn.report.scoreboard import ABSENT
@@ -28,7 +27,7 @@ def trust(run: Run) -> Iterator[Chart]:
         yield _coverage(scores[-1] if scores[-1].stage != ORACLE or len(scores) == 1 else scores[-2])
     changes = {round_: change(run.stores[round_ - 1], store) for round_, store in run.stores.items() if round_ - 1 in run.stores}
     if changes:
-        yield _agreement(changes, last_round=run.last_round)
+        yield _agreement(changes, last_round=run.last_round, names=run.config.class_list.names)
 
 
 def _reliability(scores: list[Score], *, last_round: int) -> Chart:
@@ -92,12 +91,12 @@ def _coverage(score: Score) -> Chart:
     return Chart("Coverage by class", svg, caption)
 
 
-def _agreement(changes: Mapping[int, Change], *, last_round: int) -> Chart:
+def _agreement(changes: Mapping[int, Change], *, last_round: int, names: Sequence[str]) -> Chart:
     bars = [
         Bars(f"round {round_} with round {round_ - 1}", round_colour(round_, last_round=last_round), _kept(found.counts))
         for round_, found in changes.items()
     ]
-    svg = grouped_bars(CLASSES, bars, name="round-agreement", unit="share that stays", absent="none")
+    svg = grouped_bars(names, bars, name="round-agreement", unit="share that stays", absent="none")
     overall = ", ".join(f"{found.agreement:.1%} round {round_} with round {round_ - 1}" for round_, found in changes.items())
     confidences = ", ".join(f"{found.confidence[1]:.3f} in round {round_}" for round_, found in changes.items())
     drifts = ", ".join(f"{found.drift:.1%} in round {round_}" for round_, found in changes.items())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import ClassList
 from selfsyn.config import RunConfig
 from selfsyn.errors import NotReadyError
 from selfsyn.files import digest_file
@@ -88,7 +89,7 @@ def collect(layout: Layout, config: RunConfig) -> Run:
     if all(step.manifest is None for step in steps):
         raise NotReadyError(f"{layout.root}: no phase is finished, so there is nothing to report; run `selfsyn round` first")
     scores = tuple(_scores(layout, last_round))
-    return Run(layout, config, last_round, steps, scores, _complete_stores(layout, last_round))
+    return Run(layout, config, last_round, steps, scores, _complete_stores(layout, last_round, config.class_list))
 
 
 def manifest_digests(run: Run) -> dict[str, str]:
@@ -159,11 +160,11 @@ def _scores(layout: Layout, last_round: int) -> Iterator[Score]:
             yield Score(stage, metrics, manifest)
 
 
-def _complete_stores(layout: Layout, last_round: int) -> dict[int, LabelStore]:
+def _complete_stores(layout: Layout, last_round: int, classes: ClassList) -> dict[int, LabelStore]:
     stores = {}
     for round_ in range(1, last_round + 1):
         try:
-            stores[round_] = LabelStore(layout.labels(round_))
+            stores[round_] = LabelStore(layout.labels(round_), classes)
         except NotReadyError:  # still being labelled: the list of phases says so
             continue
     return stores

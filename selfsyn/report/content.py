@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from selfsyn.labels import CLASSES
 from selfsyn.report.charts import Bars, Chart, Curve, Panel, curve_row, grouped_bars
 from selfsyn.report.collect import Run, read_curves
 from selfsyn.report.svg import COLOUR
@@ -56,11 +55,12 @@ def _shares(run: Run) -> Chart | None:
     last = _last_row(run)
     if "shares_adapted" not in last:
         return None
+    names = run.config.class_list.names
     series = [
-        Bars(name, COLOUR[colour], np.array([last[f"shares_{name}"].get(class_, np.nan) for class_ in CLASSES]))
+        Bars(name, COLOUR[colour], np.array([last[f"shares_{name}"].get(class_, np.nan) for class_ in names]))
         for name, colour in (("source", "source"), ("adapted", "ramp-12"))
     ]
-    svg = grouped_bars(CLASSES, series, name="content", unit="share of the pixels")
+    svg = grouped_bars(names, series, name="content", unit="share of the pixels")
     caption = (
         f"At step {last['step']}, on the same synthetic frames. A class that grows was painted where the label has"
         " another one; trees in the sky are a known failure of such adapters."

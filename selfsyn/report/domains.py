@@ -6,15 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import ClassList
 from selfsyn.data.dataset import DataSet
 from selfsyn.data.sample import evenly_spaced
 from selfsyn.data.statistics import NO_COLOURS, NO_LABELS, ColourStatistics, LabelStatistics, of_image, of_label, total
 from selfsyn.images import UnreadableError, read_image, resize_image, resize_label, to_train_ids
-from selfsyn.labels import CLASSES
 from selfsyn.report.charts import Bars, Chart, Curve, Grid, Panel, class_dots, class_grids, curve_row
 
 COUNTED = 200  # evenly spaced frames of a data set; GTA5 has 25,000
@@ -39,7 +40,7 @@ def labels_of(paths: Mapping[str, Path], kind: DataSet, *, size: tuple[int, int]
 
     def count(path: Path) -> LabelStatistics:
         label = to_train_ids(kind.read(path), table=kind.table, known=kind.known, path=path)
-        return of_label(resize_label(label, size=size))
+        return of_label(resize_label(label, size=size), classes=len(kind.classes))
 
     chosen = _some(paths)
     return total(chosen, count, nothing=NO_LABELS) if chosen else None
@@ -62,10 +63,11 @@ def _some(paths: Mapping[str, Path]) -> list[Path]:
     return evenly_spaced([path for _, path in sorted(paths.items())], count=COUNTED)
 
 
-def domain_charts(domains: Sequence[Domain]) -> list[Chart]:
+def domain_charts(domains: Sequence[Domain], classes: ClassList) -> list[Chart]:
     """Class shares, object sizes, class co-occurrence and colours; a chart without data is left out."""
     labelled = [(domain, domain.labels) for domain in domains if domain.labels and domain.labels.pixels.any()]
-    seen = np.any([labels.pixels > 0 for _, labels in labelled], axis=0) if labelled else np.zeros(len(CLASSES), bool)
+    occurs = np.any([labels.pixels > 0 for _, labels in labelled], axis=0) if labelled else np.zeros(len(classes), bool)
+    seen = Seen(occurs, tuple(name for name, there in zip(classes.names, occurs, strict=True) if there))
     drawn = (_shares(labelled, seen), _sides(labelled, seen), _together(labelled, seen), _colours(domains))
     return [chart for chart in drawn if chart is not None]
 
@@ -73,12 +75,19 @@ def domain_charts(domains: Sequence[Domain]) -> list[Chart]:
 Labelled = Sequence[tuple[Domain, LabelStatistics]]
 
 
-def _shares(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
+class Seen(NamedTuple):
+    """The classes that occur in a data set: (K,) whether each of all classes does, and the names of those that do."""
+
+    of_all: NDArray[np.bool_]
+    names: tuple[str, ...]
+
+
+def _shares(labelled: Labelled, seen: Seen) -> Chart | None:
     caption = f"Of the pixels with a class, in at most {COUNTED} labels of each data set. No dot: the class does not occur."
     return _dots(labelled, seen, lambda labels: labels.shares, "Class shares", caption, unit="share of pixels", percent=True)
 
 
-def _sides(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
+def _sides(labelled: Labelled, seen: Seen) -> Chart | None:
     caption = (
         "Square root of the median segment area (segments weighted by their pixels), at the training size. A net can hardly learn"
         " objects smaller than its stride."
@@ -88,7 +97,7 @@ def _sides(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
 
 def _dots(
     labelled: Labelled,
-    seen: NDArray[np.bool_],
+    seen: Seen,
     value: Callable[[LabelStatistics], NDArray[np.float64]],
     title: str,
     caption: str,
@@ -98,20 +107,20 @@ def _dots(
 ) -> Chart | None:
     if not labelled:
         return None
-    series = [Bars(domain.name, domain.colour, value(labels)[seen]) for domain, labels in labelled]
+    series = [Bars(domain.name, domain.colour, value(labels)[seen.of_all]) for domain, labels in labelled]
     name = title.lower().replace(" ", "-")
-    return Chart(title, class_dots(_names(seen), series, name=name, unit=unit, percent=percent), caption)
+    return Chart(title, class_dots(seen.names, series, name=name, unit=unit, percent=percent), caption)
 
 
-def _together(labelled: Labelled, seen: NDArray[np.bool_]) -> Chart | None:
+def _together(labelled: Labelled, seen: Seen) -> Chart | None:
     if not labelled:
         return None
-    grids = [Grid(domain.name, labels.given[np.ix_(seen, seen)]) for domain, labels in labelled]
+    grids = [Grid(domain.name, labels.given[np.ix_(seen.of_all, seen.of_all)]) for domain, labels in labelled]
     caption = (
         "Area of a square: share of the frames with the row's class that also show the column's class. An empty row: no frame"
         " has the class. Where data sets differ, a net learns context that the target does not have."
     )
-    return Chart("Class co-occurrence", class_grids(_names(seen), grids, name="together"), caption)
+    return Chart("Class co-occurrence", class_grids(seen.names, grids, name="together"), caption)
 
 
 def _colours(domains: Sequence[Domain]) -> Chart | None:
@@ -130,7 +139,3 @@ def _colours(domains: Sequence[Domain]) -> Chart | None:
 def _density(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     percent: NDArray[np.float64] = 100.0 * counts.reshape(-1, LEVELS_A_POINT).sum(axis=1) / max(int(counts.sum()), 1)
     return percent
-
-
-def _names(seen: NDArray[np.bool_]) -> list[str]:
-    return [name for name, there in zip(CLASSES, seen, strict=True) if there]

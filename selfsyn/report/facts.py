@@ -9,6 +9,7 @@ from typing import Any
 
 from selfsyn.config import DataFolder, RunConfig, Source
 from selfsyn.flow import stage_before
+from selfsyn.metrics import WHOLE
 from selfsyn.report.collect import Run, packed
 from selfsyn.report.verdict import score_of
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
@@ -166,7 +167,7 @@ def _held_out(run: Run) -> str:
     score = run.scores[0]
     images = _several(str(s.manifest["counts"].get("images", "an unrecorded number of")) for s in run.scores)
     scored = [value for value in score.metrics["class_iou"].values() if value is not None]
-    pixels = sum(map(sum, score.metrics.get("confusion_19", score.metrics["confusion"])))  # early runs had one matrix
+    pixels = sum(map(sum, score.metrics.get(WHOLE, score.metrics["confusion"])))  # early runs had one matrix
     variant = ", variant A" if "variants" in score.metrics else ""
     return (
         f"{words}{variant}: {images} images, {pixels:,} labelled pixels; the mean is over {len(scored)} classes with ground truth"

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from selfsyn.config import DataFolder
 from selfsyn.data.adapted import ADAPTED
-from selfsyn.data.frames import dataset
-from selfsyn.labels import CLASSES
+from selfsyn.data.frames import dataset, dataset_of, layout_named
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.report.calibration import stage_bars, trust
 from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
@@ -109,9 +108,9 @@ def _by_direction(curves: Curves) -> dict[str, list[Curve]]:
 
 def domains(run: Run) -> Iterator[Domain]:
     """The data sets of the run that exist: synthetic, adapted, real, pseudo-labels, and held-out labels once they are scored."""
-    size = run.config.size
+    size, classes = run.config.size, run.config.class_list
     for source, colour in zip(run.config.synthetic, itertools.cycle(SYNTHETIC_COLOURS)):
-        kind, images, labels = dataset(source.layout, ids=source.ids), *_files(run, source)
+        kind, images, labels = dataset_of(source, classes), *_files(run, source)
         yield Domain(f"synthetic {source.called}", colour, labels_of(labels, kind, size=size), colours_of(images, size=size))
     if run.has(run.layout.adapted):
         yield Domain("adapted", COLOUR["ramp-6"], colours=colours_of(ADAPTED.find_images(run.layout.adapted, ""), size=size))
@@ -120,16 +119,16 @@ def domains(run: Run) -> Iterator[Domain]:
     for round_, store in run.stores.items():
         labels = {name: store.entry(name).label for name in store.names}
         colour = round_colour(round_, last_round=run.last_round)
-        yield Domain(f"pseudo-labels, round {round_}", colour, labels_of(labels, ADAPTED, size=size))
+        yield Domain(f"pseudo-labels, round {round_}", colour, labels_of(labels, dataset("adapted", classes=classes), size=size))
     held_out = run.config.held_out
     if held_out is not None and run.scores:
-        kind = dataset(held_out.layout, ids=held_out.ids)
-        yield Domain("held-out labels", COLOUR["oracle"], labels_of(_files(run, held_out)[1], kind, size=size))
+        of_labels = labels_of(_files(run, held_out)[1], dataset_of(held_out, classes), size=size)
+        yield Domain("held-out labels", COLOUR["oracle"], of_labels)
 
 
 def _files(run: Run, folder: DataFolder) -> tuple[dict[str, Path], dict[str, Path]]:
     """Existing images and labels by frame name: the page can be made after the data was removed."""
-    kind, root = dataset(folder.layout), run.layout.resolve(folder.root)
+    kind, root = layout_named(folder.layout), run.layout.resolve(folder.root)
     images = kind.find_images(root, folder.split)
     left_out = kind.unusable.keys() | kind.mis_sized
     labels = {name: path for name, path in kind.find_labels(root, folder.split).items() if name not in left_out}
@@ -144,7 +143,8 @@ def _coverage(run: Run) -> Chart | None:
         colour = round_colour(round_, last_round=run.last_round)
         series.append(Bars(f"round {round_}", colour, _counted_share(store, portion=run.config.rounds.kept_fraction_of(round_))))
     portions = {round_: run.config.rounds.kept_fraction_of(round_) for round_ in run.stores}
-    svg = grouped_bars(CLASSES, series, name="coverage", unit="share used", absent="none", lines=sorted(set(portions.values())))
+    names = run.config.class_list.names
+    svg = grouped_bars(names, series, name="coverage", unit="share used", absent="none", lines=sorted(set(portions.values())))
     asked = ", ".join(f"{portion:g} in round {round_}" for round_, portion in portions.items())
     caption = (
         f"Share of each class's pseudo-labelled pixels that training uses. Dashed: the configured portion ({asked}). Bars"

@@ -9,8 +9,8 @@ from importlib import resources
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from selfsyn.config import to_toml
-from selfsyn.labels import CLASSES, PALETTE
+from selfsyn.classes import ClassList
+from selfsyn.config import RunConfig, to_toml
 from selfsyn.report import facts, pictures
 from selfsyn.report.charts import Chart
 from selfsyn.report.collect import Run
@@ -39,12 +39,12 @@ def render(run: Run) -> str:
             board=scoreboard(run.scores),
             absent=ABSENT,
             charts=_drawn(charts(run)),
-            data=_drawn(domain_charts(list(domains(run)))),
+            data=_drawn(domain_charts(list(domains(run)), run.config.class_list)),
             adapted=pictures.adapted_gallery(run),
             sheet=pictures.sample_sheet(run),
             pseudo=pictures.pseudo_label_gallery(run),
             held_out=pictures.held_out_gallery(run),
-            classes=class_colours(),
+            classes=class_colours(run.config.class_list),
             making=facts.making(run),
             run_toml=to_toml(run.config),
             libraries=facts.libraries(run),
@@ -52,10 +52,10 @@ def render(run: Run) -> str:
     )
 
 
-def render_data(recipe: str, words: Sequence[tuple[str, str]], domains: Sequence[Domain]) -> str:
+def render_data(config: RunConfig, words: Sequence[tuple[str, str]], domains: Sequence[Domain]) -> str:
     """The page about the data sets only, as HTML text. words: (term, description)."""
-    data = _drawn(domain_charts(domains))
-    return environment().get_template("data.html").render(css=stylesheet(), recipe=recipe, facts=words, data=data)
+    data = _drawn(domain_charts(domains, config.class_list))
+    return environment().get_template("data.html").render(css=stylesheet(), recipe=config.recipe, facts=words, data=data)
 
 
 def stylesheet() -> Markup:
@@ -63,9 +63,9 @@ def stylesheet() -> Markup:
     return Markup(_resource("page.css"))
 
 
-def class_colours() -> list[tuple[str, str]]:
+def class_colours(classes: ClassList) -> list[tuple[str, str]]:
     """(class, its colour as CSS), for a legend."""
-    return [(name, "rgb({} {} {})".format(*colour)) for name, colour in zip(CLASSES, PALETTE.tolist(), strict=True)]
+    return [(name, "rgb({} {} {})".format(*colour)) for name, colour in zip(classes.names, classes.colours, strict=True)]
 
 
 def environment() -> Environment:

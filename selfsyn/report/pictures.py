@@ -15,10 +15,11 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.config import DataFolder, HeldOut, Source
+from selfsyn.classes import ClassList
+from selfsyn.config import DataFolder, HeldOut, RunConfig, Source
 from selfsyn.corrections import corrected_store
 from selfsyn.data.adapted import ADAPTED
-from selfsyn.data.frames import LabelledFrame, dataset
+from selfsyn.data.frames import LabelledFrame, dataset_of, layout_named
 from selfsyn.data.mixing import prefix
 from selfsyn.data.sample import evenly_spaced
 from selfsyn.images import encode_jpeg, encode_label_png, encode_palette_png, read_ids, read_image, resize_image, resize_label
@@ -65,7 +66,7 @@ def adapted_gallery(run: Run) -> Gallery | None:
         title: lambda name, found=found: photo(found[name])  # type: ignore[misc]
         for title, found in images.items()
     }
-    columns["its label"] = lambda name: label(read_ids(labels[name]))
+    columns["its label"] = lambda name: label(read_ids(labels[name]), run.config.class_list)
     return _gallery(_spread(set(labels).intersection(*images.values())), columns)
 
 
@@ -94,20 +95,22 @@ def held_out_gallery(run: Run) -> Gallery | None:
     if run.config.held_out is None or not run.scores:
         return None
     predictions = {score.stage.title: run.layout.evaluation(score.stage) / "pictures" for score in run.scores}
-    return prediction_gallery(run.layout, run.config.held_out, predictions=predictions)
+    return prediction_gallery(run.layout, run.config, predictions=predictions)
 
 
-def prediction_gallery(layout: Layout, held_out: HeldOut, *, predictions: Mapping[str, Path]) -> Gallery | None:
+def prediction_gallery(layout: Layout, config: RunConfig, *, predictions: Mapping[str, Path]) -> Gallery | None:
     """Held-out images with their ground truth and a column for each folder of predictions (NAME.png, train ids)."""
-    images, truth = _found(layout, held_out), _truth(layout, held_out)
+    held_out, classes = config.held_out, config.class_list
+    assert held_out is not None  # without it there are no predictions
+    images, truth = _found(layout, held_out), _truth(layout, held_out, classes)
     columns: dict[str, Column] = {
         "held-out image": lambda name: photo(images[name]),
-        "ground truth": lambda name: label(truth(name)),
+        "ground truth": lambda name: label(truth(name), classes),
     }
     names = set(images)
     for title, folder in predictions.items():
         predicted = {path.stem: path for path in folder.glob("[!.]*.png")}
-        columns[title] = lambda name, predicted=predicted: label(read_ids(predicted[name]))  # type: ignore[misc]
+        columns[title] = lambda name, predicted=predicted: label(read_ids(predicted[name]), classes)  # type: ignore[misc]
         names &= predicted.keys()
     return _gallery(_spread(names), columns)
 
@@ -119,10 +122,10 @@ def photo(path: Path, *, largest: int = LARGEST) -> Picture:
     return picture_of(encode_jpeg(image, quality=QUALITY), image, media="image/jpeg", what="photo")
 
 
-def label(train_ids: NDArray[np.uint8]) -> Picture:
-    """(H, W) train ids in Cityscapes' colours, IGNORE black."""
+def label(train_ids: NDArray[np.uint8], classes: ClassList) -> Picture:
+    """(H, W) train ids in the colours of the classes, IGNORE black."""
     small = resize_label(train_ids, size=size_within(train_ids, LARGEST))
-    return picture_of(encode_label_png(small), small, media="image/png", what="label")
+    return picture_of(encode_label_png(small, classes), small, media="image/png", what="label")
 
 
 def confidence(grey: NDArray[np.uint8]) -> Picture:
@@ -145,18 +148,19 @@ def _images_of(run: Run, sources: Sequence[Source]) -> dict[str, Path]:
 
 
 def _found(layout: Layout, folder: DataFolder) -> dict[str, Path]:
-    return dataset(folder.layout).find_images(layout.resolve(folder.root), folder.split)
+    return layout_named(folder.layout).find_images(layout.resolve(folder.root), folder.split)
 
 
-def _truth(layout: Layout, held_out: HeldOut) -> Callable[[str], NDArray[np.uint8]]:
-    kind = dataset(held_out.layout, ids=held_out.ids)
+def _truth(layout: Layout, held_out: HeldOut, classes: ClassList) -> Callable[[str], NDArray[np.uint8]]:
+    kind = dataset_of(held_out, classes)
     images, labels = _found(layout, held_out), kind.find_labels(layout.resolve(held_out.root), held_out.split)
     return lambda name: LabelledFrame(name, images[name], labels[name], kind).read_label()
 
 
 def _pseudo_label_column(run: Run, round_: int) -> Column:
-    store, portion = corrected_store(run.layout, round_), run.config.rounds.kept_fraction_of(round_)
-    return lambda name: label(store.read(name, portion=portion))
+    classes = run.config.class_list
+    store, portion = corrected_store(run.layout, round_, classes), run.config.rounds.kept_fraction_of(round_)
+    return lambda name: label(store.read(name, portion=portion), classes)
 
 
 def size_within(array: NDArray[np.uint8], largest: int) -> tuple[int, int]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.classes import ClassList
+from selfsyn.config import RunConfig
 from selfsyn.images import encode_jpeg, resize_image, resize_label
 from selfsyn.overlay import overlay
 from selfsyn.report.page import class_colours, environment, stylesheet
@@ -35,7 +37,7 @@ def render(
     spread: Iterable[Measures],
     *,
     look: Look,
-    recipe: str,
+    config: RunConfig,
     round_: int,
 ) -> str:
     """The page as HTML text. look: name -> (H, W, 3) photo and (H, W) train ids with IGNORE.  words: (term, description)."""
@@ -44,28 +46,28 @@ def render(
     for chosen in (spread, worst):
         cards = []
         for one in chosen:
-            card = _card(one, look if left > 0 else None)
+            card = _card(one, look if left > 0 else None, config.class_list)
             left -= sum(len(picture.uri) for picture in (card.photo, card.labels) if picture)
             cards.append(card)
         galleries.append(cards)
     page = environment().get_template("review.html")
     return page.render(
         css=stylesheet(),
-        recipe=recipe,
+        recipe=config.recipe,
         round=round_,
         facts=words,
         spread=galleries[0],
         worst=galleries[1],
-        classes=class_colours(),
+        classes=class_colours(config.class_list),
     )
 
 
-def _card(one: Measures, look: Look | None) -> Card:
+def _card(one: Measures, look: Look | None, classes: ClassList) -> Card:
     if look is None:
         return Card(one, None, None)
     photo, label = look(one.name)
     size = size_within(photo, WIDTH)
     small = resize_image(photo, size=size)
-    drawn = overlay(small, resize_label(label, size=size))
+    drawn = overlay(small, resize_label(label, size=size), classes)
     made = [picture_of(encode_jpeg(one, quality=QUALITY), one, media="image/jpeg", what="photo") for one in (small, drawn)]
     return Card(one, *made)

@@ -8,6 +8,7 @@ from torch import nn
 
 from selfsyn.config import Task
 from selfsyn.errors import InputError
+from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.backbones import load_pretrained
 from selfsyn.task.deeplabv3plus import DeepLabV3Plus
 from selfsyn.task.fcn import FCN
@@ -18,12 +19,15 @@ from selfsyn.task.vit import ViT
 __all__ = ["Scores", "TaskNet", "build", "load_weights", "normalised"]
 
 
-def build(task: Task, *, pretrained: bool) -> TaskNet:
-    """Build the net of `task` on the CPU. With `pretrained` its backbone holds `task.weights`, otherwise random weights.
+def build(task: Task, *, pretrained: bool, classes: int = CLASS_COUNT) -> TaskNet:
+    """Build the net of `task` for K = `classes` classes on the CPU.
 
-    forward: (B, 3, H, W) normalised float -> Scores of (B, 19, H, W). InputError when the weights cannot be loaded or do not fit.
+    pretrained: whether its backbone holds `task.weights` instead of random weights.
+    forward: (B, 3, H, W) normalised float -> Scores of (B, K, H, W). InputError when the weights cannot be loaded or do not fit.
     """
-    net: TaskNet = {"deeplabv3plus": DeepLabV3Plus, "fcn": FCN, "segnet": SegNet, "vit": ViT}[task.architecture](task)
+    net: TaskNet = {"deeplabv3plus": DeepLabV3Plus, "fcn": FCN, "segnet": SegNet, "vit": ViT}[task.architecture](
+        task, classes=classes
+    )
     if pretrained:
         load_pretrained(net.backbone, task, renamed=net.renamed)
     return net

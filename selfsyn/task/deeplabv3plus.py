@@ -8,7 +8,6 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 
 from selfsyn.config import Task
-from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.backbones import channels, features
 from selfsyn.task.scores import Scores, TaskNet, resized
 
@@ -19,7 +18,7 @@ RATES = (6, 12, 18)  # at output stride 16; scaled at other strides to keep the 
 class DeepLabV3Plus(TaskNet):
     """Encoder with atrous pyramid pooling, decoder at stride 4, auxiliary head on the stage before the last."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, *, classes: int) -> None:
         """Build with random weights."""
         super().__init__()
         self.backbone = features(task, output_stride=task.output_stride, out_indices=(1, 3, 4))
@@ -30,8 +29,8 @@ class DeepLabV3Plus(TaskNet):
         self.decoder = nn.Sequential(
             _conv_bn_relu(width + LOW_LEVEL_CHANNELS, width, kernel=3), _conv_bn_relu(width, width, kernel=3)
         )
-        self.classifier = nn.Conv2d(width, CLASS_COUNT, 1)
-        self.auxiliary = FCNHead(middle, CLASS_COUNT)
+        self.classifier = nn.Conv2d(width, classes, 1)
+        self.auxiliary = FCNHead(middle, classes)
 
     def heads(self, image_BCHW: Tensor) -> Scores:
         """(B, 3, H, W) normalised -> see TaskNet."""

@@ -28,7 +28,7 @@ class Tutor:
 
     @torch.no_grad()
     def log_shares(self, image_BHWC: Tensor, *, device: torch.device) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, 19, H, W) logarithms of the class probabilities."""
+        """(B, H, W, 3) uint8 -> (B, K, H, W) logarithms of the class probabilities."""
         image_BCHW = normalised(image_BHWC.to(device), mean=self.task.mean, std=self.task.std)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.half):
             logits_BKHW = self.net.eval().fused(image_BCHW, auxiliary=self.task.auxiliary_at_inference)
@@ -44,7 +44,7 @@ class Tutor:
 def distillation_loss(logits: Mapping[str, Tensor], taught: Mapping[str, Tensor]) -> Tensor:
     """KL(taught || softmax(logits)), the mean over all pixels of the parts in `taught`.
 
-    logits: (B, 19, H, W) of each part.  taught: (B, 19, H, W) logarithms of probabilities.
+    logits: (B, K, H, W) of each part.  taught: (B, K, H, W) logarithms of probabilities.
     """
     pixels = sum(log_BKHW[:, 0].numel() for log_BKHW in taught.values())
     total = [(log_BKHW.exp() * (log_BKHW - logits[part].log_softmax(dim=1))).sum() for part, log_BKHW in taught.items()]

@@ -21,7 +21,7 @@ from selfsyn.data.sampling import pixels_by_class
 from selfsyn.errors import InputError
 from selfsyn.files import write_atomic
 from selfsyn.images import UnreadableError, read_image
-from selfsyn.labels import IGNORE
+from selfsyn.labels import CLASS_COUNT, IGNORE
 from selfsyn.pseudo_labels import without_border
 
 Picture = NDArray[np.uint8]
@@ -138,11 +138,16 @@ class BareExample(_OfFrame):
         return {"image": image, "label": np.full(within.shape, IGNORE, dtype=np.uint8), "open": within.astype(np.uint8)}
 
 
-def class_counts(examples: Sequence[Example], *, file: Path, workers: int) -> NDArray[np.int64]:
-    """(N, 20) pixels by class of each example, see pixels_by_class. Counted once and cached in `file`, a .npy."""
+def class_counts(examples: Sequence[Example], *, file: Path, workers: int, classes: int = CLASS_COUNT) -> NDArray[np.int64]:
+    """(N, K + 1) pixels by class of each example, see pixels_by_class. Counted once and cached in `file`, a .npy."""
     if not file.exists():
         with ThreadPoolExecutor(max(1, workers)) as threads:
-            rows = ahead(lambda example: pixels_by_class(example.read_label()), examples, threads=threads, most=4 * workers)
+            rows = ahead(
+                lambda example: pixels_by_class(example.read_label(), classes=classes),
+                examples,
+                threads=threads,
+                most=4 * workers,
+            )
             _write_array(file, np.stack(list(rows)))
     counts: NDArray[np.int64] = np.load(file)
     return counts
@@ -178,10 +183,10 @@ def _write_array(file: Path, array: NDArray[np.int64] | NDArray[np.float64]) -> 
     write_atomic(file, buffer.getvalue())
 
 
-def label_counts(examples: Sequence[Example], *, enough: int = 500) -> NDArray[np.int64]:
-    """(19,) pixel counts by class over every Nth example; N is the largest stride that leaves `enough` examples."""
+def label_counts(examples: Sequence[Example], *, enough: int = 500, classes: int = CLASS_COUNT) -> NDArray[np.int64]:
+    """(K,) pixel counts by class over every Nth example; N is the largest stride that leaves `enough` examples."""
     stride = max(1, len(examples) // enough)
     counts = np.zeros(256, dtype=np.int64)
     for example in examples[::stride]:
         counts += np.bincount(example.read_label().ravel(), minlength=256)
-    return counts[:19]
+    return counts[:classes]

@@ -6,7 +6,6 @@ from torch import Tensor
 from torchvision.models.segmentation.fcn import FCNHead
 
 from selfsyn.config import Task
-from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.backbones import channels, features
 from selfsyn.task.scores import Scores, TaskNet
 
@@ -14,13 +13,13 @@ from selfsyn.task.scores import Scores, TaskNet
 class FCN(TaskNet):
     """Heads on the last stage (main) and the one before (auxiliary), both at stride 8."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, *, classes: int) -> None:
         """Build with random weights."""
         super().__init__()
         self.backbone = features(task, output_stride=8, out_indices=(3, 4))
         middle, high = channels(self.backbone)
-        self.classifier = FCNHead(high, CLASS_COUNT)
-        self.auxiliary = FCNHead(middle, CLASS_COUNT)
+        self.classifier = FCNHead(high, classes)
+        self.auxiliary = FCNHead(middle, classes)
 
     def heads(self, image_BCHW: Tensor) -> Scores:
         """(B, 3, H, W) normalised -> see TaskNet."""

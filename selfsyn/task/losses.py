@@ -16,7 +16,7 @@ LARGEST_WEIGHT = 10.0
 
 
 def class_weights(pixel_counts: NDArray[np.int64], *, power: float) -> Tensor:
-    """(19,) pixel counts -> (19,) float32 weights ~ share ** -power with mean 1 over pixels, then clipped at 10.
+    """(K,) pixel counts -> (K,) float32 weights ~ share ** -power with mean 1 over pixels, then clipped at 10.
 
     A class without pixels weighs 1. With power 0 all weights are 1.
     """

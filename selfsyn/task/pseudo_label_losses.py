@@ -1,4 +1,4 @@
-"""Losses on labels that may be wrong. Rows are pixels: logits (P, 19), labels (P,), losses (P,)."""
+"""Losses on labels that may be wrong. Rows are pixels: logits (P, K), labels (P,), losses (P,)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from selfsyn.config import Train
 
 
 class Scores(NamedTuple):
-    """Logits (B, 19, H, W) of the main head, and of the auxiliary head where the net has one."""
+    """Logits (B, K, H, W) of the main head, and of the auxiliary head where the net has one."""
 
     main: Tensor
     auxiliary: Tensor | None
@@ -38,15 +38,15 @@ class TaskNet(nn.Module):
     attends = False
 
     def heads(self, image_BCHW: Tensor) -> Scores:
-        """(B, 3, H, W) normalised -> main and auxiliary logits, each (B, 19, h, w) at the stride of the head."""
+        """(B, 3, H, W) normalised -> main and auxiliary logits, each (B, K, h, w) at the stride of the head."""
         raise NotImplementedError
 
     def to_image(self, logits_BKhw: Tensor, *, like: Tensor) -> Tensor:
-        """Logits at the stride of the main head -> (B, 19, H, W), bilinear. like: the image."""
+        """Logits at the stride of the main head -> (B, K, H, W), bilinear. like: the image."""
         return resized(logits_BKhw, size=like.shape[-2:])
 
     def forward(self, image_BCHW: Tensor) -> Scores:
-        """(B, 3, H, W) normalised -> main and auxiliary logits (B, 19, H, W), bilinearly upsampled."""
+        """(B, 3, H, W) normalised -> main and auxiliary logits (B, K, H, W), bilinearly upsampled."""
 
         def seen(logits_BKhw: Tensor) -> Tensor:
             return self.to_image(logits_BKhw.to(image_BCHW.dtype), like=image_BCHW)
@@ -55,7 +55,7 @@ class TaskNet(nn.Module):
         return Scores(seen(main), None if other is None else seen(other))
 
     def fused(self, image_BCHW: Tensor, *, auxiliary: float) -> Tensor:
-        """(B, 3, H, W) normalised -> logits (B, 19, H, W): main + auxiliary * aux (Zheng & Yang 2021, section 4).
+        """(B, 3, H, W) normalised -> logits (B, K, H, W): main + auxiliary * aux (Zheng & Yang 2021, section 4).
 
         The sum is taken at the stride of the main head: upsampling one map instead of two makes the whole net a tenth faster
         on a CPU.

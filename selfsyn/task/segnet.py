@@ -10,7 +10,6 @@ from torchvision.models.segmentation.fcn import FCNHead
 
 from selfsyn.config import Task
 from selfsyn.errors import InputError
-from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.scores import Scores, TaskNet
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -42,7 +41,7 @@ class SegNet(TaskNet):
 
     backbone: Encoder
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, *, classes: int) -> None:
         """Build with random weights. InputError for a backbone other than vgg16_bn."""
         super().__init__()
         if task.backbone != "vgg16_bn":
@@ -53,8 +52,8 @@ class SegNet(TaskNet):
         self.decoders = nn.ModuleList(
             _decoder(width, output, depth=depth) for width, output, depth in zip(WIDTHS, outputs, DEPTHS, strict=True)
         )
-        self.classifier = nn.Conv2d(WIDTHS[0], CLASS_COUNT, 3, padding=1)
-        self.auxiliary = FCNHead(outputs[AUXILIARY_LEVEL], CLASS_COUNT)
+        self.classifier = nn.Conv2d(WIDTHS[0], classes, 3, padding=1)
+        self.auxiliary = FCNHead(outputs[AUXILIARY_LEVEL], classes)
 
     def heads(self, image_BCHW: Tensor) -> Scores:
         """(B, 3, H, W) normalised, H and W at least 32 -> see TaskNet."""

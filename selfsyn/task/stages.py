@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -44,7 +45,7 @@ def first_net(layout: Layout, config: RunConfig, *, stage: Stage) -> TaskNet:
     """
     torch.manual_seed(torch_seed(config.seed, f"new net {SOURCE_ONLY if stage == round_stage(0) else stage}"))
     before = stage_before(config, stage=stage)
-    net = build(located(config.task_of(stage), layout), pretrained=before is None)
+    net = build(located(config.task_of(stage), layout), pretrained=before is None, classes=len(config.class_list))
     if before is not None:
         load_weights(net, layout.task(before) / WEIGHTS)
     return net
@@ -56,7 +57,7 @@ def tutor_net(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[TaskN
     if tutor is None:
         return None
     task = config.task_of(tutor)
-    net = build(task, pretrained=False)
+    net = build(task, pretrained=False, classes=len(config.class_list))
     load_weights(net, layout.task(tutor) / WEIGHTS)
     return net, task
 
@@ -70,7 +71,7 @@ def located(task: Task, layout: Layout) -> Task:
 def check_student(layout: Layout, config: RunConfig) -> None:
     """InputError when the student cannot be built or its weights cannot be loaded; the first training checks this already."""
     if config.student is not None:
-        build(located(config.student, layout), pretrained=True)
+        build(located(config.student, layout), pretrained=True, classes=len(config.class_list))
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def sources_of(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[Sour
             return Sources(labelled_frames), digests
         real_frames, digest = sources.real(layout, config)
         return Sources(labelled_frames, None, _unlabelled(config, stage, real_frames)), {**digests, "real": digest}
-    store = corrected_store(layout, stage.round)
+    store = corrected_store(layout, stage.round, config.class_list)
     real_frames, digest = _labelled_frames(layout, config, store)
     pseudo, given = _pseudo(config, stage, real_frames, store), sources.correction_digests(layout, stage.round)
     drawn = Sources(labelled_frames, pseudo, _unlabelled(config, stage, real_frames), store.counted)
@@ -131,12 +132,13 @@ def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stag
     Class counts and colour statistics need many files to be read, so they are cached in the stage's `folder`.
     """
     train, rounds = config.train, config.rounds
-    source = _with_rare(drawn.labelled, temperature=train.rcs_temperature, file=folder / "class_counts.npy", workers=workers)
+    rare = partial(_with_rare, classes=len(config.class_list), workers=workers)
+    source = rare(drawn.labelled, temperature=train.rcs_temperature, file=folder / "class_counts.npy")
     above = Labelled(source, _colours_of_real(layout, config, stage=stage, folder=folder, workers=workers), rounds.color_transfer)
     makers: dict[str, Maker] = {SYNTHETIC: above}
     if drawn.pseudo is not None:
         file = folder / "pseudo_class_counts.npy"
-        pseudo = _with_rare(drawn.pseudo, temperature=rounds.rcs_temperature, file=file, workers=workers)
+        pseudo = rare(drawn.pseudo, temperature=rounds.rcs_temperature, file=file)
         red, green, blue = (round(255 * share) for share in config.task_of(stage).mean)  # 0 after normalisation
         makers |= {PSEUDO: Pseudo(pseudo, above, rounds.classmix)}
         makers |= {MASKED: Masked(pseudo, rounds.mask_ratio, rounds.mask_block_size, (red, green, blue))}
@@ -149,7 +151,7 @@ def mixture_of(drawn: Sources, layout: Layout, config: RunConfig, *, stage: Stag
 def _rounds_synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], Mix, dict[str, str]]:
     """The synthetic frames of a round, their mix, and the digests of the data sets that were read."""
     if config.rounds.adapted:
-        adapted = by_source(labelled(layout.adapted, layout="adapted"), config.synthetic)
+        adapted = by_source(labelled(layout.adapted, layout="adapted", classes=config.class_list), config.synthetic)
         return adapted, mix_of(adapted, config.synthetic), {}
     frames, digest = sources.synthetic(layout, config)
     return frames, mix_of(frames, config.synthetic), {"synthetic": digest}
@@ -163,11 +165,11 @@ def statistics_images(layout: Layout, config: RunConfig, *, stage: Stage) -> tup
     return frames, {"real": digest}
 
 
-def _with_rare(source: ExampleSource, *, temperature: float, file: Path, workers: int) -> ExampleSource:
+def _with_rare(source: ExampleSource, *, temperature: float, file: Path, classes: int, workers: int) -> ExampleSource:
     """The source with rare-class sampling; unchanged if the temperature is 0. Counts the labels once, into `file`."""
     if not (temperature and source.examples):
         return source
-    counts = class_counts(source.examples, file=file, workers=workers)
+    counts = class_counts(source.examples, file=file, workers=workers, classes=classes)
     return replace(source, rare=rare_classes(counts, temperature=temperature, frequencies=source.mix.frequencies()))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from selfsyn import checkpoint, devices, processes
+from selfsyn.classes import ClassList
 from selfsyn.config import RunConfig, Task, Train, to_toml
 from selfsyn.errors import FaultError, InputError
 from selfsyn.files import write_atomic
@@ -159,7 +160,7 @@ def fit(
     """
     stopping = Stopping()
     refuse_unshared(mixture.sizes, config, ranks=processes.count(), device=device)
-    counts = label_counts(mixture.labelled)
+    counts = label_counts(mixture.labelled, classes=len(config.class_list))
     if schedule.steps and not counts.any():
         raise InputError(
             f"{mixture.labelled[0].name}: its label and {len(mixture.labelled) - 1} more have no pixel of any class; expected"
@@ -184,7 +185,7 @@ def _learn(state: TrainState, mixture: Mixture, *, config: RunConfig, folder: Pa
     rank, ranks, schedule, device = processes.rank(), processes.count(), state.schedule, state.weights_K.device
     log = Log(folder, batch=config.train.batch, first=state.step, device=device, tensorboard=config.train.tensorboard)
     if state.step == 0 and rank == 0:
-        write_atomic(folder / SAMPLE, _sample(mixture))
+        write_atomic(folder / SAMPLE, _sample(mixture, config.class_list))
     state.net.train()
     steps = batches(mixture.shared(rank, ranks=ranks), first=state.step, last=schedule.steps, workers=workers)
     if rank == 0:
@@ -286,9 +287,9 @@ def write_weights(state: TrainState, *, folder: Path) -> None:
     write_atomic(folder / WEIGHTS, to_safetensors(tensors))
 
 
-def _sample(mixture: Mixture) -> bytes:
+def _sample(mixture: Mixture, classes: ClassList) -> bytes:
     """PNG of the first batch after augmentation: images above, labels below."""
     batch = mixture.read_batch(0)
     images = np.concatenate(list(batch.whole("image").numpy()), axis=1)
-    labels = np.concatenate([colourise(label) for label in batch.whole("label").numpy()], axis=1)
+    labels = np.concatenate([colourise(label, classes) for label in batch.whole("label").numpy()], axis=1)
     return encode_png(np.concatenate([images, labels]))

@@ -21,7 +21,6 @@ from torch.utils.checkpoint import checkpoint
 
 from selfsyn.config import Task, Train
 from selfsyn.errors import InputError
-from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.scores import Scores, TaskNet, line_shares, products, resized
 
 FINER: Final = 4  # rows and columns of scores in a patch
@@ -37,7 +36,7 @@ class ViT(TaskNet):
 
     attends = True
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, *, classes: int) -> None:
         """Build with random weights. InputError if the backbone is no plain ViT, or has fewer blocks than should be trained."""
         super().__init__()
         self.backbone = _plain_vit(task)
@@ -54,9 +53,9 @@ class ViT(TaskNet):
             nn.Conv2d(quarter, quarter, 3, padding=1),
             LayerNorm2d(quarter),
         )
-        self.classifier = nn.Conv2d(quarter, CLASS_COUNT, 1)
+        self.classifier = nn.Conv2d(quarter, classes, 1)
         nn.init.normal_(self.classifier.weight, std=CLASSIFIER_DEVIATION)
-        self.auxiliary = nn.Conv2d(width, CLASS_COUNT, 1) if task.auxiliary_at_inference else None
+        self.auxiliary = nn.Conv2d(width, classes, 1) if task.auxiliary_at_inference else None
         self._freeze(task)
 
     def heads(self, image_BCHW: Tensor) -> Scores:

@@ -16,7 +16,7 @@ WEIGHTS = {"main": 0.001, "auxiliary": 0.0002}
 
 def terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
     """A discriminator for each head."""
-    return [Discriminators(WEIGHTS, channels=config.rival.discriminator_channels, device=device)]
+    return [Discriminators(WEIGHTS, channels=config.rival.discriminator_channels, device=device, classes=len(config.class_list))]
 
 
 ROW = Row(

@@ -16,7 +16,11 @@ GATE = 0.6
 
 
 def _terms(config: RunConfig, device: torch.device) -> list[ExtraTerm]:
-    return [Discriminators(WEIGHTS, gate=GATE, channels=config.rival.discriminator_channels, device=device)]
+    return [
+        Discriminators(
+            WEIGHTS, gate=GATE, channels=config.rival.discriminator_channels, device=device, classes=len(config.class_list)
+        )
+    ]
 
 
 ROW = Row(

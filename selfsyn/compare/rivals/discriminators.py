@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfsyn import processes
+from selfsyn.labels import CLASS_COUNT
 from selfsyn.task.mixture import BARE, SYNTHETIC
 from selfsyn.task.objective import ExtraTerm
 from selfsyn.task.scores import Scores
@@ -22,22 +23,21 @@ BETAS = (0.9, 0.99)
 DECAY_POWER = 0.9
 WINDOW = 100  # updates over which the gate averages the accuracy (Hoffman et al. 2018)
 STRIDE = 8  # at which the pixel critic gets scores: about their stride before upsampling
-CLASSES = 19
 ADAPTED, REAL = 0.0, 1.0
 
 
-def patch_critic(*, channels: int) -> nn.Sequential:
-    """Five convolutions of 4 x 4 pixels, each halving: (B, 19, H, W) -> (B, 1, H / 32, W / 32) (Tsai et al. 2018)."""
-    widths = [CLASSES] + [channels * factor for factor in (1, 2, 4, 8)]
+def patch_critic(*, channels: int, classes: int = CLASS_COUNT) -> nn.Sequential:
+    """Five convolutions of 4 x 4 pixels, each halving: (B, K, H, W) -> (B, 1, H / 32, W / 32) (Tsai et al. 2018)."""
+    widths = [classes] + [channels * factor for factor in (1, 2, 4, 8)]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE, inplace=True)]
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, stride=2, padding=1))
 
 
-def pixel_critic(*, channels: int) -> nn.Sequential:
-    """Three convolutions of one pixel with dropout: (B, 19, H, W) -> (B, 1, H, W) (Hoffman et al. 2018)."""
-    widths = (CLASSES, 8 * channels, 4 * channels)
+def pixel_critic(*, channels: int, classes: int = CLASS_COUNT) -> nn.Sequential:
+    """Three convolutions of one pixel with dropout: (B, K, H, W) -> (B, 1, H, W) (Hoffman et al. 2018)."""
+    widths = (classes, 8 * channels, 4 * channels)
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         layers += [nn.Conv2d(before, after, 1), nn.Dropout2d(), nn.ReLU(inplace=True)]
@@ -45,7 +45,7 @@ def pixel_critic(*, channels: int) -> nn.Sequential:
 
 
 def view(scores: Scores, name: str) -> Tensor:
-    """The input of the discriminator `name`: (B, 19, h, w)."""
+    """The input of the discriminator `name`: (B, K, h, w)."""
     if name == "features":
         return F.avg_pool2d(scores.main.float(), STRIDE)
     logits: Tensor = getattr(scores, name)
@@ -81,17 +81,18 @@ class Discriminators(ExtraTerm):
         device: torch.device,
         gate: float = 0.0,
         learning_rate: float = LEARNING_RATE,
+        classes: int = CLASS_COUNT,
     ) -> None:
         """Untrained discriminators, initialised from torch's random state.
 
         weights: of the terms: 'main' and 'auxiliary', on the class probabilities of these heads; 'features', on each pixel's
-        scores of the main head.  channels: of the first layer.
+        scores of the main head.  channels: of the first layer.  classes: number of channels of the scores.
         gate: a term counts only while its discriminator's mean accuracy over the last 100 updates exceeds it; 0: always.
         """
         self.weights = {f"align_{name}": weight for name, weight in weights.items()}
         self.gate, self.learning_rate = gate, learning_rate
         build = {"main": patch_critic, "auxiliary": patch_critic, "features": pixel_critic}
-        self.critics = Critics({name: build[name](channels=channels) for name in weights}).to(device)
+        self.critics = Critics({name: build[name](channels=channels, classes=classes) for name in weights}).to(device)
         self.learners = processes.together(self.critics)
         # Gradients are on only in `update`: the net's loss passes through the discriminators without changing them.
         self.critics.requires_grad_(False)
