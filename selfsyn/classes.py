@@ -112,7 +112,11 @@ _TAKEN_FOR_ROAD: Final = {"road line": "road"}  # CARLA's; SYNTHIA's lane markin
 _LEFT_OUT: Final = tuple(
     name for name in CITYSCAPES_NAMES.values() if name not in _CITYSCAPES_COLOURS and name not in VOID
 )  # of Cityscapes' official scores
-_OTHER_THINGS: Final = ("lane marking", "road work", "water", "other")  # of SYNTHIA and CARLA
+_OTHER_THINGS: Final = (
+    *("lane marking", "road work", "water", "other"),  # of SYNTHIA and CARLA
+    *("drivable fallback", "non-drivable fallback", "autorickshaw", "vehicle fallback", "curb", "billboard"),  # of IDD
+    "obstacle fallback",
+)
 
 
 def _ignored(*names: str) -> dict[str, str]:
@@ -178,11 +182,17 @@ IDD_LITE_7: Final = ClassList(
     tuple(_IDD_LITE_COLOURS),
     tuple(_IDD_LITE_COLOURS.values()),
     {name: group for group, names in {
-        "drivable": ("road", "parking", "road line", "lane marking"),
-        "non-drivable": ("sidewalk", "terrain", "rail track", "pavement"),
+        "drivable": ("road", "parking", "drivable fallback", "road line", "lane marking"),
+        "non-drivable": ("sidewalk", "terrain", "rail track", "non-drivable fallback", "pavement"),
         "living things": ("person", "rider", "pedestrian", "bicyclist"),
-        "vehicles": ("car", "truck", "bus", "train", "motorcycle", "bicycle", "caravan", "trailer"),
-        "roadside objects": ("wall", "fence", "guard rail", "pole", "polegroup", "traffic light", "traffic sign", "sign"),
+        "vehicles": (
+            *("car", "truck", "bus", "train", "motorcycle", "bicycle", "caravan", "trailer", "autorickshaw"),
+            "vehicle fallback",
+        ),
+        "roadside objects": (
+            *("wall", "fence", "guard rail", "pole", "polegroup", "traffic light", "traffic sign", "sign", "curb", "billboard"),
+            "obstacle fallback",
+        ),
         "far objects": ("building", "bridge", "tunnel", "vegetation", "tree"),
     }.items() for name in names} | _ignored("static", "dynamic", "ground", "road work", "water", "other"),
 )  # fmt: skip

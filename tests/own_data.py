@@ -114,8 +114,8 @@ checkpoint_every = 6
 
 [task]
 architecture = "deeplabv3plus"
-backbone = "efficientnet_lite0"
-weights = "package"
+backbone = "test_efficientnet"
+weights = "scratch"
 decoder_channels = 8
 output_stride = 32
 mean = [0.5, 0.5, 0.5]

@@ -81,6 +81,20 @@ def camvid(root: Path) -> tuple[str, ...]:
     return (f"real.root={root}/camvid", f"held_out.root={root}/camvid")
 
 
+def urbansyn(root: Path) -> str:
+    for number in range(FRAMES):
+        put(root / f"urbansyn/rgb/rgb_{number:04d}.png", photo(RNG, SHAPE))
+        put(root / f"urbansyn/ss/ss_{number:04d}.png", png(blocks([0, 1, 2, 8, 10, 11, 13]), colour=0))
+    return str(root / "urbansyn")
+
+
+def carla(root: Path) -> str:
+    for number in range(FRAMES):
+        put(root / f"carla/images/{number:06d}.png", photo(RNG, SHAPE))
+        put(root / f"carla/labels/{number:06d}.png", png(blocks([1, 4, 6, 7, 8, 9, 10, 13]), colour=0))
+    return str(root / "carla")
+
+
 RECIPES: dict[str, Callable[[Path], tuple[str, ...]]] = {
     "gta5-cityscapes": lambda root: (f"synthetic.root={gta5(root)}", *cityscapes(root)),
     "synthia-cityscapes": lambda root: (f"synthetic.root={synthia_rand(root)}", *cityscapes(root)),
@@ -89,7 +103,14 @@ RECIPES: dict[str, Callable[[Path], tuple[str, ...]]] = {
     "gta5+synthia-cityscapes": lambda root: (
         f"synthetic.0.root={gta5(root)}", f"synthetic.1.root={synthia_rand(root)}", *cityscapes(root),
     ),
+    "urbansyn-cityscapes": lambda root: (f"synthetic.root={urbansyn(root)}", *cityscapes(root)),
+    "gta5+synthia+urbansyn-cityscapes": lambda root: (
+        f"synthetic.0.root={gta5(root)}", f"synthetic.1.root={synthia_rand(root)}", f"synthetic.2.root={urbansyn(root)}",
+        *cityscapes(root),
+    ),
     "world-camvid": camvid,
+    "carla-camvid": lambda root: (f"synthetic.root={carla(root)}", *camvid(root)),
+    "world+carla-camvid": lambda root: (f"synthetic.2.root={carla(root)}", "world.town=6", *camvid(root)),
 }  # fmt: skip
 
 
@@ -113,7 +134,7 @@ def test_a_recipe_runs_from_end_to_end(recipe: str, tmp_path: Path) -> None:
 def runs_from_end_to_end(recipe: str, data: tuple[str, ...], tmp_path: Path) -> None:
     """Every phase to round 1. data: settings that name the data sets."""
     sizes = [setting for setting in SETTINGS if not setting.startswith("world.")]
-    world = ("world.engine=6",) if recipe.startswith("world-camvid") else ()
+    world = ("world.engine=6",) if recipe.startswith("world") else ()
     world += (NO_HOOD,) if recipe.split("-")[1] == "cityscapes" else ()
     untrained = NO_PRETRAINED_VIT if "-vit" in recipe else NO_PRETRAINED
     settings = [*sizes, *untrained, *data, *world, "train.oracle_steps=2"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfsyn.classes import CITYSCAPES_NAMES
+from selfsyn.classes import CITYSCAPES_19, CITYSCAPES_NAMES
 from selfsyn.data.dataset import DataSet, Sample, named
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE
@@ -15,7 +15,7 @@ from selfsyn.labels import IGNORE
 # roi, static, dynamic, ground).
 LOW_IDS, ROAD = range(1, 7), 7
 LABEL_IDS = CITYSCAPES_NAMES | {IGNORE: "license plate"}  # -1 in eight bits
-LARGEST_TRAIN_ID = 20  # of an encoding of train ids: 18, or 19 and 20 where void or an offset is counted in
+LARGEST_TRAIN_ID = len(CITYSCAPES_19) + 1  # of an encoding of train ids, where void or an offset is counted in
 FEW = 3  # ids in all labels that are looked at; with fewer, nothing can be told
 
 

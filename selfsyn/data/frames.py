@@ -17,16 +17,22 @@ from numpy.typing import NDArray
 
 from selfsyn.classes import CITYSCAPES_19, ClassList, parsed_colour
 from selfsyn.config import DataFolder
+from selfsyn.data.acdc import ACDC
 from selfsyn.data.adapted import ADAPTED
+from selfsyn.data.bdd100k import BDD100K
 from selfsyn.data.camvid import CAMVID
+from selfsyn.data.carla import CARLA_NEW, CARLA_OLD, NEW_LAYOUT, OLD_LAYOUT
 from selfsyn.data.cityscapes import CITYSCAPES
 from selfsyn.data.dataset import DataSet, nothing_to_verify
 from selfsyn.data.gta5 import GTA5
+from selfsyn.data.idd import IDD, IDD_LITE
 from selfsyn.data.kitti import KITTI, KITTI_RAW
 from selfsyn.data.passed_over import passed_over, words
 from selfsyn.data.plain import PLAIN
+from selfsyn.data.synscapes import SYNSCAPES
 from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
+from selfsyn.data.urbansyn import URBANSYN
 from selfsyn.errors import InputError
 from selfsyn.files import digest_listing
 from selfsyn.images import TRUNCATED, as_read, decodes, fault_of, geometry, image_size, read_colours, read_ends, to_train_ids
@@ -36,7 +42,15 @@ LAYOUTS = {
     "gta5": GTA5,
     "synthia-rand-cityscapes": SYNTHIA_RAND,
     "synthia-sf": SYNTHIA_SF,
+    "urbansyn": URBANSYN,
+    "synscapes": SYNSCAPES,
+    OLD_LAYOUT: CARLA_OLD,
+    NEW_LAYOUT: CARLA_NEW,
     "cityscapes": CITYSCAPES,
+    "acdc": ACDC,
+    "bdd100k": BDD100K,
+    "idd": IDD,
+    "idd-lite": IDD_LITE,
     "kitti": KITTI,
     "kitti-raw": KITTI_RAW,
     "camvid": CAMVID,

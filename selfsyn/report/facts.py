@@ -34,6 +34,8 @@ def meaning(run: Run) -> list[tuple[str, str]]:
     """(term, words), the most general first."""
     facts = [("Synthetic", _sources(run.config.synthetic)), ("Real", f"{_sources(run.config.real)}; images only")]
     facts += [("Corrections", words) for words in [corrections(run)] if words]
+    if run.config.classes is not None:
+        facts.append(("Classes", f"{len(run.config.class_list)}: {', '.join(run.config.class_list.names)}"))
     facts += [("Held out", _held_out(run)), ("Net", _net(run)), ("Training", _training(run)), ("Seed", str(run.config.seed))]
     if run.config.teacher.flip or run.config.teacher.scales != (1.0,):
         facts.append(("Views", _views(run.config)))
