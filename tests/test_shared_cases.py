@@ -89,7 +89,7 @@ def read_all(run: Path) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """What the phases read of each frame: image and label, or None for one of a real photo."""
     layout, config = open_run(run)
     frames = [*sources.synthetic(layout, config)[0], *sources.real(layout, config)[0]]
-    frames += sources.labelled_frames(layout, config.held_out)
+    frames += sources.labelled_frames(layout, config.held_out, classes=config.class_list)
     return [(read_image(frame.image), frame.read_label() if isinstance(frame, LabelledFrame) else None) for frame in frames]
 
 
