@@ -80,7 +80,7 @@ def said_of(run: Path) -> tuple[list[str], list[str]]:
     """Doctor's lines about the data -> (faults, notes). Left out: photos that have two roles in each case, and drawn labels."""
     layout, config = open_run(run)
     data = look(layout, config, [listed(layout, role) for role in roles(config)], everything=True)
-    drawn = ("images that are in real too", "the lowest third", "squeezes the pictures")
+    drawn = ("images that are in real too", "the lowest third", "squeezes the pictures", "lacks ")
     findings = [finding for finding in data.findings if not any(words in finding.what for words in drawn)]
     return [one.line for one in findings if one.stops], [one.line for one in findings if not one.stops]
 
