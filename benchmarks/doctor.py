@@ -1,16 +1,20 @@
 """Time and memory of `selfsyn doctor` on a data set of GTA5's size.
 
-python benchmarks/doctor.py [FRAMES]
+python benchmarks/doctor.py [FRAMES [OTHER]]
 
 Makes FRAMES (25,000) different frames of 64x48 in GTA5's layout and 100 in Cityscapes' layout in a temporary folder. Runs
 doctor, runs it again (cached), and runs it with --all. Samples peak memory: of doctor's process, and of doctor together
 with the processes in which it tries torch and onnxruntime. The libraries of these two need most of the memory.
+
+OTHER: another checkout of this repository. Then doctor runs on the same data for a new run, three times with each code in turn,
+and the medians and their ratio are printed.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +30,7 @@ from selfsyn.labels import CLASS_COUNT, LABEL_ID_OF_TRAIN_ID, PALETTE
 
 FRAMES = 25_000
 REAL = 100
+TURNS = 3
 SIZE = (64, 48)
 BLOCK = 8  # pixels: the side of a square with one label id
 
@@ -33,11 +38,14 @@ Look = tuple[str, tuple[str, ...]]
 LOOKS: tuple[Look, ...] = (("first", ()), ("again, cached", ()), ("--all", ("--all",)))
 
 
-def main(frames: int) -> None:
+def main(frames: int, other: Path | None) -> None:
     """Make the data, then print the time and the peak memory of each run of doctor."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make(root, frames=frames)
+        if other is not None:
+            compared(root, other)
+            return
         run = root / "run"
         selfsyn("init", "gta5-cityscapes", "--run", run, *settings(root))
         for title, options in LOOKS:
@@ -48,10 +56,27 @@ def main(frames: int) -> None:
             print(f"{title}: {frames} + {2 * REAL} frames in {seconds:.1f} s, {memory}; {last}", flush=True)
 
 
-def selfsyn(*arguments: object) -> str:
-    """Run a verb -> its standard output. CalledProcessError when the exit code is not 0."""
+def compared(root: Path, other: Path) -> None:
+    """Print the seconds of a new run's doctor with this code and with the other."""
+    here = Path(__file__).parent.parent
+    seconds: dict[Path, list[float]] = {here: [], other.resolve(): []}
+    for turn in range(TURNS):
+        for code, times in seconds.items():
+            run = root / f"run-{turn}-{len(times)}-{code.name}"
+            selfsyn("init", "gta5-cityscapes", "--run", run, *settings(root), code=code)
+            began = time.perf_counter()
+            selfsyn("doctor", "--run", run, code=code)
+            times.append(time.perf_counter() - began)
+            print(f"{code}: {times[-1]:.1f} s", flush=True)
+    ours, theirs = (statistics.median(times) for times in seconds.values())
+    print(f"median of {TURNS}: {ours:.1f} s here, {theirs:.1f} s there, ratio {ours / theirs:.3f}")
+
+
+def selfsyn(*arguments: object, code: Path | None = None) -> str:
+    """Run a verb -> its standard output. CalledProcessError when the exit code is not 0. code: the checkout to run."""
     command = [sys.executable, "-m", "jobs", *map(str, arguments)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    environment = os.environ | ({"PYTHONPATH": str(code)} if code else {})
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=code).stdout
 
 
 def watched(*arguments: object) -> tuple[str, float, float]:
@@ -131,4 +156,4 @@ def put(path: Path, data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else FRAMES)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else FRAMES, Path(sys.argv[2]) if len(sys.argv) > 2 else None)

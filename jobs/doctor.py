@@ -50,6 +50,7 @@ def command(root: Path, everything: bool) -> None:
     probe = probed(layout.root, config)  # first: it needs 0.7 GB for a process with torch, and this process grows later
 
     from selfsyn.doctor.cache import FOLDER
+    from selfsyn.doctor.changed import changed
     from selfsyn.doctor.data import look
     from selfsyn.doctor.findings import verdict
     from selfsyn.doctor.listing import listed, roles
@@ -60,7 +61,7 @@ def command(root: Path, everything: bool) -> None:
     listings = [listed(layout, role) for role in roles(config)]
     data = look(layout, config, listings, everything=everything)
     outlook = foreseen(layout, config, listings, probe)
-    findings = [*data.findings, *outlook.findings]
+    findings = [*data.findings, *changed(layout, config), *outlook.findings]
     last = verdict(findings, root=root)
     write_json(layout.root / FOLDER / REPORT, _report(data, outlook, findings, verdict=last, everything=everything))
     page = [] if any(finding.stops for finding in data.findings) else _page(layout.root, config, listings, data)

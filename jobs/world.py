@@ -82,14 +82,16 @@ def _render_for_run(root: Path, *, workers: int | None, force: bool, dry_run: bo
     if job is None:
         return
 
-    from selfsyn.files import digest_lines, digest_listing
+    from selfsyn.contents import Contents, recorded
+    from selfsyn.files import digest_lines
     from selfsyn.phase import finish
     from selfsyn.world import LOOKS
 
     layout, started = job.layout, job.begin()
     _render_parts(layout, job.config, workers=workers)
     parts = {name: sorted((layout.world / name).rglob("[!.]*.png")) for name in LOOKS}
-    outputs = {name: digest_listing(paths, root=layout.world) for name, paths in parts.items()}
+    contents = Contents(layout.inputs)
+    outputs = {name: recorded(paths, root=layout.world, contents=contents) for name, paths in parts.items()}
     finish(started, outputs={**outputs, "all": digest_lines(outputs.values())}, counts=vars(job.config.world))
 
 

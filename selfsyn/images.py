@@ -242,7 +242,18 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def geometry(path: Path) -> tuple[tuple[int, int], int]:
     """-> ((width, height) as stored, EXIF orientation 1..8), from the header alone. 1: the pixels are stored upright."""
-    with _damage_named(str(path)), open(path, "rb") as stream, _opened(stream) as image:
+    with _damage_named(str(path)), open(path, "rb") as stream:
+        return _geometry(stream)
+
+
+def geometry_of(stream: BinaryIO, *, name: str) -> tuple[tuple[int, int], int]:
+    """`geometry` of an open file. name: for errors."""
+    with _damage_named(name):
+        return _geometry(stream)
+
+
+def _geometry(stream: BinaryIO) -> tuple[tuple[int, int], int]:
+    with _opened(stream) as image:
         # Pillow decodes a PNG to search for it: only where there may be one, before the pixels or behind them.
         told = image.format != "PNG" or not image.info.keys().isdisjoint(TELLS_ORIENTATION) or _tells_late(stream)
         return image.size, image.getexif().get(ORIENTATION, 1) if told else 1
@@ -271,10 +282,15 @@ def as_read(stored: tuple[int, int], orientation: int, *, label: tuple[int, int]
 def read_ends(path: Path) -> tuple[bytes, bytes, int]:
     """The first 8 and the last 64 bytes of a file, and its length: all that `fault_of` needs."""
     with open(path, "rb") as stream:
-        head = stream.read(8)
-        length = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, length - 64))
-        return head, stream.read(), length
+        return read_ends_of(stream)
+
+
+def read_ends_of(stream: BinaryIO) -> tuple[bytes, bytes, int]:
+    """`read_ends` of an open file."""
+    head = stream.read(8)
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, length - 64))
+    return head, stream.read(), length
 
 
 def fault_of(head: bytes, tail: bytes) -> str:

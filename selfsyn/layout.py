@@ -32,6 +32,11 @@ class Layout:
         return self.root / "sealed.toml"
 
     @property
+    def inputs(self) -> Path:
+        """What the data sets contain, of every phase that read them (selfsyn.contents)."""
+        return self.root / "inputs"
+
+    @property
     def world(self) -> Path:
         """Rendered frames: engine/ (GTA5's layout) and camera/ (Cityscapes' layout)."""
         return self._of("world")

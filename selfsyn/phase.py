@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsyn import config as configuration
+from selfsyn import contents
 from selfsyn.config import RunConfig
 from selfsyn.errors import InputError, NotReadyError
 from selfsyn.files import digest_lines, read_json, remove_temporaries, write_atomic, write_json
@@ -93,7 +94,7 @@ def is_done(layout: Layout, phase: Phase, *, sources: Callable[[], Mapping[str, 
         say(f"{phase.name}: finished; its inputs are not compared: {error}")
         return True
     for folder, manifest in manifests:
-        _refuse_changed(folder, manifest["inputs"], now)
+        _refuse_changed(layout, folder, manifest["inputs"], now)
     return True
 
 
@@ -122,7 +123,7 @@ def begin(
         shutil.rmtree(folder, ignore_errors=True)
     before = read_manifest(folder) or read_json(folder / STARTED)
     if before is not None:
-        _refuse_changed(folder, before["inputs"], inputs)
+        _refuse_changed(layout, folder, before["inputs"], inputs)
     if not layout.sealed.exists():
         write_atomic(layout.sealed, configuration.to_toml(config).encode())
     if before is None:
@@ -172,6 +173,12 @@ def made_from(layout: Layout, phase: Phase, manifest: Mapping[str, Any]) -> bool
         return False
 
 
+def inputs_of(layout: Layout, phase: Phase) -> list[Mapping[str, str]]:
+    """The recorded inputs {name: digest} of a phase: of each finished folder, or of an unfinished attempt. [] when not begun."""
+    records = [read_manifest(folder) for folder in _finished(layout, phase)] or [read_json(layout.root / phase.folder / STARTED)]
+    return [record["inputs"] for record in records if record is not None and "inputs" in record]
+
+
 def _digest_of(folder: Path, phase: Phase) -> str:
     manifest = read_manifest(folder)
     if manifest is None and folder.name in SHARDED and any(folder.glob("shard-*-of-*")):
@@ -181,7 +188,16 @@ def _digest_of(folder: Path, phase: Phase) -> str:
     return str(manifest["digest"])
 
 
-def _refuse_changed(folder: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+def _refuse_changed(layout: Layout, folder: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if changed:
-        raise InputError(f"{folder}: made from other inputs ({', '.join(changed)} changed); use --force to start over")
+    old = [name for name in changed if name in now and contents.by_names_and_sizes(layout.inputs, now[name]) == before.get(name)]
+    if old and changed == old:
+        say(f"{folder}: from before contents were compared; names and sizes are unchanged ({', '.join(old)})")
+    elif changed:
+        told = ", ".join(_told(layout, name, before.get(name, ""), now.get(name, "")) for name in changed if name not in old)
+        raise InputError(f"{folder}: made from other inputs ({told}); use --force to start over")
+
+
+def _told(layout: Layout, name: str, before: str, now: str) -> str:
+    what = contents.changes(layout.inputs, before, now)
+    return f"{name} changed: {what}" if what else f"{name} changed"

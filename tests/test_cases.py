@@ -23,6 +23,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from tiny_run import selfsyn_here
 
+from selfsyn.contents import Contents
 from selfsyn.data.frames import LAYOUTS, complete, labelled, listing
 from selfsyn.data.passed_over import passed_over
 from selfsyn.data.plain import PLAIN
@@ -278,7 +279,8 @@ def test_bytes_behind_the_end_of_a_photo_do_not_make_it_truncated(stray: bytes, 
     put(tmp_path / "images/1.png", whole[:-20] + stray)
     frames = listing(tmp_path, layout="plain")
     assert [frame.name for frame in complete(frames, spoiled=1)] == ["0"]
-    assert [bool(file.fault) for file in ends_of([frame.image for frame in frames])] == [False, True]
+    ends = ends_of([frame.image for frame in frames], contents=Contents(tmp_path / "inputs"))
+    assert [bool(file.fault) for file in ends] == [False, True]
 
 
 def test_a_photo_of_two_hundred_megapixels_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from selfsyn import config as configuration
 from selfsyn.compare.budget import budget, cost, needed
 from selfsyn.compare.levers import LEVERS
 from selfsyn.compare.page import headline
-from selfsyn.compare.plan import Entry, chosen, entry, lay_out, present, with_net
+from selfsyn.compare.plan import Entry, chosen, entry, lay_out, present, share_inputs, with_net
 from selfsyn.compare.results import change, collect, gap_share, mean, spread
 from selfsyn.compare.rows import ROWS, ablations
 from selfsyn.compare.sharing import fingerprints
@@ -492,3 +492,13 @@ def test_the_headline_names_a_loss_as_one(run: Path, work: Work, monkeypatch: py
     lines = collect([entry_of(run, name) for name in ("source-only", "adabn", "ours", "oracle")])["deeplabv3plus"]
     expected = "Ours 0.290 mIoU, −0.010 against source-only, −10 % of the gap to the oracle, −0.020 against the strongest rival"
     assert headline(lines) == f"{expected} (source-only + AdaBN)."
+
+
+def test_the_entries_of_a_comparison_remember_the_data_with_the_run(run: Path) -> None:
+    entries = [entry_of(run, name) for name in ("mrnet", "ours")]
+    for _ in range(2):
+        for one in entries:
+            share_inputs(one, run=Layout(run))
+    (entries[0].layout.inputs / "files.json").write_text("{}")
+    assert [one.layout.inputs.resolve() for one in entries] == [(run / "inputs").resolve()] * 2
+    assert (run / "inputs/files.json").read_text() == "{}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfsyn.errors import FaultError
-from selfsyn.files import digest_bytes, digest_file, digest_lines, digest_listing, remove_temporaries, write_atomic, write_json
+from selfsyn.files import digest_bytes, digest_file, digest_lines, remove_temporaries, write_atomic, write_json
 
 
 def test_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -40,15 +40,6 @@ def test_digests_of_known_bytes(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert digest_bytes(b"abc") == digest_file(tmp_path / "abc") == known
     assert digest_lines(["a", "b"]) == digest_bytes(b"a\nb\n") != digest_lines(["b", "a"])
-
-
-def test_a_listing_sees_names_and_sizes_wherever_the_folder_stands(tmp_path: Path) -> None:
-    for root in ("one", "two"):
-        write_atomic(tmp_path / root / "x.png", b"123")
-    first, second = (digest_listing([tmp_path / r / "x.png"], root=tmp_path / r) for r in ("one", "two"))
-    assert first == second
-    write_atomic(tmp_path / "two" / "x.png", b"1234")
-    assert digest_listing([tmp_path / "two" / "x.png"], root=tmp_path / "two") != first
 
 
 def test_json_refuses_nan(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 # for every module in it that is not named itself.
 LAYERS = (
     # The machine: it knows nothing of segmentation.
-    "errors randomness ahead cores packages progress stopping files journal processes devices checkpoint",
+    "errors randomness ahead cores packages progress stopping files contents journal processes devices checkpoint",
     # Classes, images, settings, and what a finished folder says about itself.
     "classes labels images overlay metrics config manifest verbs stage",
     # Readers and rules, from files to arrays: they know neither phases nor where a run keeps its files.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -176,6 +177,15 @@ def lay_out(entry: Entry) -> None:
             f"{path}: exists with other settings ({'; '.join(changes)});"
             " use the same --rounds and run.toml as before, or delete the folder to compute it again"
         )
+
+
+def share_inputs(entry: Entry, *, run: Layout) -> None:
+    """Let the entry and `run` remember the contents of the data sets together, so that they are read once."""
+    link, inputs = entry.layout.inputs, run.inputs
+    inputs.mkdir(parents=True, exist_ok=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # there already, or no links in this file system: the entry reads the data itself
+        link.symlink_to(os.path.relpath(inputs.resolve(), link.parent.resolve()), target_is_directory=True)
 
 
 def _changes(entry: Entry) -> list[str]:

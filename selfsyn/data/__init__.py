@@ -1,5 +1,5 @@
 """Data sets on disk: a file for each layout, and the frames that training, labelling and evaluation read."""
 
-from selfsyn.data.frames import Frame, LabelledFrame, digest, labelled
+from selfsyn.data.frames import Frame, LabelledFrame, labelled
 
-__all__ = ["Frame", "LabelledFrame", "digest", "labelled"]
+__all__ = ["Frame", "LabelledFrame", "labelled"]

@@ -34,7 +34,6 @@ from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
 from selfsyn.data.urbansyn import URBANSYN
 from selfsyn.errors import InputError
-from selfsyn.files import digest_listing
 from selfsyn.images import TRUNCATED, as_read, decodes, fault_of, geometry, image_size, read_colours, read_ends, to_train_ids
 from selfsyn.progress import say
 
@@ -206,10 +205,9 @@ def place(image: Path, roots: Sequence[Path]) -> str:
     return str(image.relative_to(next(root for root in roots if image.is_relative_to(root))))
 
 
-def digest(frames: Sequence[Frame], *, root: Path) -> str:
-    """A digest of the data set: names and byte sizes of images and labels."""
-    labels = [frame.label for frame in frames if isinstance(frame, LabelledFrame)]
-    return digest_listing([frame.image for frame in frames] + labels, root=root)
+def files_of(frames: Sequence[Frame]) -> list[Path]:
+    """The images, then the labels of frames that have them."""
+    return [frame.image for frame in frames] + [frame.label for frame in frames if isinstance(frame, LabelledFrame)]
 
 
 def complete(frames: Sequence[Frame], *, spoiled: int) -> list[Frame]:

@@ -11,11 +11,10 @@ from typing import TypeVar
 from selfsyn import corrections
 from selfsyn.classes import ClassList
 from selfsyn.config import DataFolder, RunConfig, Source
-from selfsyn.data.frames import Frame, LabelledFrame, complete, labelled, labelled_listing, listing, say_passed_over
-from selfsyn.data.frames import digest as listing_digest
+from selfsyn.contents import Contents, combined, recorded
+from selfsyn.data.frames import Frame, LabelledFrame, complete, files_of, labelled, labelled_listing, listing, say_passed_over
 from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
-from selfsyn.files import digest_lines
 from selfsyn.flow import Phase, world_phase
 from selfsyn.layout import Layout
 from selfsyn.stage import SOURCE_ONLY
@@ -37,7 +36,8 @@ def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
 
 
 def digests(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict[str, str]:
-    """{name of a data set: digest of its listing}, equal to the digests of the functions below. Opens no file.
+    """{name of a data set: digest of its files}, equal to the digests of the functions below. Reads contents that are new or
+    changed; see selfsyn.contents.
 
     InputError when a data set has no images, or an image has no label.
     """
@@ -67,12 +67,12 @@ def _digest(layout: Layout, config: RunConfig, name: str) -> str:
 
 
 def synthetic(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
-    """The labelled synthetic frames, source after source, and the digest of their listing."""
+    """The labelled synthetic frames, source after source, and the digest of their files."""
     return _all(layout, config.synthetic, partial(labelled_frames, classes=config.class_list))
 
 
 def real(layout: Layout, config: RunConfig) -> tuple[list[Frame], str]:
-    """The real images without labels, source after source, and the digest of their listing.
+    """The real images without labels, source after source, and the digest of their files.
 
     Truncated images are left out, up to the limit in run.toml; InputError beyond it.
     """
@@ -115,12 +115,12 @@ def _files(layout: Layout, folder: DataFolder) -> Path | None:
 
 def _all(layout: Layout, sources: tuple[Source, ...], read: Callable[[Layout, DataFolder], list[F]]) -> tuple[list[F], str]:
     frames: list[F] = []
-    digests = []
+    digests, contents = [], Contents(layout.inputs)
     for source in sources:
         found = read(layout, source)
-        digests.append(listing_digest(found, root=layout.resolve(source.root)))
+        digests.append(recorded(files_of(found), root=layout.resolve(source.root), contents=contents))
         frames += [replace(frame, name=prefix(source, sources) + frame.name) for frame in found]
-    return frames, digests[0] if len(digests) == 1 else digest_lines(digests)
+    return frames, combined(digests, contents=contents)
 
 
 def held_out(layout: Layout, config: RunConfig) -> tuple[list[LabelledFrame], str]:
@@ -134,7 +134,8 @@ def _of_held_out(layout: Layout, config: RunConfig, read: Callable[..., list[Lab
     if config.held_out is None:
         raise InputError(f"{layout.configuration}: no held_out data set; evaluation needs one (layout, root, split)")
     frames = labelled_frames(layout, config.held_out, classes=config.class_list, read=read)
-    return frames, listing_digest(frames, root=layout.resolve(config.held_out.root))
+    root = layout.resolve(config.held_out.root)
+    return frames, recorded(files_of(frames), root=root, contents=Contents(layout.inputs))
 
 
 def _refuse_overlap(layout: Layout, config: RunConfig, frames: list[LabelledFrame]) -> None:

@@ -50,4 +50,4 @@ def _stamp(path: Path) -> str:
         found = path.stat()
     except OSError as error:
         return str(error.strerror)
-    return f"{found.st_size}\t{found.st_mtime_ns}"
+    return f"{found.st_size}\t{found.st_mtime_ns}\t{found.st_ctime_ns}"

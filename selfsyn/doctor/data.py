@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from selfsyn.config import RunConfig
+from selfsyn.contents import Contents
 from selfsyn.doctor.cache import FOLDER, keep, key_of, recall
 from selfsyn.doctor.facts import HELD_OUT, SIZE, Facts, looked_at, of_aspects, shared
 from selfsyn.doctor.findings import Finding, tolerated
@@ -31,7 +32,7 @@ def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, ever
     path, key = layout.root / FOLDER / ("all.json" if everything else "sample.json"), key_of(listings)
     kept = recall(path, key=key)
     if kept is None:
-        facts, findings = _seen(listings, everything=everything)
+        facts, findings = _seen(listings, everything=everything, contents=Contents(layout.inputs))
         contents = {"data_sets": [asdict(data_set) for data_set in facts], "findings": [asdict(finding) for finding in findings]}
         keep(path, contents, key=key)
     else:
@@ -46,8 +47,8 @@ def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, ever
     return Data(tuple(facts), (*of_each, *of_all), kept is not None)
 
 
-def _seen(listings: Sequence[Listing], *, everything: bool) -> tuple[list[Facts], list[Finding]]:
-    looks = [looked_at(listing, everything=everything) for listing in listings]
+def _seen(listings: Sequence[Listing], *, everything: bool, contents: Contents) -> tuple[list[Facts], list[Finding]]:
+    looks = [looked_at(listing, everything=everything, contents=contents) for listing in listings]
     findings = [finding for looked in looks for finding in looked.findings]
     findings += shared(*([looked for looked in looks if looked.facts.where.startswith(part)] for part in ("real ", "held_out ")))
     return [looked.facts for looked in looks], findings

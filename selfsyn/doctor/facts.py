@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn.contents import Contents
 from selfsyn.data.dataset import DataSet
 from selfsyn.data.frames import TURN_IT, TURNED
 from selfsyn.data.sample import evenly_spaced
@@ -58,11 +59,11 @@ class Looked:
     ends: Mapping[str, Ends]
 
 
-def looked_at(listing: Listing, *, everything: bool) -> Looked:
-    """Read the ends of every file, and the pixels of every frame or of a sample."""
+def looked_at(listing: Listing, *, everything: bool, contents: Contents) -> Looked:
+    """Digest every file, read its ends, and read the pixels of every frame or of a sample."""
     where = listing.role.where
-    images = _ends(listing.images, label=f"{where}: images")
-    labels = _ends({name: label for name, (_, label) in listing.pairs.items()}, label=f"{where}: labels")
+    images = _ends(listing.images, label=f"{where}: images", contents=contents)
+    labels = _ends({name: label for name, (_, label) in listing.pairs.items()}, label=f"{where}: labels", contents=contents)
     findings = (
         _unreadable(where, [*images.values(), *labels.values()]) + _mis_sized(listing, images, labels) + _copies(where, images)
     )
@@ -109,8 +110,8 @@ def _times(first: float, second: float) -> float:
     return max(first / second, second / first)
 
 
-def _ends(paths: Mapping[str, Path], *, label: str) -> dict[str, Ends]:
-    found = track(ends_of(list(paths.values())), total=len(paths), label=label)
+def _ends(paths: Mapping[str, Path], *, label: str, contents: Contents) -> dict[str, Ends]:
+    found = track(ends_of(list(paths.values()), contents=contents), total=len(paths), label=label)
     return dict(zip(paths, found, strict=True))
 
 
