@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, BinaryIO
 from selfsyn.errors import FaultError, InputError
 
 TEMPORARY = ".tmp-"
+ABANDONED_SECONDS = 3600.0  # without a write; an attempt that works writes more often
 BLOCK = 1 << 20  # bytes that are read at a time
 
 
@@ -30,15 +33,18 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def stream_atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, which becomes `path` when the block ends without error; see write_atomic."""
+    """A file to write into, which becomes `path` when the block ends without error; see write_atomic.
+
+    Until then the temporary file is locked, so that `remove_temporaries` of another process leaves it alone.
+    """
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as stream:
+        with _opened_and_locked(temporary) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        _rename(temporary, path)
+            _rename(temporary, path)
     except OSError as error:
         raise _explained(error, path=path) from error
     finally:
@@ -103,16 +109,39 @@ def digest_lines(lines: Iterable[str]) -> str:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Delete temporary files of killed attempts in `folder` and below."""
+    """Delete temporary files of killed attempts in `folder` and below; another attempt that is running keeps its own."""
     for leftover in folder.rglob(f"{TEMPORARY}*"):
-        leftover.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError), open(leftover, "r+b") as stream:
+            if _is_abandoned(stream):
+                leftover.unlink(missing_ok=True)
+
+
+def _opened_and_locked(temporary: Path) -> BinaryIO:
+    while True:
+        stream = open(temporary, "wb")  # noqa: SIM115 (the caller closes it)
+        with contextlib.suppress(OSError):  # a file system without locks; see _is_abandoned
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        if temporary.exists():
+            return stream
+        stream.close()  # another process took it for a leftover before it was locked
+
+
+def _is_abandoned(stream: BinaryIO) -> bool:
+    """Whether no process, on this or another machine, is writing the temporary file. If so, it is locked from now on."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: only time tells
+        return time.time() - os.fstat(stream.fileno()).st_mtime > ABANDONED_SECONDS
+    return True
 
 
 def _rename(temporary: Path, path: Path) -> None:
     try:
         temporary.replace(path)
     except FileNotFoundError:
-        # Another attempt finished this phase and removed our temporary file; it wrote the same content.
+        # On a file system without locks, another attempt finished this phase and removed our temporary file; it wrote the same.
         if not path.exists():
             raise
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from selfsyn.errors import FaultError
-from selfsyn.files import digest_bytes, digest_file, digest_lines, remove_temporaries, write_atomic, write_json
+from selfsyn.files import digest_bytes, digest_file, digest_lines, remove_temporaries, stream_atomic, write_atomic, write_json
 
 
 def test_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -54,3 +63,82 @@ def test_what_killed_attempts_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "keep").write_bytes(b"whole")
     remove_temporaries(tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["keep"]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from selfsyn.files import stream_atomic
+folder = Path(sys.argv[1])
+with stream_atomic(folder / "deep/index.jsonl") as stream:
+    stream.write(b"half,")
+    stream.flush()
+    print("writing", flush=True)
+    sys.stdin.readline()
+    stream.write(b" whole")
+"""
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has written half of folder/deep/index.jsonl, and ends it after a line on its stdin."""
+    command = [sys.executable, "-c", WRITER, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "writing\n"
+        yield process
+        process.kill()
+
+
+def test_an_attempt_that_finishes_leaves_the_temporary_files_of_one_that_runs(tmp_path: Path) -> None:
+    with writing(tmp_path) as process:
+        with stream_atomic(tmp_path / "deep/own") as ours:
+            ours.write(b"x")
+            remove_temporaries(tmp_path)
+        remove_temporaries(tmp_path)
+        process.communicate("end\n", timeout=60)
+        assert process.returncode == 0
+    assert (tmp_path / "deep/index.jsonl").read_bytes() == b"half, whole"
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["index.jsonl", "own"]
+
+
+def test_the_temporary_files_of_a_killed_attempt_are_removed(tmp_path: Path) -> None:
+    with writing(tmp_path) as process:
+        process.kill()
+        process.wait(60)
+        assert len(list((tmp_path / "deep").iterdir())) == 1
+        remove_temporaries(tmp_path)
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_a_leftover_is_never_locked_between_being_made_and_being_removed(tmp_path: Path) -> None:
+    """Many writers against a process that removes leftovers all the time: no write is lost."""
+    stop = threading.Event()
+
+    def remove() -> None:
+        while not stop.is_set():
+            remove_temporaries(tmp_path)
+
+    with ThreadPoolExecutor(3) as threads:
+        removing = threads.submit(remove)
+        try:
+            list(threads.map(lambda number: write_atomic(tmp_path / str(number), b"%d" % number), range(1000)))
+        finally:
+            stop.set()
+        removing.result()
+    assert [(tmp_path / str(number)).read_bytes() for number in range(1000)] == [b"%d" % number for number in range(1000)]
+
+
+@pytest.mark.parametrize(("age", "left"), [(60, 1), (7200, 0)])
+def test_without_locks_only_old_temporary_files_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, left: int
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no locks here")
+
+    monkeypatch.setattr("fcntl.flock", unsupported)
+    write_atomic(tmp_path / "whole", b"x")
+    (tmp_path / ".tmp-1-x").write_bytes(b"half")
+    written = time.time() - age
+    os.utime(tmp_path / ".tmp-1-x", (written, written))
+    remove_temporaries(tmp_path)
+    assert len(list(tmp_path.glob(".tmp-*"))) == left and (tmp_path / "whole").exists()

@@ -6,12 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from merging import merged
+from tiny_run import selfsyn
 from tiny_teacher import SIZE, tiny_onnx, write_teacher
 
 from export.contract import HALF_FILE
@@ -503,3 +505,38 @@ def test_labels_show_tells_where_a_label_comes_from(
     assert call("labels", "show", "street-2-trian") == 2
     assert "the nearest name is 'street-2-train'" in failed(capsys)
     assert call("labels", "show", name, "--round", 2) == 3
+
+
+SLOW = """
+import sys, time
+import export.pipeline as pipeline
+from jobs.__main__ import main
+write = pipeline.write_atomic
+pipeline.write_atomic = lambda path, data: (time.sleep(0.3), write(path, data))
+sys.argv = ["selfsyn", *sys.argv[1:]]
+main()
+"""
+
+
+def test_two_attempts_of_a_shard_at_once_do_not_harm_each_other(run: Path) -> None:
+    arguments = ["pseudo-label", "--run", str(run), "--round", "1", "--device", "cpu"]
+    folder = run / "round-1/labels/shard-00000-of-00001"
+    with subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stderr=subprocess.PIPE, text=True) as slow:
+        wait_for(lambda: list(folder.glob(".tmp-*-index.jsonl")), process=slow)
+        (its,) = folder.glob(".tmp-*-index.jsonl")
+        quick = selfsyn(*arguments)
+        assert quick.returncode == 0, quick.stderr
+        assert slow.poll() is None and its.exists()  # the first attempt is still at work, and keeps its file
+        before = files(folder)
+        told = slow.communicate(timeout=120)[1]
+        assert slow.returncode == 0, told
+    assert files(folder) == {name: data for name, data in before.items() if ".tmp-" not in name}
+    assert [path.name for path in folder.rglob(".tmp-*")] == []
+    assert len(LabelStore(run / "round-1/labels").names) == 7
+
+
+def wait_for(condition: Callable[[], object], *, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
