@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import fcntl
@@ -18,6 +19,14 @@ from selfsyn.errors import FaultError, InputError
 
 TEMPORARY = ".tmp-"
 ABANDONED_SECONDS = 3600.0  # without a write; an attempt that works writes more often
+# In this order: the mark of UTF-32 begins with that of UTF-16.
+MARKS = {
+    codecs.BOM_UTF8: "UTF-8-sig",
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 BLOCK = 1 << 20  # bytes that are read at a time
 
 
@@ -71,6 +80,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON object ({error}); delete the file and run the same command again") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a user's file: UTF-8, or UTF-16 or UTF-32 with a byte order mark, as Windows writes. All line ends become \\n.
+
+    OSError when it cannot be read, InputError for another encoding and for NUL characters.
+    """
+    data = path.read_bytes()
+    encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), "UTF-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        what = f"byte {error.start} ({data[error.start]:#04x}) is not {encoding.removesuffix('-sig')}"
+        raise InputError(f"{path}: not text ({what}); expected UTF-8; save the file in it") from error
+    if "\0" in text:
+        raise InputError(f"{path}: not text (a NUL character at {text.index(chr(0))}); expected UTF-8; save the file in it")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def expanded(path: str) -> Path:

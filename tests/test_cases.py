@@ -5,6 +5,7 @@ The pictures are drawn here, on miniature trees; shared/cases beside the checkou
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -34,6 +35,7 @@ from selfsyn.doctor.pixels import pixels_of
 from selfsyn.errors import InputError
 from selfsyn.images import UnreadableError, decode_ids, decode_image, read_image
 from selfsyn.labels import table_of
+from selfsyn.phase import open_run
 
 RNG = np.random.default_rng(0)
 SHAPE = (48, 64)
@@ -312,22 +314,58 @@ def test_doctor_is_not_ready_for_labels_without_a_single_class(tmp_path: Path, c
 # Lists of frames
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_a_list_of_frames_is_read_with_and_without_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
-    for name in ("straße", "b"):
+READ_RIGHT = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
+BIG_ENDIAN = codecs.BOM_UTF16_BE + "straße\r\nb\r\n".encode("utf-16-be")
+REFUSED = {
+    "latin-1": "straße\n".encode("latin-1"),
+    "utf-16 without a mark": "straße\n".encode("utf-16-le"),
+    "utf-16 that ends too early": "straße\n".encode("utf-16")[:-1],
+    "nul bytes": b"b\n\0\0\0",
+    "shift-jis": "道路\n".encode("shift-jis"),
+    "an image": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+}
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", READ_RIGHT)
+def test_a_list_of_frames_is_read_in_every_encoding_that_it_tells(encoding: str, ending: str, tmp_path: Path) -> None:
+    for name in ("straße", "b", "c"):
         put(tmp_path / f"images/{name}.png", photo(RNG, SHAPE))
-    (tmp_path / "files.txt").write_text("straße\n", encoding=encoding)
-    assert [frame.name for frame in listing(tmp_path, layout="plain", files=tmp_path / "files.txt")] == ["straße"]
+    (tmp_path / "files.txt").write_bytes(f"straße{ending}{ending} b {ending}".encode(encoding))
+    assert [frame.name for frame in listing(tmp_path, layout="plain", files=tmp_path / "files.txt")] == ["b", "straße"]
+    (tmp_path / "files.txt").write_bytes(BIG_ENDIAN)
+    assert [frame.name for frame in listing(tmp_path, layout="plain", files=tmp_path / "files.txt")] == ["b", "straße"]
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_a_list_of_frames_in_another_encoding_is_refused_in_one_line(encoding: str, tmp_path: Path) -> None:
-    put(tmp_path / "images/straße.png", photo(RNG, SHAPE))
-    (tmp_path / "files.txt").write_text("straße\n", encoding=encoding)
-    with pytest.raises(
-        InputError, match=r"^[^\n]*files\.txt: cannot be read \([^\n]*\); expected names of frames in UTF-8, one a line$"
-    ):
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_list_of_frames_in_another_encoding_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    put(tmp_path / "images/b.png", photo(RNG, SHAPE))
+    (tmp_path / "files.txt").write_bytes(REFUSED[kind])
+    with pytest.raises(InputError, match=r"^[^\n]*files\.txt: not text \([^\n]*\); expected UTF-8; save the file in it$"):
         listing(tmp_path, layout="plain", files=tmp_path / "files.txt")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", READ_RIGHT)
+def test_a_configuration_is_read_in_every_encoding_that_it_tells(encoding: str, ending: str, tmp_path: Path) -> None:
+    code, said = selfsyn_here("init", "demo", "--run", tmp_path / "run", "--set", "real.root=straße")
+    assert code == 0, said
+    path = tmp_path / "run/run.toml"
+    path.write_bytes(path.read_text(encoding="utf-8").replace("\n", ending).encode(encoding))
+    code, said = selfsyn_here("train", "--run", tmp_path / "run", "--bound", "source-only", "--dry-run")
+    assert code == 0, said
+    assert open_run(tmp_path / "run")[1].real[0].root == "straße"
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_configuration_in_another_encoding_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    code, said = selfsyn_here("init", "demo", "--run", tmp_path / "run")
+    assert code == 0, said
+    path = tmp_path / "run/run.toml"
+    path.write_bytes(REFUSED[kind])
+    code, said = selfsyn_here("doctor", "--run", tmp_path / "run")
+    assert code == 2 and len(said.splitlines()) == 1
+    assert said.startswith(f"selfsyn: {path}: not text (") and said.endswith("; expected UTF-8; save the file in it\n")
 
 
 def test_a_broken_link_among_photos_is_named(tmp_path: Path) -> None:

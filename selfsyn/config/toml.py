@@ -18,6 +18,7 @@ from selfsyn.config.old_keys import renewed, updated
 from selfsyn.config.run import RunConfig
 from selfsyn.config.task import OF_VIT
 from selfsyn.errors import InputError
+from selfsyn.files import read_text
 
 OPTIONAL = ("held_out", "student", "classes", "scoring")  # tables that --set KEY= leaves out
 LISTED = ("synthetic", "real")  # one table, or several
@@ -43,11 +44,13 @@ def load(path: Path) -> RunConfig:
 def read_toml(path: Path, *, remedy: str) -> dict[str, Any]:
     """The values of a TOML file. InputError, with the remedy, when it is missing or no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with or without the mark that Windows editors write
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise InputError(f"{path}: not found; {remedy}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected a TOML file") from error
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
 

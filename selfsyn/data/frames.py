@@ -34,6 +34,7 @@ from selfsyn.data.synthia_rand import SYNTHIA_RAND
 from selfsyn.data.synthia_sf import SYNTHIA_SF
 from selfsyn.data.urbansyn import URBANSYN
 from selfsyn.errors import InputError
+from selfsyn.files import read_text
 from selfsyn.images import TRUNCATED, as_read, decodes, fault_of, geometry, image_size, read_colours, read_ends, to_train_ids
 from selfsyn.progress import say
 
@@ -269,11 +270,11 @@ def _sizes(pair: LabelledFrame) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def names_in(files: Path) -> list[str]:
-    """The frame names in a text file in UTF-8, one a line. InputError when it cannot be read."""
+    """The frame names in a text file, one a line; see read_text. InputError when it cannot be read."""
     try:
-        lines = unicodedata.normalize("NFC", files.read_text(encoding="utf-8-sig")).splitlines()
+        lines = unicodedata.normalize("NFC", read_text(files)).split("\n")
         return [line.strip() for line in lines if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"{files}: cannot be read ({error}); expected names of frames in UTF-8, one a line") from error
 
 
