@@ -229,11 +229,12 @@ GROUPS = {"data": of_data, "nets": of_nets}
 
 def image_of(path: Path) -> np.ndarray:
     """The photo, as doctor and the phases look at it."""
+    from selfsyn.contents import Contents
     from selfsyn.doctor.ends import ends_of
     from selfsyn.errors import InputError
     from selfsyn.images import read_image
 
-    (ends,) = ends_of([path])
+    (ends,) = ends_of([path], contents=Contents(path.parent / "inputs"))
     if "\n" in ends.fault:
         raise InputError(ends.fault)
     image = read_image(path)
