@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions"
-PICTURES = 8
+PICTURES = 24
 
 
 @click.command()

@@ -17,7 +17,7 @@ def command(root: Path, *, force: bool) -> None:
     """Write report/index.html: scores, curves and pictures.
 
     The report names the origin of each number, and the folder holds a copy of each manifest, so it can be copied as a whole.
-    The command writes it again when more phases are finished.
+    The command writes it again when more phases or a comparison are finished.
     """
     from selfsyn.files import digest_bytes, write_atomic
     from selfsyn.flow import report_phase
@@ -49,5 +49,7 @@ def command(root: Path, *, force: bool) -> None:
 
 
 def _reported(manifest: dict[str, dict[str, str]] | None) -> set[tuple[str, str]]:
+    from selfsyn.report.collect import COMPARISON
+
     inputs = manifest["inputs"] if manifest else {}
-    return {(name, digest) for name, digest in inputs.items() if name.endswith("manifest.json")}
+    return {(name, digest) for name, digest in inputs.items() if name.endswith(("manifest.json", COMPARISON))}

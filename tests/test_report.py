@@ -35,9 +35,10 @@ from selfsyn.metrics import confusion, scores
 from selfsyn.phase import begin, finish, is_done
 from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
 from selfsyn.report.charts import Curve, Panel, curve_row, thinned
-from selfsyn.report.collect import Score, collect, read_curves
+from selfsyn.report.collect import Run, Score, collect, read_curves
 from selfsyn.report.content import content_charts, hallucination
 from selfsyn.report.facts import budget, duration
+from selfsyn.report.opening import fair, next_steps, opening_gallery
 from selfsyn.report.page import render
 from selfsyn.report.verdict import caveat, gap_closed, headline
 from selfsyn.rounds import agreement
@@ -616,3 +617,74 @@ def test_the_content_has_its_charts_and_too_little_of_it_a_warning(tmp_path: Pat
 def test_a_curve_of_zeros_is_drawn_without_a_warning() -> None:
     zeros = Panel("loss", (Curve("", "#000000", np.arange(3.0), np.zeros(3)),))
     assert "loss" in curve_row([zeros], name="zeros", columns=1)
+
+
+# ---- the beginning of the page ----
+
+
+def run_of(root: Path) -> Run:
+    return collect(Layout(root), configuration.load(root / "run.toml"))
+
+
+def test_the_page_begins_with_the_images_that_changed_most(finished: Path) -> None:
+    page = page_of(finished)
+    folders = [finished / str(stage) / "evaluation" / "pictures" for stage in (SOURCE_ONLY, round_stage(2))]
+    changed = {
+        path.stem: np.mean(np.asarray(Image.open(path)) != np.asarray(Image.open(folders[1] / path.name)))
+        for path in folders[0].iterdir()
+    }
+    expected = sorted(changed, key=lambda name: -changed[name])[:6]
+    shown = [alt.removeprefix("where they differ of ") for alt in page.alts if alt.startswith("where they differ of ")]
+    assert shown == expected and page.alts[0] == f"real image of {expected[0]}"
+    assert page.source.index('id="opening"') < page.source.index('id="verdict"') < page.source.index('id="scores"')
+    assert page.source.index('id="scores"') < page.source.index('<details class="part" id="facts"')
+    share = f"{np.mean(list(changed.values())):.0%}".replace("%", " %")
+    assert f"Round 2 gives {share} of the pixels another class than source-only." in page.words
+
+
+def test_without_held_out_labels_the_first_and_the_last_labels_are_compared(tmp_path: Path) -> None:
+    run = FakeRun(tmp_path, with_held_out=False).complete(rounds=1)
+    assert opening_gallery(run_of(tmp_path)) is None
+    run.complete(rounds=2)
+    found = opening_gallery(run_of(tmp_path))
+    assert found is not None
+    assert found[0].columns == ("real image", "round 0", "round 1", "where they differ") and len(found[0].rows) == 6
+
+
+def test_the_verdict_at_equal_budgets_is_read_from_the_comparison_or_missed(tmp_path: Path) -> None:
+    FakeRun(tmp_path).complete(rounds=0)
+    assert report(tmp_path)[0] == 0
+    assert "No source-only net of the same number of updates was trained." in page_of(tmp_path).words
+    assert "--rows source-only,ours" in page_of(tmp_path).words
+    rows = {
+        "source-only": {"updates": 420, "seeds": {"0": {"miou": 0.40}, "1": {"miou": 0.42}, "2": {"miou": 0.9}}},
+        "ours": {"updates": 420, "seeds": {"0": {"miou": 0.45}, "1": {"miou": 0.43}}},
+    }
+    write_json(tmp_path / "compare/table.json", {"deeplabv3plus": rows})
+    code, said = report(tmp_path)
+    assert code == 0 and "already done" not in said
+    words = "At equal budgets (420 updates, mean of seeds 0, 1), our rounds are better than source-only: mIoU 0.410 → 0.440"
+    assert words in page_of(tmp_path).words
+    assert "already done" in report(tmp_path)[1]
+    rows["ours"]["seeds"] = {"0": {"miou": 0.3}}
+    write_json(tmp_path / "compare/table.json", {"deeplabv3plus": rows})
+    assert "(420 updates, seed 0), our rounds are no better than source-only" in str(fair(run_of(tmp_path)))
+    rows["ours"]["seeds"] = {"7": {"miou": 0.3}}
+    write_json(tmp_path / "compare/table.json", {"deeplabv3plus": rows})
+    assert "different seeds" in str(fair(run_of(tmp_path)))
+
+
+def test_what_to_do_next(finished: Path, tmp_path: Path) -> None:
+    words = page_of(finished).words
+    assert "What to do next." in words and "never occur in the synthetic labels, so no net learns them" in words
+    absent = re.search(r"([A-Z][a-z, ]+ and [a-z]+) never occur", words)
+    seen = {"road", "sidewalk", "building", "sky", "car"}
+    assert absent is not None
+    assert set(re.split(r", | and ", absent[1].lower())) == set(CLASSES) - seen
+    assert "of another aspect" not in words
+    run = run_of(FakeRun(tmp_path).complete(rounds=1).root)
+    for path in (tmp_path / "data/synthetic/images").iterdir():
+        Image.new("RGB", (96, 48)).save(path)
+    said = next_steps(run, {}, [])
+    assert len(said) == 2 and "How much another round would change" in said[0]
+    assert "The synthetic source synthetic is of another aspect (images of 96 × 48, which 64 × 48 squeezes 1.5 times)" in said[1]

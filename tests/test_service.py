@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -237,6 +238,41 @@ def test_a_form_is_as_good_as_a_body(running: Server) -> None:
         body, kind = form(*files)
         reply = running.post(PREDICT, body, content_type=kind)
         assert reply.status == 400 and message in reply.error()
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda text: {"image": text},
+        lambda text: {"inputs": text, "parameters": {}},
+        lambda text: {"instances": [{"b64": text}]},
+        lambda text: {"instances": [{"image_bytes": {"b64": text}}]},
+        lambda text: {"image": f"data:image/jpeg;base64,{text}"},
+    ],
+)
+def test_base64_in_json_is_as_good_as_a_body(running: Server, wrapped) -> None:
+    picture = encode_jpeg(pictures(50, 70), quality=90)
+    body = json.dumps(wrapped(base64.b64encode(picture).decode())).encode()
+    assert running.post(PREDICT, body, content_type="application/json").body == running.post(PREDICT, picture).body
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b'{"image": "', 400, "is not JSON"),
+        (b"[" * 100_000, 400, "JSON"),
+        (b"[1]", 400, "JSON without an image"),
+        (b'{"image": 3}', 400, "JSON without an image"),
+        (b'{"instances": [{"b64": "AAAA"}, {"b64": "AAAA"}]}', 400, "one image"),
+        (b'{"instances": [{"image_bytes": 3}]}', 400, "JSON without an image"),
+        (b'{"image": "*"}', 400, "is not base64"),
+        (b'{"image": ""}', 415, "expected a JPEG or a PNG"),
+        (b'{"image": "AAAA"}', 415, "expected a JPEG or a PNG"),
+    ],
+)
+def test_json_without_a_picture_is_refused(running: Server, body: bytes, status: int, words: str) -> None:
+    reply = running.post(PREDICT, body, content_type="application/json")
+    assert reply.status == status and words in reply.error()
 
 
 def test_a_picture_is_shown_upright(running: Server) -> None:

@@ -1,21 +1,32 @@
-"""The picture in a body: the body itself, or the file of a multipart form (browsers, `curl --form`)."""
+"""The picture in a body: the body itself, the file of a multipart form (browsers, `curl --form`), or base64 in JSON.
+
+JSON as other servers take it: {"image": TEXT}, {"inputs": TEXT} (Hugging Face), {"instances": [{"b64": TEXT}]} (TensorFlow
+Serving) or {"instances": [{"image_bytes": {"b64": TEXT}}]} (KServe v1). TEXT is base64, or a data: URL with base64.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import base64
+import json
+from typing import Any, Final
 
 from python_multipart import create_form_parser
 from python_multipart.multipart import Field, File
 
 from export.service.refusals import Refusal
 
+EXPECTED: Final = '{"image": BASE64}, {"inputs": BASE64} or {"instances": [{"b64": BASE64}]}, one image'
 FORM: Final = "multipart/form-data"
+JSON: Final = "application/json"
 FIELDS: Final = 16  # limit of fields beside the file; they are ignored
 
 
 def picture(body: bytes, *, content_type: str) -> bytes:
-    """The bytes of the image file in `body`. Refusal 400 for a damaged form, and unless it has exactly one file."""
-    if content_type.partition(";")[0].strip().lower() != FORM:
+    """The bytes of the image file in `body`. Refusal 400 for a damaged form or JSON, and unless it has exactly one file."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == JSON:
+        return _of_json(body)
+    if kind != FORM:
         return body
     files: list[File] = []
     fields: list[Field] = []
@@ -43,6 +54,33 @@ def picture(body: bytes, *, content_type: str) -> bytes:
         raise Refusal(400, "the form holds no file; expected one, a JPEG or PNG, for example curl --form image=@street.png")
     files[0].file_object.seek(0)
     return files[0].file_object.read()
+
+
+def _of_json(body: bytes) -> bytes:
+    try:
+        text = _text_in(json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"the body is not JSON ({str(error)[:80]}); send the image itself, or {EXPECTED}") from error
+    if text is None:
+        raise Refusal(400, f"JSON without an image; expected {EXPECTED}")
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise Refusal(400, f"the image in JSON is not base64 ({str(error)[:80]}); encode the file's bytes") from error
+
+
+def _text_in(value: Any) -> str | None:
+    """The base64 of the one image in a JSON value, or None."""
+    if not isinstance(value, dict):
+        return None
+    instances = value.get("instances")
+    if isinstance(instances, list) and len(instances) == 1 and isinstance(instances[0], dict):
+        found = instances[0].get("image_bytes", instances[0])
+        value = {"image": found.get("b64")} if isinstance(found, dict) else {}
+    text = value.get("image", value.get("inputs"))
+    return text if isinstance(text, str) else None
 
 
 def _refuse_many(count: int, *, most: int, what: str) -> None:

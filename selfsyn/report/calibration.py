@@ -25,9 +25,14 @@ def trust(run: Run) -> Iterator[Chart]:
         yield _reliability(scores, last_round=run.last_round)
         yield _class_errors(scores, last_round=run.last_round)
         yield _coverage(scores[-1] if scores[-1].stage != ORACLE or len(scores) == 1 else scores[-2])
-    changes = {round_: change(run.stores[round_ - 1], store) for round_, store in run.stores.items() if round_ - 1 in run.stores}
+    changes = changes_of(run)
     if changes:
         yield _agreement(changes, last_round=run.last_round, names=run.config.class_list.names)
+
+
+def changes_of(run: Run) -> dict[int, Change]:
+    """{round: change of the labels since the round before}."""
+    return {round_: change(run.stores[round_ - 1], store) for round_, store in run.stores.items() if round_ - 1 in run.stores}
 
 
 def _reliability(scores: list[Score], *, last_round: int) -> Chart:

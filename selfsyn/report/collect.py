@@ -22,6 +22,7 @@ from selfsyn.manifest import MANIFEST, SHARDED, finished_parts, read_manifest
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
+COMPARISON = "compare/table.json"  # written by `selfsyn compare`
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
@@ -93,8 +94,9 @@ def collect(layout: Layout, config: RunConfig) -> Run:
 
 
 def manifest_digests(run: Run) -> dict[str, str]:
-    """{'round-0/task/manifest.json': digest} of every finished phase: what the page is made from."""
+    """{'round-0/task/manifest.json': digest} of every finished phase, and of the comparison: what the page is made from."""
     names = [f"{step.phase.folder}/{MANIFEST}" for step in run.finished]
+    names += [COMPARISON] if (run.layout.root / COMPARISON).exists() else []
     return {name: digest_file(run.layout.root / name) for name in names}
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from selfsyn.classes import ClassList
 from selfsyn.config import RunConfig, to_toml
-from selfsyn.report import facts, pictures
+from selfsyn.report import facts, opening, pictures
+from selfsyn.report.calibration import changes_of
 from selfsyn.report.charts import Chart
 from selfsyn.report.collect import Run
 from selfsyn.report.content import hallucination
@@ -20,15 +21,28 @@ from selfsyn.report.figures import charts, domains
 from selfsyn.report.scoreboard import ABSENT, scoreboard
 from selfsyn.report.verdict import caveat, headline
 
+PARTS = (
+    ("verdict", "Verdict"),
+    ("scores", "Scores"),
+    ("facts", "What was run"),
+    ("charts", "Charts"),
+    ("data", "Data"),
+    ("pictures", "Pictures"),
+    ("making", "How it was made"),
+)
+
 
 def render(run: Run) -> str:
     """The page as HTML text. The same run gives the same text; all text from the run is escaped."""
+    data = list(domains(run))
+    drawn = _drawn(domain_charts(data, run.config.class_list))
     return (
         environment()
         .get_template("page.html")
         .render(
             css=stylesheet(),
             recipe=run.config.recipe,
+            parts=[part for part in PARTS if part[0] != "data" or drawn],
             headline=headline(run.scores),
             caveat=caveat(run.scores),
             budget=facts.budget(run),
@@ -39,7 +53,10 @@ def render(run: Run) -> str:
             board=scoreboard(run.scores),
             absent=ABSENT,
             charts=_drawn(charts(run)),
-            data=_drawn(domain_charts(list(domains(run)), run.config.class_list)),
+            data=drawn,
+            opening=opening.opening_gallery(run),
+            fair=opening.fair(run),
+            next_steps=opening.next_steps(run, changes_of(run), data),
             adapted=pictures.adapted_gallery(run),
             sheet=pictures.sample_sheet(run),
             pseudo=pictures.pseudo_label_gallery(run),
@@ -72,7 +89,7 @@ def environment() -> Environment:
     """The templates of this folder, with escaping; an undefined name is an error."""
     loader = FunctionLoader(_resource)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"short": facts.short, "unbroken": _unbroken}
+    environment.filters |= {"short": facts.short, "unbroken": _unbroken, "coded": _coded}
     return environment
 
 
@@ -82,6 +99,11 @@ def _drawn(charts_: Iterable[Chart]) -> list[tuple[Chart, Markup]]:
 
 def _resource(name: str) -> str:
     return resources.files("selfsyn.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _coded(text: str) -> Markup:
+    """Commands in `...` as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)))
 
 
 def _unbroken(sentence: str) -> str:

@@ -60,7 +60,7 @@ def adapted_gallery(run: Run) -> Gallery | None:
     """Synthetic frames, their adapted versions and their labels; None while `adapt` is unfinished."""
     if not run.has(run.layout.adapted):
         return None
-    images = {"synthetic": _images_of(run, run.config.synthetic), "adapted": ADAPTED.find_images(run.layout.adapted, "")}
+    images = {"synthetic": images_of(run, run.config.synthetic), "adapted": ADAPTED.find_images(run.layout.adapted, "")}
     labels = ADAPTED.find_labels(run.layout.adapted, "")
     columns: dict[str, Column] = {
         title: lambda name, found=found: photo(found[name])  # type: ignore[misc]
@@ -80,7 +80,7 @@ def pseudo_label_gallery(run: Run) -> Gallery | None:
     """Real images, their pseudo-labels as each round's training reads them, and the confidence of the last round."""
     if not run.stores:
         return None
-    images = _images_of(run, run.config.real)
+    images = images_of(run, run.config.real)
     columns: dict[str, Column] = {"real image": lambda name: photo(images[name])}
     for round_ in run.stores:
         columns[f"pseudo-label, round {round_}"] = _pseudo_label_column(run, round_)
@@ -102,7 +102,7 @@ def prediction_gallery(layout: Layout, config: RunConfig, *, predictions: Mappin
     """Held-out images with their ground truth and a column for each folder of predictions (NAME.png, train ids)."""
     held_out, classes = config.held_out, config.class_list
     assert held_out is not None  # without it there are no predictions
-    images, truth = _found(layout, held_out), _truth(layout, held_out, classes)
+    images, truth = found_images(layout, held_out), _truth(layout, held_out, classes)
     columns: dict[str, Column] = {
         "held-out image": lambda name: photo(images[name]),
         "ground truth": lambda name: label(truth(name), classes),
@@ -143,17 +143,19 @@ def _gallery(names: Sequence[str], columns: dict[str, Column]) -> Gallery | None
     return Gallery(tuple(columns), rows) if rows else None
 
 
-def _images_of(run: Run, sources: Sequence[Source]) -> dict[str, Path]:
-    return {prefix(source, sources) + name: path for source in sources for name, path in _found(run.layout, source).items()}
+def images_of(run: Run, sources: Sequence[Source]) -> dict[str, Path]:
+    """{frame name: image file} of the sources of a role, as far as the files exist."""
+    return {prefix(source, sources) + name: path for source in sources for name, path in found_images(run.layout, source).items()}
 
 
-def _found(layout: Layout, folder: DataFolder) -> dict[str, Path]:
+def found_images(layout: Layout, folder: DataFolder) -> dict[str, Path]:
+    """{frame name in its data set: image file}, as far as the files exist."""
     return layout_named(folder.layout).find_images(layout.resolve(folder.root), folder.split)
 
 
 def _truth(layout: Layout, held_out: HeldOut, classes: ClassList) -> Callable[[str], NDArray[np.uint8]]:
     kind = dataset_of(held_out, classes)
-    images, labels = _found(layout, held_out), kind.find_labels(layout.resolve(held_out.root), held_out.split)
+    images, labels = found_images(layout, held_out), kind.find_labels(layout.resolve(held_out.root), held_out.split)
     return lambda name: LabelledFrame(name, images[name], labels[name], kind).read_label()
 
 
