@@ -383,7 +383,7 @@ SKIPPED = ("selfsyn/classes.py", "selfsyn/world/", "jobs/cluster/")
 NEED_CLASSES = {
     "LabelStore", "build", "class_counts", "colourise", "dataset", "encode_label_png", "histogram", "label_counts", "labelled",
     "doubt", "corrected_store", "CorrectedStore", "write_mask",
-    "no_counts", "of_label", "overlay", "pixels_by_class", "read_histogram", "write_index", "Discriminators",
+    "no_counts", "of_label", "overlay", "pixels_by_class", "read_histogram", "Discriminators",
 }  # fmt: skip
 
 
