@@ -508,12 +508,16 @@ def test_labels_show_tells_where_a_label_comes_from(
 
 
 SLOW = """
-import sys, time
+import pathlib, sys, time
 import export.pipeline as pipeline
 from jobs.__main__ import main
-write = pipeline.write_atomic
-pipeline.write_atomic = lambda path, data: (time.sleep(0.3), write(path, data))
-sys.argv = ["selfsyn", *sys.argv[1:]]
+write, gate = pipeline.write_atomic, pathlib.Path(sys.argv[1])
+def waiting(path, data):
+    while not gate.exists():
+        time.sleep(0.01)
+    write(path, data)
+pipeline.write_atomic = waiting
+sys.argv = ["selfsyn", *sys.argv[2:]]
 main()
 """
 
@@ -521,13 +525,14 @@ main()
 def test_two_attempts_of_a_shard_at_once_do_not_harm_each_other(run: Path) -> None:
     arguments = ["pseudo-label", "--run", str(run), "--round", "1", "--device", "cpu"]
     folder = run / "round-1/labels/shard-00000-of-00001"
-    with subprocess.Popen([sys.executable, "-c", SLOW, *arguments], stderr=subprocess.PIPE, text=True) as slow:
+    with subprocess.Popen([sys.executable, "-c", SLOW, str(run / "gate"), *arguments], stderr=subprocess.PIPE, text=True) as slow:
         wait_for(lambda: list(folder.glob(".tmp-*-index.jsonl")), process=slow)
         (its,) = folder.glob(".tmp-*-index.jsonl")
         quick = selfsyn(*arguments)
         assert quick.returncode == 0, quick.stderr
         assert slow.poll() is None and its.exists()  # the first attempt is still at work, and keeps its file
         before = files(folder)
+        (run / "gate").touch()
         told = slow.communicate(timeout=120)[1]
         assert slow.returncode == 0, told
     assert files(folder) == {name: data for name, data in before.items() if ".tmp-" not in name}
