@@ -6,17 +6,18 @@ import json
 import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from official_files import cityscapes_frame, gta5_frame
+from test_doctor import NO_WORLD, RNG, SOUND, every_id
 from test_labelling import Call, failed, label
 from test_labelling import call as call
 from test_labelling import run as run
+from tiny_run import make, selfsyn_here
 
+from jobs import doctor
 from selfsyn import contents as module
 from selfsyn.contents import KNOWN, UNREADABLE, Contents, by_names_and_sizes, changes, combined, recorded
 from selfsyn.files import digest_bytes, digest_lines, write_json
@@ -225,10 +226,8 @@ def test_a_phase_of_an_earlier_version_refuses_another_size(run: Path, call: Cal
     assert "made from other inputs (real changed)" in failed(capsys)
 
 
-def test_doctor_names_what_changed_since_a_phase_read_it(tmp_path: Path) -> None:
-    from test_doctor import NO_WORLD, RNG, every_id
-    from tiny_run import make
-
+def test_doctor_names_what_changed_since_a_phase_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "probed", lambda root, config: SOUND)
     for number in range(1, 6):
         gta5_frame(tmp_path / "gta", number, every_id(), rng=RNG)
     for number in range(4):
@@ -255,11 +254,7 @@ def begin_training(root: Path) -> None:
 
 
 def findings(root: Path) -> list[str]:
-    """What doctor finds of changed data, in a process of its own as for a user."""
-    program = "import sys, jobs.doctor as d; from test_doctor import SOUND; d.probed = lambda *_: SOUND; d.command()"
-    folder = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent)])}
-    command = [sys.executable, "-c", program, "--run", str(root)]
-    subprocess.run(command, env=environment, capture_output=True, check=False)
+    """What doctor finds of changed data."""
+    selfsyn_here("doctor", "--run", root)
     found = json.loads((root / "doctor/report.json").read_text())["findings"]
     return [finding["what"] for finding in found if "has changed" in finding["what"]]
