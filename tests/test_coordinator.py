@@ -95,7 +95,7 @@ def test_a_failed_phase_is_named_and_the_rest_stays_suspended(cluster: FakeClust
     assert done.returncode == 3, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert "train-0 failed (PodFailurePolicy: Container phase failed with exit code 2" in last
-    assert "kubectl -n selfsyn logs job/demo-train-0" in last
+    assert "kubectl -n selfsyn logs job/demo-train-0 --all-containers --ignore-errors" in last
     assert "Traceback" not in done.stderr
     later = ("export-teacher-0", "evaluate-0", "pseudo-label-1", "train-1", "export-teacher-1", "evaluate-1", "report-1")
     assert [cluster.state(phase) for phase in later] == ["suspended"] * len(later)
@@ -192,6 +192,14 @@ def test_trouble_makes_the_pauses_longer_and_ends_with_a_fault(cluster: FakeClus
         run_round(pace=Pace(1, 100), slept=slept)
     assert slept == [2, 4, 8, 16, 32, 60]
     assert capsys.readouterr().err.count("etcd is away") == 1  # said once, not at every look
+
+
+def test_the_end_of_an_outage_is_said_once(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.faults = [lambda _: False, refuse(500, "etcd is away"), hang_up, hang_up]
+    run_round()
+    said = capsys.readouterr().err
+    assert said.count("answers again") == 1
+    assert said.index("etcd is away") < said.index("RemoteProtocolError") < said.index("the API server answers again")
 
 
 def test_a_server_that_is_not_there_ends_with_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -492,7 +492,8 @@ def test_the_pages_name_files_and_options_that_exist(path: str) -> None:
     text = (ROOT / path).read_text().replace("\\\n", " ")
     for file in re.findall(r"(?:-f|-k) ((?:k8s|docker)/[\w./-]+)", text):
         assert (ROOT / file).exists(), file
-    for verb, options in re.findall(r"(?:selfsyn|phase (?:train|teacher)  ?) ?(k8s [a-z]+|[a-z-]+)((?: [^\n`|]+)?)", text):
+    command = r"(?:selfsyn|phase (?:train|teacher)  ?) ?((?:k8s|labels) [a-z]+|[a-z-]+)((?: [^\n`|]+)?)"
+    for verb, options in re.findall(command, text):
         if verb.split()[0] not in VERBS:
             continue
         known = CliRunner().invoke(cli, [*verb.split(), "--help"]).output

@@ -37,7 +37,12 @@ KINDS = {
         ("", "ConfigMap", "configmaps"),
     )
 }
-REMEDIES = {401: "; the server does not accept the token: log in again, or set KUBECONFIG", 403: "; ask for this right"}
+UNAUTHORIZED, FORBIDDEN, SILENT = 401, 403, 0
+REMEDIES = {
+    UNAUTHORIZED: "; the server does not accept the token: log in again, or set KUBECONFIG",
+    FORBIDDEN: "; ask for this right",
+    SILENT: "; see whether `kubectl cluster-info` gets an answer",
+}
 
 
 class Trouble(FaultError):
@@ -50,7 +55,7 @@ class Trouble(FaultError):
         """message: one line."""
         super().__init__(message + REMEDIES.get(code, ""))
         self.retry_after, self.code = retry_after, code
-        self.exit_code = InputError.exit_code if code in REMEDIES else FaultError.exit_code
+        self.exit_code = InputError.exit_code if code in (UNAUTHORIZED, FORBIDDEN) else FaultError.exit_code
 
 
 @dataclass(frozen=True)

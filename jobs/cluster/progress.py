@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jobs.cluster.api import COORDINATOR, Cluster, PhaseJob, Trouble
+from jobs.cluster.api import COORDINATOR, FORBIDDEN, Cluster, PhaseJob, Trouble
 from jobs.cluster.coordinator import mixture
 from jobs.cluster.remarks import state_and_remark
 from jobs.cluster.table import Row
 from selfsyn.errors import InputError
 
 T = TypeVar("T")
-FORBIDDEN = 403
 INTERVAL = 5.0  # seconds between two looks
 
 
