@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -27,8 +28,9 @@ from selfsyn.cores import usable_cores
 from selfsyn.data.frames import Frame, place
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, stream_atomic, write_atomic
-from selfsyn.images import UnreadableError, encode_label_png, encode_png, read_ids, read_image, resize_image
+from selfsyn.images import UnreadableError, decode_ids, encode_label_png, encode_png, read_image, resize_image
 from selfsyn.labels import CLASS_COUNT
+from selfsyn.packed_maps import Maps, Packer
 from selfsyn.pseudo_labels import HISTOGRAM, INDEX, encode_histogram, histogram, maps_of, no_counts
 
 F = TypeVar("F", bound=Frame)
@@ -57,7 +59,7 @@ class Answer(Generic[F]):
     frame: F
     label: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
-    files: tuple[bytes, bytes] | None = None
+    files: Maps | None = None
 
 
 @dataclass(frozen=True)
@@ -126,18 +128,27 @@ def answers(frames: Iterable[F], *, teacher: Teacher, codecs: Codecs) -> Iterato
 
 
 def label_frames(
-    frames: Iterable[Frame], *, teacher: Teacher, folder: Path, roots: Sequence[Path], codecs: Codecs
+    frames: Iterable[Frame], *, teacher: Teacher, folder: Path, roots: Sequence[Path], codecs: Codecs, pack: bool = False
 ) -> Iterator[tuple[Row | Skipped, NDArray[np.int64]]]:
     """Write labels/NAME.png and confidence/NAME.png below `folder` for each frame; -> index row and (K, 256) histogram.
 
-    In the order of the frames. A frame whose two files exist is not labelled again; its row is made from the files. An
-    unreadable image gets no files, a row that says why, and an empty histogram.
-    roots: folders of the data sets; image paths in the index are relative to them.
+    In the order of the frames. A frame whose two maps an earlier attempt wrote is not labelled again; its row is made from them.
+    An unreadable image gets no maps, a row that says why, and an empty histogram.
+    roots: folders of the data sets; image paths in the index are relative to them.  pack: write all maps into one file, see
+    selfsyn.packed_maps.
     """
     classes = teacher.metadata.class_list
-    read = partial(_recalled_or_decoded, folder=folder, roots=roots, classes=classes)
-    write = partial(_written, folder=folder, roots=roots, classes=classes)
-    yield from _answered(frames, read, write, teacher=teacher, codecs=codecs)
+    packer = Packer(folder) if pack else None
+    read = partial(_recalled_or_decoded, folder=folder, roots=roots, packer=packer, classes=classes)
+    write = partial(_written, folder=folder, roots=roots, packed=pack, classes=classes)
+    for row, counts, maps in _answered(frames, read, write, teacher=teacher, codecs=codecs):
+        if packer is not None:
+            packer.add(row.name, maps)
+        yield row, counts
+    if packer is not None:
+        packer.finish()
+        for path in maps_of(folder, ""):  # of an earlier attempt that did not pack
+            shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def write_index(
@@ -232,36 +243,42 @@ def _decoded(frame: F, size: tuple[int, int]) -> Picture[F]:
 
 
 def _recalled_or_decoded(
-    frame: Frame, size: tuple[int, int], *, folder: Path, roots: Sequence[Path], classes: ClassList
+    frame: Frame, size: tuple[int, int], *, folder: Path, roots: Sequence[Path], packer: Packer | None, classes: ClassList
 ) -> Picture[Frame] | Answer[Frame] | Skipped:
-    if all(path.exists() for path in maps_of(folder, frame.name)):
-        return _recalled(frame, folder=folder, size=size, classes=classes)
+    maps = packer.recalled(frame.name) if packer else None
+    if maps is None and all(path.exists() for path in maps_of(folder, frame.name)):
+        label, confidence = (path.read_bytes() for path in maps_of(folder, frame.name))
+        maps = label, confidence
+    if maps is not None:
+        return _recalled(frame, maps, folder=folder, size=size, classes=classes)
     try:
         return _decoded(frame, size)
     except UnreadableError as error:
         return Skipped(frame.name, place(frame.image, roots), error.reason)
 
 
-def _recalled(frame: Frame, *, folder: Path, size: tuple[int, int], classes: ClassList) -> Answer[Frame]:
+def _recalled(frame: Frame, maps: Maps, *, folder: Path, size: tuple[int, int], classes: ClassList) -> Answer[Frame]:
     paths = maps_of(folder, frame.name)
-    label, confidence = (read_ids(path) for path in paths)
+    label, confidence = (decode_ids(data, name=str(path)) for data, path in zip(maps, paths, strict=True))
     if not label.shape == confidence.shape == size[::-1] or label.max() >= len(classes):
         raise InputError(f"{paths[0]}: not a label map of this teacher; delete it and run the same command again")
-    return Answer(frame, label, confidence, (paths[0].read_bytes(), paths[1].read_bytes()))
+    return Answer(frame, label, confidence, maps)
 
 
 def _written(
-    answer: Answer[Frame] | Skipped, *, folder: Path, roots: Sequence[Path], classes: ClassList
-) -> tuple[Row | Skipped, NDArray[np.int64]]:
+    answer: Answer[Frame] | Skipped, *, folder: Path, roots: Sequence[Path], packed: bool, classes: ClassList
+) -> tuple[Row | Skipped, NDArray[np.int64], Maps | None]:
+    """The row, the histogram and the files of an answer; new files are written unless they are packed."""
     if isinstance(answer, Skipped):
-        return answer, no_counts(len(classes))
+        return answer, no_counts(len(classes)), None
     data = answer.files
     if data is None:
         data = encode_label_png(answer.label, classes), encode_png(answer.confidence)
         for path, content in zip(maps_of(folder, answer.frame.name), data, strict=True):
-            write_atomic(path, content)
+            if not packed:
+                write_atomic(path, content)
     counts = histogram(answer.label, answer.confidence, classes=len(classes))
-    return _described(answer, data=data, folder=folder, roots=roots), counts
+    return _described(answer, data=data, folder=folder, roots=roots), counts, data
 
 
 def _described(answer: Answer[Frame], *, data: tuple[bytes, bytes], folder: Path, roots: Sequence[Path]) -> Row:

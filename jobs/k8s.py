@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import run_name_option, set_option
+from jobs.options import pack_option, run_name_option, set_option
 from selfsyn.errors import InputError
 from selfsyn.progress import say
 
@@ -59,6 +59,7 @@ the_run_option = click.option("--run", "run_name", required=True, help="The run'
     "--shards", type=click.IntRange(1, 100_000), default=4, show_default=True, help="Number of shards of the labelling."
 )
 @click.option("--at-once", type=click.IntRange(1), default=2, show_default=True, help="How many shards may run at the same time.")
+@pack_option
 @click.option("--cpu", default="500m", show_default=True, help="CPU request of each phase that takes --device.")
 @click.option("--memory", default="8Gi", show_default=True, help="Memory request and limit of each of them.")
 @click.option(
@@ -83,6 +84,7 @@ def render(
     gpus: int,
     shards: int,
     at_once: int,
+    pack: bool,
     cpu: str,
     memory: str,
     kind: str,
@@ -111,6 +113,7 @@ def render(
         gpus=gpus,
         shards=shards,
         at_once=at_once,
+        pack=pack,
         cpu=cpu,
         memory=memory,
         configured=manifests.digest(loaded),

@@ -26,6 +26,9 @@ shard_option = click.option(
 shards_option = click.option(
     "--shards", type=click.IntRange(1), default=1, envvar="SELFSYN_SHARDS", show_envvar=True, help="The number of shards."
 )
+pack_option = click.option(
+    "--pack", is_flag=True, help="Write a shard's labels and confidences into one file, maps.tar, in place of two files an image."
+)
 round_option = click.option("--round", "round_", type=click.IntRange(0), help="The round: 0, 1, 2, ...")
 bound_option = click.option(
     "--bound",

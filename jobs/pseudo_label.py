@@ -11,6 +11,7 @@ from jobs.options import (
     check_shard,
     dry_run_option,
     force_option,
+    pack_option,
     run_option,
     shard_option,
     shards_option,
@@ -31,10 +32,11 @@ from selfsyn.verbs import REAL
 @shards_option
 @teacher_device_option
 @workers_option
+@pack_option
 @force_option
 @dry_run_option
 def command(
-    root: Path, round_: int, shard: int, shards: int, device: str, workers: int | None, force: bool, dry_run: bool
+    root: Path, round_: int, shard: int, shards: int, device: str, workers: int | None, pack: bool, force: bool, dry_run: bool
 ) -> None:
     """Label real images with the previous round's teacher.
 
@@ -51,10 +53,10 @@ def command(
     )
     if job is not None:
         job.teacher_device(device)
-        _label(job, round_stage(round_ - 1), shard=shard, shards=shards, device=device, workers=workers)
+        _label(job, round_stage(round_ - 1), shard=shard, shards=shards, device=device, workers=workers, pack=pack)
 
 
-def _label(job: Job, stage: Stage, *, shard: int, shards: int, device: str, workers: int | None) -> None:
+def _label(job: Job, stage: Stage, *, shard: int, shards: int, device: str, workers: int | None, pack: bool) -> None:
     """Label the shard with the teacher of `stage`."""
     from export.pipeline import Codecs, label_frames, write_index
     from selfsyn.data import sources
@@ -69,7 +71,7 @@ def _label(job: Job, stage: Stage, *, shard: int, shards: int, device: str, work
     teacher, stopping = job.teacher(stage, device=device, workers=workers), Stopping()
     started = job.begin({REAL: digest})
     with Codecs(workers=workers) as codecs:
-        labelled = label_frames(frames, teacher=teacher, folder=started.folder, roots=roots, codecs=codecs)
+        labelled = label_frames(frames, teacher=teacher, folder=started.folder, roots=roots, codecs=codecs, pack=pack)
         watched = stopping.watched(track(labelled, total=len(frames), label=started.phase.name))
         written = write_index(started.folder, labelled=watched, spoiled=spoiled, classes=len(config.class_list))
     counts = {"images": written.images, "teacher": teacher.digest}

@@ -46,16 +46,16 @@ def stream_atomic(path: Path) -> Iterator[BinaryIO]:
 
     Until then the temporary file is locked, so that `remove_temporaries` of another process leaves it alone.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = temporary_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _opened_and_locked(temporary) as stream:
+        with locked(temporary) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
             _rename(temporary, path)
     except OSError as error:
-        raise _explained(error, path=path) from error
+        raise explained(error, path=path) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -142,7 +142,13 @@ def remove_temporaries(folder: Path) -> None:
                 leftover.unlink(missing_ok=True)
 
 
-def _opened_and_locked(temporary: Path) -> BinaryIO:
+def temporary_of(path: Path) -> Path:
+    """A name beside `path` for the file that is to become it, different in each attempt."""
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def locked(temporary: Path) -> BinaryIO:
+    """A new temporary file, open for writing, that `remove_temporaries` of another process leaves alone until it is closed."""
     while True:
         stream = open(temporary, "wb")  # noqa: SIM115 (the caller closes it)
         with contextlib.suppress(OSError):  # a file system without locks; see _is_abandoned
@@ -163,6 +169,12 @@ def _is_abandoned(stream: BinaryIO) -> bool:
     return True
 
 
+def adopt(temporary: Path, path: Path) -> None:
+    """Give a finished temporary file of the same folder its name, for good. Raises OSError."""
+    _rename(temporary, path)
+    _sync_folder(path.parent)
+
+
 def _rename(temporary: Path, path: Path) -> None:
     try:
         temporary.replace(path)
@@ -180,7 +192,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _explained(error: OSError, *, path: Path) -> Exception:
+def explained(error: OSError, *, path: Path) -> Exception:
+    """The FaultError for a file that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FaultError(f"{path}: the disk is full; free some space and run the same command again")
     return FaultError(f"{path}: cannot be written ({error.strerror}); check the folder and run the same command again")

@@ -74,7 +74,10 @@ class Layout:
         return self._of("evaluate", stage)
 
     def labels(self, round_: int) -> Path:
-        """The label store of a round. For each shard: labels/NAME.png, confidence/NAME.png, index.jsonl, histogram.npz."""
+        """The label store of a round. For each shard: index.jsonl, histogram.npz, and the maps.
+
+        The maps are labels/NAME.png and confidence/NAME.png, or maps.tar with both and maps.npy with their places.
+        """
         return self._of("pseudo-label", round_stage(round_))
 
     def corrections(self, round_: int) -> Path:

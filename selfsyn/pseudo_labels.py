@@ -9,25 +9,28 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsyn import packed_maps
 from selfsyn.classes import CITYSCAPES_19, ClassList
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes, digest_lines
-from selfsyn.images import read_ids
+from selfsyn.images import decode_ids, read_ids
+from selfsyn.label_rows import INDEX as INDEX
+from selfsyn.label_rows import Place, Rows, row_at
 from selfsyn.labels import CLASS_COUNT, IGNORE
 from selfsyn.manifest import finished_parts, read_manifest
 
 LEVELS: Final = 256
 NEVER: Final = LEVELS  # above every confidence
-INDEX: Final = "index.jsonl"
 HISTOGRAM: Final = "histogram.npz"
 
 
@@ -103,23 +106,15 @@ def read_histogram(path: Path, *, classes: int = CLASS_COUNT) -> NDArray[np.int6
 
 
 def maps_of(shard: Path, name: str) -> tuple[Path, Path]:
-    """The paths of an image's class map and confidence map in its shard's folder."""
-    return shard / "labels" / f"{name}.png", shard / "confidence" / f"{name}.png"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A labelled image: its shard's folder, and the paths of its class map and confidence map."""
-
-    shard: Path
-    label: Path
-    confidence: Path
+    """The paths of an image's class map and confidence map in the folder of its unpacked shard."""
+    label, confidence = packed_maps.members_of(name)
+    return shard / label, shard / confidence
 
 
 class LabelStore:
     """The finished label store of a round, with all its shards.
 
-    names: the labelled images, sorted.  skipped: {name of an unreadable image: why it cannot be read}.
+    skipped: {name of an unreadable image: why it cannot be read}.
     counts: (K, 256) joint histogram of all labelled images.  teacher: digest of the model.  classes: of the run.
     """
 
@@ -137,20 +132,17 @@ class LabelStore:
         _refuse_other_classes(folder, manifests, classes=classes)
         self.teacher = _one_origin(folder, manifests)
         self.counts = sum((read_histogram(shard / HISTOGRAM, classes=len(classes)) for shard in shards), no_counts(len(classes)))
-        self.skipped: dict[str, str] = {}
-        self._shard_of: dict[str, Path] = {}
-        for shard in shards:
-            for row in rows_of(shard):
-                if "skipped" in row:
-                    self.skipped[row["name"]] = row["skipped"]
-                else:
-                    self._shard_of[row["name"]] = shard
-        self.names = tuple(sorted(self._shard_of))
+        self._rows = Rows(shards)
+        self.skipped = self._rows.skipped
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The labelled images, sorted. Reads all indices; training does without."""
+        return tuple(sorted(set(self._rows.names())))
 
     def content(self) -> str:
-        """A digest of all rows, sorted by name, and of the counts: independent of the number of shards."""
-        rows = sorted((row["name"], json.dumps(row)) for row in self.rows())
-        return digest_lines([*(line for _, line in rows), digest_bytes(encode_histogram(self.counts))])
+        """A digest of all rows, sorted by name, and of the counts: independent of the number of shards and of packing."""
+        return digest_lines(chain(self._rows.sorted_lines(), [digest_bytes(encode_histogram(self.counts))]))
 
     def thresholds(self, *, portion: float) -> NDArray[np.int64]:
         """(K,) thresholds over all images of the store; see `thresholds` above."""
@@ -158,16 +150,22 @@ class LabelStore:
 
     def has(self, name: str) -> bool:
         """Whether an image is labelled."""
-        return name in self._shard_of
+        return name not in self.skipped and self._rows.place(name) is not None
 
-    def entry(self, name: str) -> Entry:
-        """The paths of an image's maps. InputError for an image that was not labelled."""
+    def require(self, names: Iterable[str]) -> None:
+        """InputError, naming the first, for images that were not labelled. Faster than to look up each."""
+        missing = self._rows.missing(names)
+        if missing is not None:
+            self.place(missing)
+
+    def place(self, name: str) -> Place:
+        """The row of a labelled image. InputError for an image that was not labelled."""
         if name in self.skipped:
             raise InputError(f"{self.folder}: image {name!r} has no pseudo-label: {self.skipped[name]}; replace the file")
-        if name not in self._shard_of:
+        place = self._rows.place(name)
+        if place is None:
             raise InputError(f"{self.folder}: no pseudo-label for image {name!r}; label the real images again with --force")
-        shard = self._shard_of[name]
-        return Entry(shard, *maps_of(shard, name))
+        return place
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The index rows of all shards, of labelled and skipped images."""
@@ -176,18 +174,22 @@ class LabelStore:
 
     def row(self, name: str) -> tuple[Path, dict[str, Any]]:
         """The shard's folder and the index row of a labelled or skipped image. InputError for another image."""
-        for shard in self.shards:
-            for row in rows_of(shard):
-                if row["name"] == name:
-                    return shard, row
-        raise InputError(f"{self.folder}: no image {name!r}; label the real images again with --force")
+        place = self._rows.place(name)
+        if place is None:
+            raise InputError(f"{self.folder}: no image {name!r}; label the real images again with --force")
+        return place.shard, row_at(place)
 
     def maps(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """-> (H, W) uint8 train ids and (H, W) uint8 confidences 0..255 of all pixels."""
-        entry = self.entry(name)
-        label, confidence = read_ids(entry.label), read_ids(entry.confidence)
+        place = self.place(name)
+        paths = maps_of(place.shard, name)
+        if packed_maps.is_packed(place.shard):
+            files = packed_maps.read(place.shard, place.number)
+            label, confidence = (decode_ids(data, name=str(path)) for data, path in zip(files, paths, strict=True))
+        else:
+            label, confidence = read_ids(paths[0]), read_ids(paths[1])
         if label.shape != confidence.shape or label.max() >= len(self.classes):
-            raise InputError(f"{entry.label}: does not belong to {entry.confidence}; label the shard again with --force")
+            raise InputError(f"{paths[0]}: does not belong to {paths[1]}; label the shard again with --force")
         return label, confidence
 
     def read(self, name: str, *, portion: float) -> NDArray[np.uint8]:

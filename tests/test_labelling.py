@@ -332,7 +332,7 @@ def test_image_that_cannot_be_read_is_recorded_and_left_out(
     assert len(store.names) == 6 and list(store.skipped) == ["street-3-train"]
     assert store.counts.sum() == 6 * SIZE[0] * SIZE[1]
     with pytest.raises(InputError, match="'street-3-train' has no pseudo-label: not a readable image"):
-        store.entry("street-3-train")
+        store.place("street-3-train")
     written = files(shard)
     (shard / "manifest.json").unlink()
     assert label(call) == 0 and files(shard) == written  # the reason is the same words again

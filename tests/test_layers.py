@@ -22,7 +22,7 @@ LAYERS = (
     # Classes, images, settings, and what a finished folder says about itself.
     "classes labels images overlay metrics config manifest verbs stage",
     # Readers and rules, from files to arrays: they know neither phases nor where a run keeps its files.
-    "data pseudo_labels calibration rounds review world",
+    "data label_rows packed_maps pseudo_labels calibration rounds review world",
     # A run: its folder, its phases, their order, its data sets.
     "layout flow phase recipes data.sources corrections",
     # Learning.
@@ -46,6 +46,7 @@ FOR_EXPORT = {
     "labels",
     "manifest",
     "packages",
+    "packed_maps",
     "progress",
     "pseudo_labels",
     "config",

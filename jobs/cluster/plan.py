@@ -18,7 +18,8 @@ class Plan:
 
     run: the run's name, and its folder under /data/runs.  version: the tag of the images.  registry: the prefix of their
     names.  device: for phases that take --device; 'cuda' requests a GPU for each.  gpus: of each training, with one process
-    for each GPU.  shards: of the labelling.  at_once: shards that may run at the same time.  cpu, memory: requests of each phase that takes --device; memory is its limit, too.  configured: the digest of the run's
+    for each GPU.  shards: of the labelling.  at_once: shards that may run at the same time.  pack: their labels become one file
+    each.  cpu, memory: requests of each phase that takes --device; memory is its limit, too.  configured: the digest of the run's
     configuration, 8 hexadecimal digits.
     """
 
@@ -32,6 +33,7 @@ class Plan:
     gpus: int = 1
     shards: int = 4
     at_once: int = 2
+    pack: bool = False
     cpu: str = "500m"
     memory: str = "8Gi"
     configured: str = ""

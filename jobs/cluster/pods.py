@@ -40,7 +40,8 @@ def command(step: Step, plan: Plan) -> list[str]:
     phase = step.phase
     device = ["--device", plan.device] if phase.facts.device else []
     # --shard comes from JOB_COMPLETION_INDEX
-    arguments = [*phase.options, "--shards", str(plan.shards)] if phase.facts.indexed else phase.options
+    labelling = ["--shards", str(plan.shards), *(["--pack"] if plan.pack else [])]
+    arguments = [*phase.options, *labelling] if phase.facts.indexed else phase.options
     processes = ["--processes", str(plan.gpus)] if gpus_of(step, plan) > 1 else []
     return [phase.verb, *device, "--run", plan.folder, *arguments, *processes]
 

@@ -16,6 +16,7 @@ from selfsyn.data.dataset import DataSet
 from selfsyn.data.sample import evenly_spaced
 from selfsyn.data.statistics import NO_COLOURS, NO_LABELS, ColourStatistics, LabelStatistics, of_image, of_label, total
 from selfsyn.images import UnreadableError, read_image, resize_image, resize_label, to_train_ids
+from selfsyn.pseudo_labels import LabelStore
 from selfsyn.report.charts import Bars, Chart, Curve, Grid, Panel, class_dots, class_grids, curve_row
 
 COUNTED = 200  # evenly spaced frames of a data set; GTA5 has 25,000
@@ -57,6 +58,16 @@ def colours_of(paths: Mapping[str, Path], *, size: tuple[int, int]) -> ColourSta
 
     chosen = _some(paths)
     return total(chosen, count, nothing=NO_COLOURS) if chosen else None
+
+
+def pseudo_labels_of(store: LabelStore, *, size: tuple[int, int]) -> LabelStatistics | None:
+    """Statistics of pseudo-labels at `size`; None without any. InputError for an unreadable file."""
+
+    def count(name: str) -> LabelStatistics:
+        return of_label(resize_label(store.maps(name)[0], size=size))
+
+    chosen = evenly_spaced(store.names, count=COUNTED)
+    return total(chosen, count, nothing=NO_LABELS) if chosen else None
 
 
 def _some(paths: Mapping[str, Path]) -> list[Path]:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from selfsyn.config import DataFolder
 from selfsyn.data.adapted import ADAPTED
-from selfsyn.data.frames import dataset, dataset_of, layout_named
+from selfsyn.data.frames import dataset_of, layout_named
 from selfsyn.pseudo_labels import LabelStore
 from selfsyn.report.calibration import stage_bars, trust
 from selfsyn.report.charts import Bars, Bound, Chart, Curve, Panel, curve_row, grouped_bars, score_by_round
 from selfsyn.report.collect import Curves, Run, read_curves
 from selfsyn.report.content import content_charts
-from selfsyn.report.domains import Domain, colours_of, labels_of
+from selfsyn.report.domains import Domain, colours_of, labels_of, pseudo_labels_of
 from selfsyn.report.scoreboard import ABSENT
 from selfsyn.report.svg import COLOUR, round_colour, stage_colour
 from selfsyn.report.verdict import score_of
@@ -117,9 +117,8 @@ def domains(run: Run) -> Iterator[Domain]:
     for source in run.config.real:
         yield Domain(f"real {source.called}", COLOUR["oracle"], colours=colours_of(_files(run, source)[0], size=size))
     for round_, store in run.stores.items():
-        labels = {name: store.entry(name).label for name in store.names}
         colour = round_colour(round_, last_round=run.last_round)
-        yield Domain(f"pseudo-labels, round {round_}", colour, labels_of(labels, dataset("adapted", classes=classes), size=size))
+        yield Domain(f"pseudo-labels, round {round_}", colour, pseudo_labels_of(store, size=size))
     held_out = run.config.held_out
     if held_out is not None and run.scores:
         of_labels = labels_of(_files(run, held_out)[1], dataset_of(held_out, classes), size=size)

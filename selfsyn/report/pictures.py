@@ -85,7 +85,7 @@ def pseudo_label_gallery(run: Run) -> Gallery | None:
     for round_ in run.stores:
         columns[f"pseudo-label, round {round_}"] = _pseudo_label_column(run, round_)
     last = max(run.stores)
-    columns[f"confidence, round {last}"] = lambda name: confidence(read_ids(run.stores[last].entry(name).confidence))
+    columns[f"confidence, round {last}"] = lambda name: confidence(run.stores[last].maps(name)[1])
     names = set(images).intersection(*(store.names for store in run.stores.values()))
     return _gallery(_spread(names), columns)
 

@@ -190,8 +190,7 @@ def _labelled_frames(layout: Layout, config: RunConfig, store: CorrectedStore) -
     """The real images that the store labelled, and the digest of the listing. InputError when a label is missing."""
     frames, digest = sources.listed_real(layout, config)
     left = [frame for frame in frames if frame.name not in store.skipped]
-    for frame in left:
-        store.entry(frame.name)
+    store.require(frame.name for frame in left)
     return left, digest
 
 
