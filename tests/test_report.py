@@ -687,4 +687,4 @@ def test_what_to_do_next(finished: Path, tmp_path: Path) -> None:
         Image.new("RGB", (96, 48)).save(path)
     said = next_steps(run, {}, [])
     assert len(said) == 2 and "How much another round would change" in said[0]
-    assert "The synthetic source synthetic is of another aspect (images of 96 × 48, which 64 × 48 squeezes 1.5 times)" in said[1]
+    assert "The synthetic source gta5 is of another aspect (images of 96 × 48, which 64 × 48 squeezes 1.5 times)" in said[1]
