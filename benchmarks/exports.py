@@ -3,10 +3,10 @@
     python benchmarks/exports.py [IMAGES [SIZE [TOOL=PYTHON ...]]]
 
 Makes a label store of IMAGES (1,000) images of SIZE (1024x512), and exports it in every format with `--kept-fraction 0.8`:
-seconds, peak memory of the command, MiB on disk without the linked images. Each format is exported a second time, killed
-half-way and continued: the bytes must be the same. With TOOL=PYTHON, that interpreter, whose environment has the tool's library,
-reads the first 100 images back with `benchmarks/exports_read.py`; e.g. coco=/tmp/tools/bin/python. Every pixel and confidence
-must be the same.
+seconds, CPU seconds and peak memory of the command, MiB on disk without the linked images. Each format is exported a second
+time, killed half-way and continued: the bytes must be the same. With TOOL=PYTHON, that interpreter, whose environment has the
+tool's library, reads the first 100 images back with `benchmarks/exports_read.py`; e.g. coco=/tmp/tools/bin/python. Every pixel
+and confidence must be the same.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ def main(images: int, size: tuple[int, int], tools: dict[str, str]) -> None:
         maker.start()
         maker.join()
         for kind in FORMATS:
-            seconds, memory = exported(root, root / kind, kind)
+            seconds, busy, memory = exported(root, root / kind, kind)
             again = interrupted(root, root / f"{kind}-again", kind, after=seconds / 2)
             if contents(root / kind) != contents(again):
                 raise SystemExit(f"{kind}: other bytes after an interruption")
-            print(f"{kind:<14}{seconds:7.1f} s {memory:6.0f} MiB of memory {on_disk(root / kind):8.1f} MiB on disk", flush=True)
+            times, size_on_disk = f"{seconds:7.1f} s {busy:7.1f} s of CPU", f"{on_disk(root / kind):8.1f} MiB on disk"
+            print(f"{kind:<14}{times} {memory:6.0f} MiB of memory {size_on_disk}", flush=True)
         write_truth(root, root / "truth")
         for kind, python in tools.items():
             few = root / f"{kind}-few"
@@ -98,14 +99,14 @@ def command(root: Path, to: Path, kind: str, *more: object) -> list[str]:
     return [sys.executable, *map(str, line)]
 
 
-def exported(root: Path, to: Path, kind: str, *more: object) -> tuple[float, float]:
-    """Export; -> seconds and MiB of the command's peak memory."""
+def exported(root: Path, to: Path, kind: str, *more: object) -> tuple[float, float, float]:
+    """Export; -> seconds, CPU seconds and MiB of the command's peak memory."""
     began = time.monotonic()
     process = subprocess.Popen(command(root, to, kind, *more), stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{kind}: exit status {status}")
-    return time.monotonic() - began, usage.ru_maxrss / 1024
+    return time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def interrupted(root: Path, to: Path, kind: str, *, after: float) -> Path:

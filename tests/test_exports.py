@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import id2label
@@ -19,6 +20,7 @@ from export import delivery
 from export.formats import FORMATS
 from export.formats.item import Classes
 from export.formats.rle import brush_mask, brush_rle, coco_counts, coco_mask
+from jobs.labels import command as labels_command
 from selfsyn.errors import InputError
 from selfsyn.images import encode_png, resize_label
 from selfsyn.labels import CLASSES, IGNORE, PALETTE
@@ -248,6 +250,11 @@ def test_its_own_folder_is_read_back(kind: str, run: Path, export: Export) -> No
     assert sorted(masks) == (["b", "c", "d"] if kind == "label-studio" else list(NAMES))  # `a` has no pixel left: no brush
     for name, read in masks.items():
         assert np.array_equal(read(), expected(run, name)[0])
+
+
+def test_the_command_line_offers_every_format() -> None:
+    (option,) = [parameter for parameter in labels_command.commands["export"].params if parameter.name == "kind"]
+    assert isinstance(option.type, click.Choice) and list(option.type.choices) == list(FORMATS)
 
 
 def test_a_second_export_is_done_and_another_is_refused(run: Path, export: Export) -> None:

@@ -126,3 +126,10 @@ def test_corrected_images_are_done(run: Path, export: Export) -> None:  # noqa: 
 def test_without_labels_there_is_nothing_to_review(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(RUN)
     assert selfsyn_here("labels", "review", "--run", tmp_path)[0] == 3
+
+
+def test_the_page_stays_within_its_budget(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr("selfsyn.report.review.BUDGET", 3000)
+    review(run)
+    page = (run / "round-1/review/index.html").read_text()
+    assert 0 < page.count("data:image/jpeg;base64,") < 16 and len(re.findall("<h3>", page)) == 8
