@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from test_exports import SIZE, Export, contents, export, run  # noqa: F401
 from tiny_run import selfsyn_here
 
 from export.formats.rle import brush_rle, coco_counts
+from selfsyn.compare import sharing
 from selfsyn.config import Augment
 from selfsyn.corrections import corrected_store, corrections_of
 from selfsyn.data import sources
 from selfsyn.data.frames import Frame
 from selfsyn.data.mixing import Mix
 from selfsyn.errors import InputError
+from selfsyn.files import write_json
 from selfsyn.flow import train_phase
 from selfsyn.images import encode_png, read_ids, resize_label
 from selfsyn.labels import CLASSES, IGNORE, PALETTE
@@ -236,3 +239,15 @@ def test_show_names_the_origin_of_a_correction(run: Path, export: Export, capsys
     assert code == 0, said
     assert f"with cvat from {folder}" in shown and re.search(r"bus +[\d.]+% +100\.0 %.* 100\.0%", shown)
     assert Image.open(run / "b.png").size == (3 * LARGE[0], LARGE[1])
+
+
+def test_a_comparison_shares_no_training_with_corrections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    linked: list[Path] = []
+    monkeypatch.setattr(sharing, "fingerprints", lambda entry: {"round-1/task": "equal"})
+    monkeypatch.setattr(sharing, "made_from", lambda *_: True)
+    monkeypatch.setattr(sharing, "_link", lambda source, target: linked.append(source))
+    entry, phase = SimpleNamespace(root=tmp_path / "row", layout=None), SimpleNamespace(folder="round-1/task")
+    others = [SimpleNamespace(root=tmp_path / name) for name in ("corrected", "plain")]
+    for other, inputs in zip(others, ({"real": "1", "corrections": "2"}, {"real": "1"}), strict=True):
+        write_json(other.root / "round-1/task/manifest.json", {"inputs": inputs})
+    assert sharing.shared(entry, phase, others) == tmp_path / "plain/round-1/task" and len(linked) == 1

@@ -12,6 +12,7 @@ from pathlib import Path
 from selfsyn import config as configuration
 from selfsyn.compare.plan import Entry
 from selfsyn.config import Rival, Rounds, RunConfig
+from selfsyn.data.sources import CORRECTIONS
 from selfsyn.errors import FaultError
 from selfsyn.files import TEMPORARY, digest_lines
 from selfsyn.flow import Phase
@@ -50,7 +51,10 @@ def fingerprints(entry: Entry) -> dict[str, str]:
 
 
 def shared(entry: Entry, phase: Phase, others: Iterable[Entry]) -> Path | None:
-    """Link the phase's folder from an entry that has finished the same phase -> the folder of that entry, or None."""
+    """Link the phase's folder from an entry that has finished the same phase -> the folder of that entry, or None.
+
+    A training with corrections is not shared: every row of a comparison trains without real labels, except the oracle.
+    """
     folder = entry.root / phase.folder
     if folder.exists():  # the entry's own attempt, to be resumed
         return None
@@ -59,7 +63,7 @@ def shared(entry: Entry, phase: Phase, others: Iterable[Entry]) -> Path | None:
         manifest = read_manifest(other.root / phase.folder)
         if manifest is None or fingerprints(other).get(phase.folder) != wanted:
             continue
-        if made_from(entry.layout, phase, manifest):
+        if CORRECTIONS not in manifest["inputs"] and made_from(entry.layout, phase, manifest):
             _link(other.root / phase.folder, folder)
             return other.root / phase.folder
     return None
