@@ -316,7 +316,7 @@ def test_doctor_is_not_ready_for_labels_without_a_single_class(tmp_path: Path, c
 
 READ_RIGHT = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
 BIG_ENDIAN = codecs.BOM_UTF16_BE + "straße\r\nb\r\n".encode("utf-16-be")
-REFUSED = {
+UNKNOWN = {
     "latin-1": "straße\n".encode("latin-1"),
     "utf-16 without a mark": "straße\n".encode("utf-16-le"),
     "utf-16 that ends too early": "straße\n".encode("utf-16")[:-1],
@@ -337,10 +337,10 @@ def test_a_list_of_frames_is_read_in_every_encoding_that_it_tells(encoding: str,
     assert [frame.name for frame in listing(tmp_path, layout="plain", files=tmp_path / "files.txt")] == ["b", "straße"]
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("kind", UNKNOWN)
 def test_a_list_of_frames_in_another_encoding_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
     put(tmp_path / "images/b.png", photo(RNG, SHAPE))
-    (tmp_path / "files.txt").write_bytes(REFUSED[kind])
+    (tmp_path / "files.txt").write_bytes(UNKNOWN[kind])
     with pytest.raises(InputError, match=r"^[^\n]*files\.txt: not text \([^\n]*\); expected UTF-8; save the file in it$"):
         listing(tmp_path, layout="plain", files=tmp_path / "files.txt")
 
@@ -357,12 +357,12 @@ def test_a_configuration_is_read_in_every_encoding_that_it_tells(encoding: str, 
     assert open_run(tmp_path / "run")[1].real[0].root == "straße"
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("kind", UNKNOWN)
 def test_a_configuration_in_another_encoding_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
     code, said = selfsyn_here("init", "demo", "--run", tmp_path / "run")
     assert code == 0, said
     path = tmp_path / "run/run.toml"
-    path.write_bytes(REFUSED[kind])
+    path.write_bytes(UNKNOWN[kind])
     code, said = selfsyn_here("doctor", "--run", tmp_path / "run")
     assert code == 2 and len(said.splitlines()) == 1
     assert said.startswith(f"selfsyn: {path}: not text (") and said.endswith("; expected UTF-8; save the file in it\n")

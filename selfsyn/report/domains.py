@@ -64,7 +64,7 @@ def pseudo_labels_of(store: LabelStore, *, size: tuple[int, int]) -> LabelStatis
     """Statistics of pseudo-labels at `size`; None without any. InputError for an unreadable file."""
 
     def count(name: str) -> LabelStatistics:
-        return of_label(resize_label(store.maps(name)[0], size=size))
+        return of_label(resize_label(store.maps(name)[0], size=size), classes=len(store.counts))
 
     chosen = evenly_spaced(store.names, count=COUNTED)
     return total(chosen, count, nothing=NO_LABELS) if chosen else None
