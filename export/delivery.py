@@ -7,12 +7,13 @@ same bytes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from selfsyn.files import read_json, remove_temporaries, stream_atomic, write_at
 from selfsyn.images import QUARTER_TURNS, geometry, resize_label
 
 JOURNAL: Final = ".journal.jsonl"
+GROUP: Final = 64  # images
 Maps = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
@@ -81,17 +83,39 @@ def deliver(order: Order, to: Path, *, workers: int | None = None) -> Iterator[s
     finished = journal.begun(to / JOURNAL, order.settings)
     yield from islice(order.names, finished)
     threads = workers or usable_cores()
-    with open(to / JOURNAL, "a") as stream, ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         left = order.names[finished:]
         rows = ahead(lambda name: _written(name, order, stems, to), left, threads=pool, most=2 * threads)
-        for name, row in zip(left, rows, strict=True):
-            stream.write(json.dumps(row) + "\n")
-            yield name
+        yield from _recorded(zip(left, rows, strict=True), to / JOURNAL)
     for path, texts in kind.closing(lambda: journal.rows_of(to / JOURNAL), order.classes):
         with stream_atomic(to / path) as closing:
             closing.writelines(text.encode() for text in texts)
     write_json(to / DONE, order.settings)
     (to / JOURNAL).unlink()
+
+
+def _recorded(rows: Iterator[tuple[str, Row]], path: Path) -> Iterator[str]:
+    """Add (name, row) to the journal, and yield the names. A row is written when the files of its image are on the disk.
+
+    The disk is asked once for a group: asking for every file takes longer than making them.
+    """
+    waiting: list[str] = []
+    with open(path, "a") as stream:
+        try:
+            for name, row in rows:
+                waiting.append(json.dumps(row) + "\n")
+                yield name
+                if len(waiting) == GROUP:
+                    _settle(waiting, stream)
+        finally:
+            _settle(waiting, stream)
+
+
+def _settle(waiting: list[str], stream: TextIO) -> None:
+    os.sync()
+    stream.writelines(waiting)
+    stream.flush()
+    waiting.clear()
 
 
 def _written(name: str, order: Order, stems: Mapping[str, str], to: Path) -> Row:
@@ -111,7 +135,7 @@ def _item(name: str, order: Order, stem: str) -> Labelled:
 
 def _write(made: Pieces, to: Path) -> None:
     for place, data in made.files.items():
-        write_atomic(to / place, data)
+        write_atomic(to / place, data, lasting=False)
     for place, target in made.links.items():
         _link(to / place, target.resolve())
 

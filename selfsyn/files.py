@@ -30,18 +30,19 @@ MARKS = {
 BLOCK = 1 << 20  # bytes that are read at a time
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, lasting: bool = True) -> None:
     """Write `data` to `path` atomically; parent folders are created.
 
     Two processes may write the same path: each has its own temporary file, and the last rename wins. FaultError when it
     cannot be written.
+    lasting: the bytes survive a loss of power after the call; without it, after the next os.sync().
     """
-    with stream_atomic(path) as stream:
+    with stream_atomic(path, lasting=lasting) as stream:
         stream.write(data)
 
 
 @contextlib.contextmanager
-def stream_atomic(path: Path) -> Iterator[BinaryIO]:
+def stream_atomic(path: Path, *, lasting: bool = True) -> Iterator[BinaryIO]:
     """A file to write into, which becomes `path` when the block ends without error; see write_atomic.
 
     Until then the temporary file is locked, so that `remove_temporaries` of another process leaves it alone.
@@ -52,14 +53,16 @@ def stream_atomic(path: Path) -> Iterator[BinaryIO]:
         with locked(temporary) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if lasting:
+                os.fsync(stream.fileno())
             _rename(temporary, path)
     except OSError as error:
         raise explained(error, path=path) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    if lasting:
+        _sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
