@@ -54,8 +54,7 @@ class CorrectedStore(LabelStore):
     ) -> None:
         """Raises as LabelStore. Corrections of images that the store has no labels of are left out."""
         super().__init__(folder, classes)
-        names = set(self.names)
-        self.corrections = {name: found for name, found in sorted(corrections.items()) if name in names}
+        self.corrections = {name: found for name, found in sorted(corrections.items()) if self.has(name)}
 
     def maps(self, name: str) -> Maps:
         """As LabelStore.maps. A corrected image has the confidence 255, and IGNORE and 0 where its mask has no class.
