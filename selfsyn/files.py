@@ -102,6 +102,11 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def printable(path: Path) -> str:
+    """The path as text that every stream takes: a byte that is not UTF-8 becomes \\xNN, and a line end stays on the line."""
+    return os.fsencode(path).decode(errors="backslashreplace").replace("\n", "\\n")
+
+
 def expanded(path: str) -> Path:
     """The path with ~ as the home folder. That of a user who does not exist stays as it is: no such file, later."""
     try:

@@ -35,7 +35,8 @@ class UnreadableError(InputError):
 
 ORIENTATION = 0x0112  # the EXIF tag
 DAMAGED = b"damaged"
-TURNS_A_PNG = (b"eXIf", b"tEXt", b"iTXt", b"zTXt", DAMAGED)  # chunks in which a PNG may say that it lies on its side
+# Chunks in which a PNG may say that it lies on its side, and that of an animation, of which OpenCV reads another picture.
+LEFT_TO_PILLOW = (b"eXIf", b"tEXt", b"iTXt", b"zTXt", b"acTL", DAMAGED)
 TELLS_ORIENTATION = ("exif", "Raw profile type exif", "XML:com.adobe.xmp")  # Pillow's names of what may hold it
 MOST_EXIF = 1 << 16  # bytes
 PLAIN = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -69,7 +70,7 @@ def decode_image(data: bytes, *, name: str = "image") -> NDArray[np.uint8]:
         if deep and image.mode != "I;16" and max(int(np.asarray(band).max()) for band in image.split()[:3]) <= TWELVE_BITS >> 8:
             raise ValueError("16 bits a channel with levels up to 4095, so 12 bits in 16; convert it to 8 bits")
         grey = _in_eight_bits(image)
-        upright = ImageOps.exif_transpose(grey) if grey.getexif().get(ORIENTATION, 1) != 1 else grey
+        upright = ImageOps.exif_transpose(grey) if _orientation(grey) != 1 else grey
         return np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
@@ -97,7 +98,7 @@ def _plain_pixels(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
     """
     tiles = getattr(image, "tile", ())
     plain = image.format == "PNG" and image.mode == "RGB" and [tile[3] for tile in tiles] == ["RGB"]
-    if not plain or not _chunks(data).isdisjoint(TURNS_A_PNG):
+    if not plain or not _chunks(data).isdisjoint(LEFT_TO_PILLOW):
         return None
     found = cv2.imdecode(np.frombuffer(data, np.uint8), PLAIN)
     if found is None or found.shape[1::-1] != image.size:
@@ -129,12 +130,37 @@ def read_unchanged(path: Path) -> NDArray[np.uint8 | np.uint16]:
     Pillow would read only the high byte of each channel of 16 bits.
     """
     data = _read(path)
+    _drawing(data, name=str(path), what="ids")
     with _damage_named(str(path)):
-        kind = _opened(io.BytesIO(data)).format
-        found = None if kind != "PNG" or DAMAGED in _chunks(data) else cv2.imdecode(np.frombuffer(data, np.uint8), -1)
+        found = None if not {DAMAGED, b"acTL"}.isdisjoint(_chunks(data)) else cv2.imdecode(np.frombuffer(data, np.uint8), -1)
         if found is None:
-            raise ValueError("damaged" if kind == "PNG" else f"{kind}; expected PNG")
+            raise ValueError("damaged, or an animation")
     return found
+
+
+def read_drawing(path: Path, *, what: str) -> Image.Image:
+    """A label file's image in its mode on disk, 8 bits a channel or fewer. what: 'ids' or 'colours', for messages.
+
+    InputError when it is unreadable, no PNG, turned by EXIF, or has 16 bits a channel, of which Pillow reads the higher eight.
+    """
+    image, stored = _drawing(_read(path), name=str(path), what=what)
+    if image.mode.startswith("I") or stored.endswith(DEEP):
+        raise InputError(f"{path}: a label of 16 bits; expected 8 bits a channel; make the labels again")
+    return image
+
+
+def _drawing(data: bytes, *, name: str, what: str) -> tuple[Image.Image, str]:
+    """-> a label's image and Pillow's name of its mode in the file. InputError for one that is unreadable, no PNG, or turned."""
+    with _damage_named(name):
+        image = _opened(io.BytesIO(data))
+        stored = "".join(str(tile[3]) for tile in getattr(image, "tile", ())[:1])
+        image.load()
+        turned = _orientation(image) != 1
+    if image.format != "PNG":
+        raise InputError(f"{name}: a label saved as JPEG holds {what} that nobody drew; expected PNG; make the labels again")
+    if turned:
+        raise InputError(f"{name}: {TURNED_LABEL}")
+    return image, stored
 
 
 def read_ids(path: Path) -> NDArray[np.uint8]:
@@ -148,21 +174,13 @@ def read_ids(path: Path) -> NDArray[np.uint8]:
 
 def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
     """Bytes of a label file -> (H, W) uint8; see read_ids."""
-    with _damage_named(name):
-        image = _opened(io.BytesIO(data))
-        turned = "exif" in image.info and image.getexif().get(ORIENTATION, 1) != 1
-        stored = [tile[3] for tile in getattr(image, "tile", ())]
-        image.load()
-    if image.format == "JPEG":
-        raise InputError(f"{name}: a label saved as JPEG holds ids that nobody drew; expected PNG; make the labels again")
-    if turned:
-        raise InputError(f"{name}: {TURNED_LABEL}")
+    image, stored = _drawing(data, name=name, what="ids")
     if image.mode not in ("L", "P"):
         raise InputError(f"{name}: {_what_it_is(image.mode)}; expected grey or palette ids; make the labels again as ids")
     ids = np.asarray(image)
     if image.mode == "P":
         _refuse_other_numbers(ids, image.getpalette("RGB") or [], name=name)
-    most = FEWER_BITS.get(stored[0]) if image.mode == "L" and stored else None
+    most = FEWER_BITS.get(stored) if image.mode == "L" else None
     return ids if most is None else ids // np.uint8(255 // most)
 
 
@@ -171,11 +189,7 @@ def read_colours(path: Path, *, ids: tuple[tuple[Colour, int], ...]) -> NDArray[
 
     ids: the id of each colour, 0 to 254. InputError for another colour in the file, and for JPEG, which changes colours.
     """
-    image = read_raw(path)
-    if image.format == "JPEG":
-        raise InputError(f"{path}: a label saved as JPEG holds colours that nobody drew; expected PNG; make the labels again")
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        raise InputError(f"{path}: {TURNED_LABEL}")
+    image = read_drawing(path, what="colours")
     red, green, blue = np.moveaxis(np.asarray(image.convert("RGB"), dtype=np.uint32), 2, 0)
     found = _ids_of_colours(ids)[red << 16 | green << 8 | blue]
     strange = np.flatnonzero(found == NO_COLOUR)
@@ -256,7 +270,13 @@ def _geometry(stream: BinaryIO) -> tuple[tuple[int, int], int]:
     with _opened(stream) as image:
         # Pillow decodes a PNG to search for it: only where there may be one, before the pixels or behind them.
         told = image.format != "PNG" or not image.info.keys().isdisjoint(TELLS_ORIENTATION) or _tells_late(stream)
-        return image.size, image.getexif().get(ORIENTATION, 1) if told else 1
+        return image.size, _orientation(image) if told else 1
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1..8. Anything else, as the 0 of many programs, leaves an image as it is stored."""
+    told = image.getexif().get(ORIENTATION, 1)
+    return told if told in range(1, 9) else 1
 
 
 def _tells_late(stream: BinaryIO) -> bool:
@@ -384,7 +404,7 @@ def _damage_named(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Pillow's message would contain an address in memory.
-        why = "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
+        why = "damaged, or of an unknown format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UnreadableError(name, reason=f"not a readable image ({why})", remedy="replace or remove the file") from error
 
 

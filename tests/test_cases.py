@@ -25,12 +25,14 @@ from PIL.PngImagePlugin import PngInfo
 from tiny_run import selfsyn_here
 
 from selfsyn.contents import Contents
-from selfsyn.data.frames import LAYOUTS, complete, labelled, listing
-from selfsyn.data.passed_over import passed_over
+from selfsyn.data.dataset import DataSet
+from selfsyn.data.frames import LAYOUTS, complete, dataset, labelled, listing, verify
+from selfsyn.data.passed_over import passed_over, words
 from selfsyn.data.plain import PLAIN
 from selfsyn.data.plausible import doubt
 from selfsyn.doctor.ends import ends_of
 from selfsyn.doctor.facts import COPY_AGAIN, Facts, _refused, of_aspects
+from selfsyn.doctor.findings import of_files
 from selfsyn.doctor.pixels import pixels_of
 from selfsyn.errors import InputError
 from selfsyn.images import UnreadableError, decode_ids, decode_image, read_image
@@ -553,3 +555,131 @@ def test_colour_photos_of_twelve_bits_in_sixteen_are_refused(most: int) -> None:
         return
     with pytest.raises(InputError, match="16 bits a channel with levels up to 4095, so 12 bits in 16"):
         decode_image(data)
+
+
+# Files that are no pictures, and pictures that say something else than they hold
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["folder", "pipe", "device"]
+)
+def test_what_is_no_file_is_refused_before_it_is_opened(make: Callable[[Path], None], tmp_path: Path) -> None:
+    put(tmp_path / "images/0.png", photo(RNG, SHAPE))
+    make(tmp_path / "images/1.png")
+    with pytest.raises(InputError, match=r"images/1\.png: a .* with the name of a picture; expected a file"):
+        listing(tmp_path, layout="plain")
+
+
+def test_a_folder_that_is_not_utf8_and_a_name_of_two_lines_are_refused_in_one_line(tmp_path: Path) -> None:
+    cityscapes_frame(tmp_path / "city", "train", "ulm_000000_000019", None, rng=RNG, shape=SHAPE)
+    folder = tmp_path / "city/leftImg8bit/train"
+    (folder / "ulm").rename(os.fsdecode(os.fsencode(folder) + b"/K\xf6ln"))
+    with pytest.raises(InputError, match=r"K\\xf6ln/.*: a name that is not UTF-8"):
+        listing(tmp_path / "city", layout="cityscapes")
+    put(tmp_path / "images/a\nb.png", photo(RNG, SHAPE))
+    with pytest.raises(InputError, match=r"^'[^\n]*a\\nb\.png': a name with control characters"):
+        listing(tmp_path, layout="plain")
+
+
+def test_a_picture_without_a_readable_name_is_counted_in_words_that_can_be_printed(tmp_path: Path) -> None:
+    put(tmp_path / "images/0.png", photo(RNG, SHAPE))
+    with open(os.fsencode(tmp_path / "images") + b"/stra\xdfe.tif", "wb"):
+        pass
+    by_reason = passed_over(LAYOUTS["plain"], tmp_path, split="train")
+    told = [words(by_reason), *(finding.line for paths in by_reason.values() for finding in of_files("a", "b", paths, remedy=""))]
+    assert [line.encode().decode().endswith(r"stra\xdfe.tif") for line in told] == [True, True]
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_exif_does_not_define_turns_nothing(orientation: int, tmp_path: Path) -> None:
+    put(tmp_path / "images/0.jpg", data := turned(orientation))
+    put(tmp_path / "labels/0.png", png(STREET, colour=0))
+    (frame,) = labelled(tmp_path, layout="plain", ids=IDS)
+    assert (read_image(frame.image) == np.asarray(Image.open(io.BytesIO(data)))).all()
+
+
+@pytest.mark.parametrize("layout", ["plain", "synthia-rand-cityscapes", "carla-0.9.11"])
+@pytest.mark.parametrize("where", ["behind the pixels", "in XMP"])
+def test_a_label_that_is_turned_in_other_words_is_refused_in_every_layout(where: str, layout: str, tmp_path: Path) -> None:
+    label = Image.fromarray(STREET)
+    data = late(exif_chunk(6), image=saved(label)) if where[0] == "b" else saved(label, pnginfo=xmp(6))
+    with pytest.raises(InputError, match=r"0\.png: a label that EXIF turns"):
+        LAYOUTS[layout].read(put(tmp_path / "0.png", data))
+
+
+@pytest.mark.parametrize("layout", ["synthia-sf", "carla-0.9.11", "synthia-rand-cityscapes"])
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_a_jpeg_is_no_label_in_any_layout(kind: str, layout: str, tmp_path: Path) -> None:
+    data = saved(Image.fromarray(np.dstack([STREET % 23] * 3)), kind=kind, **({"save_all": True} if kind == "MPO" else {}))
+    with pytest.raises(InputError, match=r"0\.png: a label saved as JPEG"):
+        LAYOUTS[layout].read(put(tmp_path / "0.png", data))
+
+
+def test_carlas_labels_of_four_bits_hold_their_tags_and_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    read = LAYOUTS["carla-0.9.11"].read
+    assert (read(put(tmp_path / "0.png", png(STREET % 13, colour=0, bits=4))) == STREET % 13).all()
+    with pytest.raises(InputError, match="a label of 16 bits"):
+        read(put(tmp_path / "1.png", png(np.dstack([STREET] * 3), colour=2, bits=16)))
+
+
+@pytest.mark.parametrize("colour", [0, 2])
+def test_labels_in_colours_of_sixteen_bits_are_refused(colour: int, tmp_path: Path) -> None:
+    values = STREET.astype(np.uint16) * 1000
+    put(tmp_path / "images/0.png", photo(RNG, SHAPE))
+    put(tmp_path / "labels/0.png", png(np.dstack([values] * 3) if colour else values, colour=colour, bits=16))
+    with pytest.raises(InputError, match=r"labels/0\.png: a label of 16 bits"):
+        labelled(tmp_path, layout="plain", colours={"#ffffff": "road"})[0].read_label()
+
+
+def test_the_picture_of_an_animation_is_the_one_that_viewers_show(tmp_path: Path) -> None:
+    shown, *others = (Image.fromarray(RNG.integers(0, 256, (*SHAPE, 3), dtype=np.uint8)) for _ in range(3))
+    data = saved(shown, save_all=True, default_image=True, append_images=others)
+    assert (decode_image(data) == np.asarray(shown)).all()
+
+
+def test_a_list_without_a_name_says_so(tmp_path: Path) -> None:
+    put(tmp_path / "images/0.png", photo(RNG, SHAPE))
+    put(tmp_path / "files.txt", b"\n \r\n")
+    with pytest.raises(InputError, match=r"files\.txt: no name in it; expected names of frames, one a line, such as '0'"):
+        listing(tmp_path, layout="plain", files=tmp_path / "files.txt")
+
+
+# Labels of one encoding under the layout of another
+
+ENCODINGS: dict[str, dict[str, int]] = {
+    "cityscapes": {"sky": 23, "building": 11, "road": 7, "sidewalk": 8},
+    "bdd100k": {"sky": 10, "building": 2, "road": 0, "sidewalk": 1},
+    "idd": {"sky": 25, "building": 22, "road": 0, "sidewalk": 2},
+    "carla-0.9.11": {"sky": 13, "building": 1, "road": 7, "sidewalk": 8},
+    "carla-0.9.12": {"sky": 11, "building": 3, "road": 1, "sidewalk": 2},
+}
+
+
+def encoded(layout: str, ids: dict[str, int], *, step: int = 0, count: int = 3) -> tuple[list[tuple[Path, np.ndarray]], DataSet]:
+    return [(Path(f"{number}.png"), street_of(ids) + np.uint8(step)) for number in range(count)], dataset(layout)
+
+
+@pytest.mark.parametrize("layout", ENCODINGS)
+@pytest.mark.parametrize("drawn", ENCODINGS)
+def test_labels_in_the_ids_of_another_layout_are_refused(drawn: str, layout: str) -> None:
+    sample, kind = encoded(layout, ENCODINGS[drawn])
+    if drawn == layout:
+        verify(sample, kind=kind)
+        return
+    with pytest.raises(InputError, match=r"^0\.png: [^\n]*(train ids|ids|tags|numbering)[^\n]*expected [^\n]*$"):
+        verify(sample, kind=kind)
+
+
+@pytest.mark.parametrize("layout", ENCODINGS)
+def test_ids_that_are_larger_by_one_are_refused_in_every_layout(layout: str) -> None:
+    sample, kind = encoded(layout, ENCODINGS[layout], step=1)
+    with pytest.raises(InputError, match="0.png: "):
+        verify(sample, kind=kind)
+    verify(sample[:2], kind=kind)  # two labels are no evidence
+
+
+def test_ids_that_are_smaller_by_one_are_refused() -> None:
+    ids = {name: number - 1 for name, number in ENCODINGS["cityscapes"].items()}
+    sample, kind = encoded("cityscapes", ids)
+    with pytest.raises(InputError, match=r"as ids that are smaller by 1, .*expected road as id 7, sky as 23"):
+        verify(sample, kind=kind)

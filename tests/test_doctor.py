@@ -178,7 +178,7 @@ FAULTS = {
         lambda data: put(data / IMAGE, BLACK[:8] + bytes(9) + b"IEND"),
         IMAGE,
         "synthetic gta5",
-        "unreadable files (not a readable image (unknown format))",
+        "unreadable files (not a readable image (damaged, or of an unknown format))",
     ),
     "dead link to real": Fault(
         lambda data: (data / REAL).unlink() or (data / REAL).symlink_to(data / "gone"),

@@ -313,7 +313,7 @@ def empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [(truncate, "not a readable image (image file is truncated"), (corrupt, "not a readable image ("),
-     (empty, "not a readable image (unknown format)")],
+     (empty, "not a readable image (damaged, or of an unknown format)")],
 )  # fmt: skip
 def test_image_that_cannot_be_read_is_recorded_and_left_out(
     run: Path, call: Call, spoil: Callable[[Path], None], reason: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,13 +28,14 @@ def named(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     """{frame name: path} of (name, path), without hidden files (macOS writes ._NAME beside each file).
 
     Names are composed Unicode (NFC), so that an image and its label pair up whichever system wrote them.
-    InputError, with both paths, for two files of one name: only one of them could be the frame; and for a name that is not UTF-8,
-    or too long for the files that are made from it.
+    InputError, with both paths, for two files of one name: only one of them could be the frame; for a name or folder that is not
+    UTF-8, or too long for the files that are made from it; and for a folder, a pipe or a device, which would never end.
     """
     names: dict[str, Path] = {}
     for name, path in found:
         if path.name.startswith("."):
             continue
+        _refuse_no_file(path)
         name = unicodedata.normalize("NFC", _encodable(name, path))
         if name in names:
             raise InputError(
@@ -43,11 +45,23 @@ def named(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     return names
 
 
+def _refuse_no_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # a broken link: whoever reads it names it, or leaves it out
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise InputError(f"{path}: {what} with the name of a picture; expected a file; remove or rename it")
+
+
 def _encodable(name: str, path: Path) -> str:
     try:
-        length = len(name.encode())
+        length = len(str(path).encode()) and len(name.encode())
     except UnicodeEncodeError:
         raise InputError(f"{os.fsencode(path)!r}: a name that is not UTF-8; rename the file") from None
+    if any(character < " " for character in name):
+        raise InputError(f"{str(path)!r}: a name with control characters, as a line end; rename the file")
     if length > LONGEST:
         raise InputError(
             f"{path}: a name of {length} bytes; expected at most {LONGEST}, because files are named after it; rename it"

@@ -23,7 +23,8 @@ from selfsyn.data.bdd100k import BDD100K
 from selfsyn.data.camvid import CAMVID
 from selfsyn.data.carla import CARLA_NEW, CARLA_OLD, NEW_LAYOUT, OLD_LAYOUT
 from selfsyn.data.cityscapes import CITYSCAPES
-from selfsyn.data.dataset import DataSet, nothing_to_verify
+from selfsyn.data.dataset import DataSet, Sample, nothing_to_verify
+from selfsyn.data.encodings import refuse_other_encoding
 from selfsyn.data.gta5 import GTA5
 from selfsyn.data.idd import IDD, IDD_LITE
 from selfsyn.data.kitti import KITTI, KITTI_RAW
@@ -161,8 +162,14 @@ def labelled(
     say_passed_over(root, layout=layout, split=split)
     _refuse_incomplete([*(pair.image for pair in pairs), *(pair.label for pair in pairs)])
     pairs = _of_equal_sizes(pairs, root=root)
-    kind.verify([(pair.label, kind.read(pair.label)) for pair in pairs[:: max(1, len(pairs) // VERIFIED)][:VERIFIED]])
+    verify([(pair.label, kind.read(pair.label)) for pair in pairs[:: max(1, len(pairs) // VERIFIED)][:VERIFIED]], kind=kind)
     return pairs
+
+
+def verify(sample: Sample, *, kind: DataSet) -> None:
+    """InputError when a few labels of a data set are of another layout, or drawn in other ids than its own."""
+    kind.verify(sample)
+    refuse_other_encoding(sample, kind)
 
 
 def labelled_listing(
@@ -280,8 +287,10 @@ def names_in(files: Path) -> list[str]:
 
 def _listed(found: Mapping[str, Path], files: Path) -> dict[str, Path]:
     names = names_in(files)
+    if not names:
+        raise InputError(f"{files}: no name in it; expected names of frames, one a line, such as {next(iter(found))!r}")
     missing = [name for name in names if name not in found]
-    if missing or not names:
+    if missing:
         what = f"{len(missing)} of {len(names)} names are not frames of the data set, first {missing[:1]}"
         raise InputError(f"{files}: {what}; a frame is {next(iter(found))!r}")
     return {name: found[name] for name in names}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from selfsyn.data.dataset import DataSet
+from selfsyn.files import printable
 
 PICTURES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".avif", ".heic", ".ppm", ".pgm",
@@ -31,12 +32,12 @@ def passed_over(kind: DataSet, root: Path, *, split: str) -> dict[str, list[Path
 
 def words(by_reason: Mapping[str, list[Path]]) -> str:
     """'2 with the ending .tif, first PATH; 1 in a folder that the layout does not read, first PATH'; '' without files."""
-    return "; ".join(f"{len(paths)} {reason}, first {paths[0]}" for reason, paths in by_reason.items())
+    return "; ".join(f"{len(paths)} {reason}, first {printable(paths[0])}" for reason, paths in by_reason.items())
 
 
 def _reason(path: Path, endings: set[str], folders: set[Path]) -> str:
     if endings and path.suffix.lower() not in endings:
-        return f"with the ending {path.suffix}"
+        return f"with the ending {printable(Path(path.suffix))}"
     if folders and path.parent not in folders:
         return "in a folder that the layout does not read"
     return "with a name that the layout does not use"

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from selfsyn.classes import CITYSCAPES_19
 from selfsyn.data.dataset import DataSet, Sample, named
 from selfsyn.errors import InputError
-from selfsyn.images import read_image, read_raw
+from selfsyn.images import read_drawing, read_ids, read_image
 
 # Order and colours as in Datumaro's table of this data set. Truck and train share a colour: never decode by colour.
 COLOURS = (
@@ -29,9 +28,11 @@ AGREEING = 0.99  # of a label's pixels
 
 
 def read_first_channel(path: Path) -> NDArray[np.uint8]:
-    """-> (H, W) uint8 classes: the first channel of an 8-bit image."""
-    image: Image.Image = read_raw(path)
-    if image.mode not in ("L", "RGB", "RGBA"):
+    """-> (H, W) uint8 classes: the first channel of an 8-bit image; of a grey one of fewer bits, the value."""
+    image = read_drawing(path, what="ids")
+    if image.mode == "L":
+        return read_ids(path)
+    if image.mode not in ("RGB", "RGBA"):
         raise InputError(
             f"{path}: a label of mode {image.mode}; expected 8-bit grey, RGB or RGBA with the class in the first channel"
         )

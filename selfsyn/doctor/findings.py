@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from selfsyn.files import printable
+
 SHOWN = 3  # paths in a line; report.json has all
 
 
@@ -34,7 +36,7 @@ class Finding:
 
 def of_files(where: str, what: str, paths: Iterable[Path], *, remedy: str, stops: bool = True) -> list[Finding]:
     """The finding about `paths`, with their number; [] without paths."""
-    named = tuple(str(path) for path in paths)
+    named = tuple(printable(path) for path in paths)
     return [Finding(where, f"{len(named)} {what}", remedy, named, stops)] if named else []
 
 

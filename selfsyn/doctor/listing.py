@@ -9,7 +9,7 @@ from pathlib import Path
 from selfsyn.classes import ClassList
 from selfsyn.config import DataFolder, RunConfig
 from selfsyn.data.dataset import DataSet
-from selfsyn.data.frames import VERIFIED, dataset_of, names_in
+from selfsyn.data.frames import VERIFIED, dataset_of, names_in, verify
 from selfsyn.data.passed_over import passed_over, words
 from selfsyn.data.plain import PLAIN
 from selfsyn.data.plausible import doubt
@@ -91,7 +91,9 @@ def _chosen(role: Role, found: Mapping[str, Path], files: Path | None) -> tuple[
     chosen = {name: found[name] for name in names if name in found}
     if names and not missing:
         return chosen, []
-    what = f"{len(missing)} of {len(names)} names in {files} are not frames of the data set"
+    what = (
+        f"{len(missing)} of {len(names)} names in {files} are not frames of the data set" if names else f"{files}: no name in it"
+    )
     return chosen, [Finding(role.where, what, f"expected frame names, one a line, such as {next(iter(found))}", missing)]
 
 
@@ -155,7 +157,7 @@ def verified(listing: Listing) -> list[Finding]:
             continue  # reported as unreadable
     try:
         if sample:
-            listing.kind.verify(sample)
+            verify(sample, kind=listing.kind)
     except InputError as error:
         return [Finding(listing.role.where, str(error))]
     why = doubt(sample, table=listing.kind.table, classes=listing.kind.classes)
