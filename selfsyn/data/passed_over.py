@@ -10,22 +10,25 @@ from pathlib import Path
 from selfsyn.data.dataset import DataSet
 from selfsyn.files import printable
 
+# ruff: noqa: PTH118, PTH120, PTH122  (text is several times faster than Path)
 PICTURES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".avif", ".heic", ".ppm", ".pgm",
     ".pnm", ".exr", ".hdr", ".tga", ".dng", ".raw",
 ))  # fmt: skip
 
 
-def passed_over(kind: DataSet, root: Path, *, split: str) -> dict[str, list[Path]]:
+def passed_over(kind: DataSet, root: Path, *, split: str, found: Mapping[str, Path] | None = None) -> dict[str, list[Path]]:
     """{reason: picture files, sorted} of the files in the folders of a split's images that are no frame. No file is opened.
 
-    Hidden files are no pictures (macOS writes ._NAME beside each file).
+    Hidden files are no pictures (macOS writes ._NAME beside each file).  found: the frames of the split, if they are known.
     """
-    splits = kind.halves if split in kind.halves else (split,)
-    frames = {path for each in splits for path in kind.find_images(root, each).values()}
-    endings, folders = {path.suffix.lower() for path in frames}, {path.parent for path in frames}
+    others = [each for each in kind.halves if each != split] if split in kind.halves else []
+    mine = kind.find_images(root, split) if found is None else found
+    frames = {os.fspath(path) for part in (mine, *(kind.find_images(root, each) for each in others)) for path in part.values()}
+    endings, folders = {os.path.splitext(path)[1].lower() for path in frames}, {os.path.dirname(path) for path in frames}
     by_reason: dict[str, list[Path]] = defaultdict(list)
-    for path in (path for area in kind.areas(root, split) for path in _pictures_below(area) if path not in frames):
+    left = (place for area in kind.areas(root, split) for place in _pictures_below(area) if place not in frames)
+    for path in map(Path, left):
         by_reason[kind.reason(path) or _reason(path, endings, folders)].append(path)
     return {reason: sorted(paths) for reason, paths in sorted(by_reason.items())}
 
@@ -38,13 +41,13 @@ def words(by_reason: Mapping[str, list[Path]]) -> str:
 def _reason(path: Path, endings: set[str], folders: set[Path]) -> str:
     if endings and path.suffix.lower() not in endings:
         return f"with the ending {printable(Path(path.suffix))}"
-    if folders and path.parent not in folders:
+    if folders and os.fspath(path.parent) not in folders:
         return "in a folder that the layout does not read"
     return "with a name that the layout does not use"
 
 
-def _pictures_below(area: Path) -> Iterator[Path]:
-    """The picture files in a folder and its folders, links followed once."""
+def _pictures_below(area: Path) -> Iterator[str]:
+    """The paths of the picture files in a folder and its folders, links followed once. Text: 25,000 Paths take a second."""
     seen = set()
     for folder, folders, files in os.walk(area, followlinks=True):
         real = os.path.realpath(folder)
@@ -53,6 +56,5 @@ def _pictures_below(area: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         for name in files:
-            path = Path(folder, name)
-            if not name.startswith(".") and path.suffix.lower() in PICTURES:
-                yield path
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURES:
+                yield os.path.join(folder, name)

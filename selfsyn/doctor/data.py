@@ -49,6 +49,7 @@ def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, ever
 
 def _seen(listings: Sequence[Listing], *, everything: bool, contents: Contents) -> tuple[list[Facts], list[Finding]]:
     looks = [looked_at(listing, everything=everything, contents=contents) for listing in listings]
+    contents.save()
     findings = [finding for looked in looks for finding in looked.findings]
     findings += shared(*([looked for looked in looks if looked.facts.where.startswith(part)] for part in ("real ", "held_out ")))
     return [looked.facts for looked in looks], findings

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from selfsyn.ahead import ahead
@@ -37,13 +36,12 @@ class Ends:
 
 
 def ends_of(paths: Sequence[Path], *, contents: Contents) -> Iterator[Ends]:
-    """The ends of each file, in order. Faults are results, not exceptions. contents: remembers the digests."""
+    """The ends of each file, in order. Faults are results, not exceptions. contents: remembers digests; save it at the end."""
     chunks = (paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK))
     with ThreadPoolExecutor(THREADS) as threads:
-        yield from chain.from_iterable(
-            ahead(lambda some: [_ends(path, contents) for path in some], chunks, threads=threads, most=2 * THREADS)
-        )
-    contents.save()
+        for chunk in ahead(lambda some: [_ends(path, contents) for path in some], chunks, threads=threads, most=2 * THREADS):
+            yield from chunk
+            contents.save_now_and_then()
 
 
 def same_files(files: Iterable[Ends]) -> list[list[Ends]]:

@@ -100,7 +100,7 @@ def _chosen(role: Role, found: Mapping[str, Path], files: Path | None) -> tuple[
 def _of_images(role: Role, root: Path, kind: DataSet, found: Mapping[str, Path], chosen: Mapping[str, Path]) -> list[Finding]:
     if not root.is_dir():
         return [Finding(role.where, f"{root}: no such folder", "copy the data set there, or set its root in run.toml")]
-    others = passed_over(kind, root, split=role.folder.split)
+    others = passed_over(kind, root, split=role.folder.split, found=found)
     if not found:
         there = f"; the pictures there are no frames: {words(others)}" if others else ""
         what = f"{root}: no image of layout {role.folder.layout} (split {role.folder.split}){there}"
