@@ -46,11 +46,12 @@ def test_the_readme_names_every_verb_and_only_targets_that_exist() -> None:
 
 
 def files_of(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    names = (path.relative_to(folder) for path in folder.rglob("*"))
+    return sorted(str(name) for name in names if name.parts[0] != "inputs")
 
 
 def refused(run: Path, *arguments: object, code: int = 2) -> str:
-    """The one line that a refused verb says; the run folder is as before."""
+    """The one line that a refused verb says; the run folder is as before, but for what it remembers of the data."""
     before = files_of(run)
     ended, said = selfsyn_here(*arguments)
     assert ended == code, (ended, said)

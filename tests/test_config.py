@@ -20,8 +20,9 @@ from selfsyn.stage import Stage
 
 def roots(recipe: str) -> tuple[str, ...]:
     """A setting of every root that a recipe leaves to the user."""
-    several = isinstance(recipes.read(recipe)["synthetic"], list)
-    synthetic = ("synthetic.0.root=s", "synthetic.1.root=t") if several else ("synthetic.root=s",)
+    sources = recipes.read(recipe)["synthetic"]
+    several = range(len(sources)) if isinstance(sources, list) else ()
+    synthetic = tuple(f"synthetic.{place}.root=s{place}" for place in several) or ("synthetic.root=s",)
     return (*synthetic, "real.root=r", "held_out.root=h")
 
 
