@@ -683,3 +683,31 @@ def test_ids_that_are_smaller_by_one_are_refused() -> None:
     sample, kind = encoded("cityscapes", ids)
     with pytest.raises(InputError, match=r"as ids that are smaller by 1, .*expected road as id 7, sky as 23"):
         verify(sample, kind=kind)
+
+
+# What stands beside the frames
+
+
+@pytest.mark.parametrize("data", ["2011 drive_sync ü".encode("latin-1"), b"", b"<html>Not found</html>"])
+def test_a_mapping_of_kittis_drives_that_says_nothing_is_refused(data: bytes, tmp_path: Path) -> None:
+    put(tmp_path / "d/d_drive_0001_sync/image_02/data/0000000000.png", photo(RNG, SHAPE))
+    mapping = put(tmp_path / "train_mapping.txt", data)
+    with pytest.raises(InputError, match=r"train_mapping\.txt: [^\n]*expected [^\n]*$"):
+        listing(tmp_path, layout="kitti-raw")
+    mapping.write_text("d d_drive_0002_sync 0000000000\n", encoding="utf-16")
+    assert len(listing(tmp_path, layout="kitti-raw")) == 1
+
+
+def test_endings_in_upper_case_are_endings_of_acdc_and_idd_too(tmp_path: Path) -> None:
+    put(tmp_path / "rgb_anon/night/val/G/1_rgb_anon.PNG", photo(RNG, SHAPE))
+    put(tmp_path / "leftImg8bit/val/7/1_leftImg8bit.JPG", turned(1))
+    for layout, name in (("acdc", "1"), ("idd", "7_1")):
+        assert [frame.name for frame in listing(tmp_path, layout=layout, split="val")] == [name]
+
+
+def test_carlas_splits_are_those_that_it_has_and_its_other_folder_is_counted(tmp_path: Path) -> None:
+    for name in ("images/000001.png", "CameraRGB/000002.png"):
+        put(tmp_path / name, photo(RNG, SHAPE))
+    with pytest.raises(InputError, match="split 'valid' of CARLA's layouts; expected one of train, val, all"):
+        listing(tmp_path, layout="carla-0.9.11", split="valid")
+    assert lost("carla-0.9.11", tmp_path) == {"in a folder that the layout does not read": ["000002.png"]}

@@ -39,13 +39,14 @@ NEW = dict(
     )
 )
 OLD_LAYOUT, NEW_LAYOUT = "carla-0.9.11", "carla-0.9.12"
+SPLITS = ("train", "val", "all")
 VAL_EVERY = 5  # clips
 LARGEST_GAP = 50  # between the numbers of neighbouring frames of a clip
 FOLDERS = (("images", "labels"), ("CameraRGB", "CameraSeg"))
 
 
 def _of_split(found: dict[str, Path], split: str) -> dict[str, Path]:
-    if split not in ("train", "val"):
+    if split == "all":
         return found
     clips = clips_of(list(found))
     return {name: path for name, path in found.items() if (clips[name] % VAL_EVERY == 0) == (split == "val")}
@@ -62,6 +63,8 @@ def clips_of(names: list[str]) -> dict[str, int]:
 
 
 def _images(root: Path, split: str) -> dict[str, Path]:
+    if split not in SPLITS:
+        raise InputError(f"{root}: split {split!r} of CARLA's layouts; expected one of {', '.join(SPLITS)}")
     return _of_split(next((found for folder, _ in FOLDERS if (found := pictures(root / folder))), {}), split)
 
 
@@ -92,7 +95,7 @@ def refuse_old_tags(sample: Sample) -> None:
 
 
 def _areas(root: Path, split: str) -> list[Path]:
-    return [root / folder for folder, _ in FOLDERS if (root / folder).is_dir()][:1]
+    return [root / folder for folder, _ in FOLDERS if (root / folder).is_dir()]
 
 
 EXPECTS = "images/NAME.png (or .jpg) and labels/NAME.png, or CameraRGB/NAME.png and CameraSeg/NAME.png"
@@ -104,7 +107,7 @@ CARLA_OLD = DataSet(
     read=read_first_channel,
     verify=refuse_new_tags,
     areas=_areas,
-    halves=("train", "val", "all"),
+    halves=SPLITS,
 )
 CARLA_NEW = DataSet(
     find_images=_images,
@@ -114,5 +117,5 @@ CARLA_NEW = DataSet(
     read=read_first_channel,
     verify=refuse_old_tags,
     areas=_areas,
-    halves=("train", "val", "all"),
+    halves=SPLITS,
 )

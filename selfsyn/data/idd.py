@@ -22,10 +22,14 @@ LEVEL_3 = (
 VOID = {IGNORE: "void", 254: "void"}
 
 
+def _ends(path: Path, ending: str) -> bool:
+    return path.name.lower().endswith(ending.lower())
+
+
 def _found(area: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     """{DRIVE_NAME: path}: names repeat in other drives."""
-    paths = ((path, ending) for path in sorted(area.glob("*/*")) for ending in endings if path.name.endswith(ending))
-    return named((f"{path.parent.name}_{path.name.removesuffix(ending)}", path) for path, ending in paths)
+    paths = ((path, ending) for path in sorted(area.glob("*/*")) for ending in endings if _ends(path, ending))
+    return named((f"{path.parent.name}_{path.name[: -len(ending)]}", path) for path, ending in paths)
 
 
 IDD = DataSet(

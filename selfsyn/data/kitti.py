@@ -14,6 +14,7 @@ from selfsyn.data.cityscapes import LABEL_IDS, refuse_train_ids
 from selfsyn.data.dataset import DataSet, named
 from selfsyn.data.plain import pictures
 from selfsyn.errors import InputError
+from selfsyn.files import read_text
 from selfsyn.progress import say
 
 VAL_EVERY = 5
@@ -63,8 +64,11 @@ def _drives_of_labelled_frames(root: Path) -> frozenset[str]:
     if not mapping.is_file():
         _say_no_mapping(root)
         return frozenset()
-    lines = (line.split() for line in mapping.read_text().splitlines())
-    return frozenset(words[1] for words in lines if len(words) == 3)
+    lines = (line.split() for line in read_text(mapping).splitlines())
+    drives = frozenset(words[1] for words in lines if len(words) == 3)
+    if not drives:
+        raise InputError(f"{mapping}: no drive in it; expected lines of date, drive and frame; copy it again from the devkit")
+    return drives
 
 
 @cache  # a job lists its images several times
