@@ -190,7 +190,8 @@ def _digest_of(folder: Path, phase: Phase) -> str:
 
 def _refuse_changed(layout: Layout, folder: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    old = [name for name in changed if name in now and contents.by_names_and_sizes(layout.inputs, now[name]) == before.get(name)]
+    both = [name for name in changed if name in before and name in now]
+    old = [name for name in both if contents.by_names_and_sizes(layout.inputs, now[name]) == before[name]]
     if old and changed == old:
         say(f"{folder}: from before contents were compared; names and sizes are unchanged ({', '.join(old)})")
     elif changed:

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from selfsyn.flow import train_phase
 from selfsyn.images import encode_png, read_ids, resize_label
 from selfsyn.labels import CLASSES, IGNORE, PALETTE
 from selfsyn.layout import Layout
-from selfsyn.phase import open_run
+from selfsyn.phase import STARTED, begin, open_run
 from selfsyn.stage import Stage
 from selfsyn.task.examples import Border, PseudoLabelledExample
 from selfsyn.task.makers import ExampleSource, Labelled, Pseudo
@@ -228,6 +229,17 @@ def test_training_refuses_corrections_that_came_after_it(run: Path, export: Expo
     mask.write_bytes(encode_png(np.zeros(LARGE[::-1], np.uint8)))
     with pytest.raises(InputError, match="not the mask that was imported"):
         corrected_store(layout, 1).read("b", portion=1.0)
+
+
+def test_a_training_that_began_before_the_first_correction_is_refused(run: Path) -> None:  # noqa: F811
+    layout, config = open_run(run)
+    training: Any = SimpleNamespace(folder="round-1/task", needs=(), name="train --round 1")
+    begin(layout, config, training, sources={"real": "sha256:0"})
+    begin(layout, config, training, sources={"real": "sha256:0"})
+    for before, now in (({"real": "sha256:0"}, "corrections changed"), ({}, "real changed")):
+        write_json(run / training.folder / STARTED, {"inputs": before})
+        with pytest.raises(InputError, match=f"made from other inputs .*{now}.*; use --force"):
+            begin(layout, config, training, sources={"real": "sha256:0", "corrections": "sha256:1"})
 
 
 def test_show_names_the_origin_of_a_correction(run: Path, export: Export, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
