@@ -506,6 +506,14 @@ def test_a_world_that_is_not_rendered_is_no_fault(tmp_path: Path, doctor: Doctor
     assert told.code == 2 and "world/engine: no such folder" in told.out
 
 
+def test_an_unknown_layout_is_a_fault_before_the_world_is_rendered(tmp_path: Path, doctor: Doctor) -> None:
+    run = make(tmp_path / "run")
+    text = (run / "run.toml").read_text()
+    (run / "run.toml").write_text(text.replace('layout = "gta5"', 'layout = "gta6"'))
+    told = doctor(run)
+    assert told.code == 2 and "layout 'gta6' is not known; expected one of" in told.out
+
+
 def test_too_little_room(run: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type(shutil.disk_usage("/"))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))

@@ -59,4 +59,5 @@ def verdict(findings: Sequence[Finding], *, root: Path) -> str:
         notes = f"{len(findings)} notes above; " if findings else ""
         return f"ready: {notes}next: selfsyn round --run {root}"
     first = faults[0].remedy or faults[0].what
-    return f"not ready: correct the {len(faults)} faults above, first {faults[0].where}: {first}; then run doctor again"
+    above = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return f"not ready: correct the {above} above, first {faults[0].where}: {first}; then run doctor again"

@@ -67,10 +67,10 @@ def roles(config: RunConfig) -> list[Role]:
 def listed(layout: Layout, role: Role) -> Listing:
     """The files of a data set, and faults of their names. A world that is still to be rendered is not a fault."""
     root, folder = layout.resolve(role.folder.root), role.folder
-    if role.rendered and root.is_relative_to(layout.world.resolve()) and read_manifest(layout.world) is None:
-        return Listing(role, root, to_come=role.rendered)
     try:
         kind = dataset_of(folder, role.classes)
+        if role.rendered and root.is_relative_to(layout.world.resolve()) and read_manifest(layout.world) is None:
+            return Listing(role, root, to_come=role.rendered)
         found = kind.find_images(root, folder.split)
         labels = kind.find_labels(root, folder.split) if role.labelled and folder.split not in kind.unlabelled else {}
         chosen, findings = _chosen(role, found, layout.resolve(folder.files) if folder.files else None)
