@@ -217,6 +217,14 @@ def test_without_a_cluster_it_is_a_user_s_mistake(tmp_path: Path, monkeypatch: p
         assert code == 2 and "no cluster to talk to" in said and len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize("text", ["", "hello", "clusters: [", "clusters: 3\nusers: 4\ncontexts: 5\n", "\0"])
+def test_a_damaged_kubeconfig_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (tmp_path / "config").write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    code, said = selfsyn_here("k8s", "status")
+    assert code == 2 and "no cluster to talk to" in said and len(said.splitlines()) == 1
+
+
 @pytest.mark.parametrize("phase", ["pseudo-label-1", "report-1"])
 def test_a_deleted_phase_is_asked_for_and_waited_for(
     cluster: FakeCluster, phase: str, capsys: pytest.CaptureFixture[str]

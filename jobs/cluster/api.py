@@ -17,6 +17,7 @@ from lightkube.models.batch_v1 import JobCondition
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import CascadeType, PatchType
+from yaml import YAMLError
 
 from jobs.cluster.names import AFTER, CONFIGURATION, FIELD_MANAGER, PHASE, QUEUE, ROUND, RUN
 from selfsyn.errors import FaultError, InputError
@@ -86,15 +87,25 @@ class Cluster:
     """The namespace of a cluster in which our phases run."""
 
     def __init__(self, *, namespace: str | None = None, timeout: float = 10.0) -> None:
-        """Connect with the pod's service account, or else KUBECONFIG or ~/.kube/config. InputError when all are missing.
+        """Connect with the pod's service account, or else KUBECONFIG or ~/.kube/config. InputError when none of them works.
 
         When the server refuses an old token, the client reads the rotated token. timeout: seconds for an answer.
         """
         try:
             self._client = Client(namespace=namespace, timeout=httpx2.Timeout(timeout), field_manager=FIELD_MANAGER)
-        except (ConfigError, KeyError, OSError, ValueError, msgspec.MsgspecError) as error:
+        except (
+            ConfigError,
+            LookupError,
+            AttributeError,
+            TypeError,
+            OSError,
+            ValueError,
+            YAMLError,
+            msgspec.MsgspecError,
+        ) as error:
             raise InputError(
-                f"no cluster to talk to ({error}); set KUBECONFIG, or run in a pod with a service account"
+                f"no cluster to talk to ({' '.join(str(error).split())}); set KUBECONFIG to a configuration of"
+                " kubectl, or run in a pod with a service account"
             ) from error
         self.namespace: str = self._client.namespace
 
