@@ -150,10 +150,11 @@ def _check_classes(config: RunConfig) -> None:
     classes = config.class_list
     known = (*classes.names, *classes.merge, IGNORED)
     sources: tuple[DataFolder, ...] = (*config.synthetic, *config.real, *((config.held_out,) if config.held_out else ()))
-    for kind in ("ids", "colours"):
-        for text, name in (pair for one in sources for pair in getattr(one, kind).items()):
-            fits = f"expected one of {', '.join(classes.names)}, or ignore"
-            require(name in known, f"{kind}: {text} = {name!r} is not a class; {fits}")
+    fits = f"expected one of {', '.join(classes.names)}, or ignore"
+    for source in sources:
+        for text, name in (*source.ids.items(), *source.colours.items()):
+            kind = "ids" if text in source.ids else "colours"
+            require(name in known, f"{kind} of {source.root}: {text} = {name!r} is not a class; {fits}")
     scored = config.held_out is None or config.held_out.protocol == "own" or config.scoring is None
     require(scored, "[scoring] is set, but held_out.protocol names another protocol; set it to 'own', or remove [scoring]")
     if config.held_out is not None and (config.classes or config.scoring or config.held_out.protocol == "own"):
@@ -209,7 +210,8 @@ def _check_vit(config: RunConfig) -> None:
 def _check_border(source: Source, *, size: tuple[int, int]) -> None:
     (width, height), (top, right, bottom, left) = size, source.border
     fits = left + right < width and top + bottom < height
-    require(fits, f"the border of {source.called} is {source.border}; expected less than the size {size}")
+    border = f"real.border is {list(source.border)}, for the source {source.called}"
+    require(fits, f"{border}; expected less than size {list(size)}, for example [0, 0, 0, 0]")
 
 
 def _check_sources(sources: tuple[Source, ...], *, role: str) -> None:

@@ -71,7 +71,9 @@ def from_mapping(values: Mapping[str, Any]) -> RunConfig:
 def _with_place(message: str, error: str) -> str:
     """A message of our own, with the section that msgspec names unless it says where it belongs."""
     place = re.search(r" - at `\$\.(.*)`$", error)
-    return message if message.startswith("run.toml: ") or place is None else f"run.toml: {place[1]}: {message}"
+    if message.startswith("run.toml: ") or place is None:
+        return message
+    return f"run.toml: {message}" if message.startswith(f"{place[1]}: ") else f"run.toml: {place[1]}: {message}"
 
 
 def _with_defaults(table: Any) -> Any:

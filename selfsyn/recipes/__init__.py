@@ -42,7 +42,7 @@ def write_run(root: Path, *, recipe: str, settings: tuple[str, ...]) -> Path:
     if path.exists():
         changes = configuration.difference(configuration.load(path), config)
         if changes:
-            raise InputError(f"{path}: there already, and differs ({'; '.join(changes)}); choose another run folder")
+            raise InputError(f"{path}: there already, and differs ({'; '.join(changes)}); edit it, or choose another run folder")
     else:
         write_atomic(path, configuration.to_toml(config).encode())
     return path
