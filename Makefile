@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 RUN ?= demo
 SEED ?= 0
 
-.PHONY: demo test check format test-containers clean
+.PHONY: demo install test check format test-containers clean
 
 demo: $(VENV)/.ready
 	$(BIN)/selfsyn demo --run $(RUN) --seed $(SEED)
+
+install: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n auto --dist loadfile
