@@ -28,7 +28,7 @@ REFUSED = {
     "collide-folders": "night/0000_leftImg8bit.png: has the name of .*day/0000_leftImg8bit.png",
     "ev-jpg-exif3": TURNED,
     "exif-3": TURNED,
-    "files-latin1": "list.txt: cannot be read",
+    "files-latin1": "list.txt: not text",
     "kitti-jpg-labels": "a label saved as JPEG",
     "kitti-trainids-19": TRAIN_IDS,
     "labels-1bit": r"a label of two values \(1 bit\)",
