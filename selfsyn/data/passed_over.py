@@ -38,7 +38,7 @@ def words(by_reason: Mapping[str, list[Path]]) -> str:
     return "; ".join(f"{len(paths)} {reason}, first {printable(paths[0])}" for reason, paths in by_reason.items())
 
 
-def _reason(path: Path, endings: set[str], folders: set[Path]) -> str:
+def _reason(path: Path, endings: set[str], folders: set[str]) -> str:
     if endings and path.suffix.lower() not in endings:
         return f"with the ending {printable(Path(path.suffix))}"
     if folders and os.fspath(path.parent) not in folders:
