@@ -44,6 +44,15 @@ QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 TRUNCATED = "truncated"
 PngImagePlugin.MAX_TEXT_CHUNK = 1 << 24  # bytes; Pillow refuses a picture with more than a megabyte of text beside it
 Image.MAX_IMAGE_PIXELS = None  # `_opened` has its own limit
+POINTER = "a Git LFS pointer"
+OTHERS = {
+    b"II*\0": "a TIFF",
+    b"MM\0*": "a TIFF",
+    b"RIFF": "a WebP",
+    b"BM": "a BMP",
+    b"GIF8": "a GIF",
+    b"version ": POINTER,
+}
 DEEP = ";16B"  # Pillow's mark of 16 bits a channel, of which it reads the higher eight
 MOST_PIXELS = 1 << 25  # of an image: 8K is 33.2 million. A hostile JPEG of 67 million takes three seconds and 700 MiB
 TWELVE_BITS = 4095  # the largest level of a 12-bit image
@@ -319,7 +328,9 @@ def fault_of(head: bytes, tail: bytes) -> str:
         return "empty"
     is_png, is_jpeg = head.startswith(b"\x89PNG\r\n\x1a\n"), head.startswith(b"\xff\xd8")
     if not (is_png or is_jpeg):
-        return "neither PNG nor JPEG"
+        found = next((kind for magic, kind in OTHERS.items() if head.startswith(magic)), "")
+        remedy = "fetch the file with `git lfs pull`" if found == POINTER else "convert the file or remove the frame"
+        return f"{found}; expected PNG or JPEG; {remedy}" if found else "neither PNG nor JPEG"
     return "" if (b"IEND" if is_png else b"\xff\xd9") in tail else TRUNCATED
 
 

@@ -711,3 +711,23 @@ def test_carlas_splits_are_those_that_it_has_and_its_other_folder_is_counted(tmp
     with pytest.raises(InputError, match="split 'valid' of CARLA's layouts; expected one of train, val, all"):
         listing(tmp_path, layout="carla-0.9.11", split="valid")
     assert lost("carla-0.9.11", tmp_path) == {"in a folder that the layout does not read": ["000002.png"]}
+
+
+# Files of other formats
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"II*\0", "a TIFF; expected PNG or JPEG; convert the file or remove the frame"),
+        (b"RIFF\0\0\0\0WEBP", "a WebP; expected PNG or JPEG; convert"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer; expected PNG or JPEG; fetch the file with `git lfs pull`",
+        ),
+        (b"404", "neither PNG nor JPEG; expected a whole PNG or JPEG; copy the file again"),
+    ],
+)
+def test_a_file_of_another_format_is_named_with_its_remedy(head: bytes, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"images/0.png: {words}"):
+        labelled(plain(tmp_path, png(STREET, colour=GREY), image=head + bytes(100)), layout="plain", ids=IDS)

@@ -237,7 +237,9 @@ def _refuse_incomplete(paths: Sequence[Path]) -> None:
 
 
 def _incomplete(path: Path, fault: str, *, among: str = "") -> InputError:
-    return InputError(f"{path}: {fault}; expected a whole PNG or JPEG; {among}copy the file again or remove the frame")
+    whole = fault if "; expected " in fault else f"{fault}; expected a whole PNG or JPEG; copy the file again or remove the frame"
+    reason, _, remedy = whole.rpartition("; ")
+    return InputError(f"{path}: {reason}; {among}{remedy}")
 
 
 def _faults(paths: Sequence[Path]) -> list[str]:
