@@ -14,7 +14,6 @@ import io
 import multiprocessing
 import os
 import random
-import resource
 import struct
 import sys
 import tempfile
@@ -357,7 +356,13 @@ def reads(pipe: Connection, group: str, seed: int) -> None:
         while (task := pipe.recv()) is not None:
             place, number = task
             fault = fault_in(kinds[place], made(kinds[place], number=number, seed=seed), folder=Path(folder) / str(place))
-            pipe.send((fault, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // MEBIBYTE))
+            pipe.send((fault, peak_memory() // MEBIBYTE))
+
+
+def peak_memory() -> int:
+    """Bytes of this process at most. getrusage would count the process that forked it."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
 
 
 class Reads:

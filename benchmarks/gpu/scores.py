@@ -34,7 +34,7 @@ from given import Given, arguments
 from record import FAILED, Record
 
 from selfsyn import recipes
-from selfsyn.classes import CITYSCAPES_19
+from selfsyn.classes import CAMVID_11, CITYSCAPES_19
 from selfsyn.compare.plan import Entry, chosen, entries, lay_out
 from selfsyn.compare.results import collect
 from selfsyn.data.carla import CARLA_OLD
@@ -248,12 +248,14 @@ def kept(record: Record, row: Row, *, code: int, seconds: float, beside: int) ->
 def fake_camvid(folder: Path) -> Path:
     """Write four rendered frames for each split in CamVid's layout, with its 11 ids."""
     shutil.rmtree(folder, ignore_errors=True)
+    id_of = np.full(256, len(CAMVID_11), np.uint8)
+    id_of[: len(CITYSCAPES_19)] = [min(CAMVID_11.train_id(name), len(CAMVID_11)) for name in CITYSCAPES_19.names]
     for split, first in (("train", 0), ("val", 4)):
         for kind in ("images", "labels"):
             (folder / split / kind).mkdir(parents=True)
         for index in range(first, first + 4):
             image, label = render("camera", seed=0, index=index, size=(64, 48))
-            ids = cv2.resize(np.minimum(label, 11).astype(np.uint8), (64, 48), interpolation=cv2.INTER_NEAREST)
+            ids = cv2.resize(id_of[label], (64, 48), interpolation=cv2.INTER_NEAREST)
             (folder / split / "images" / f"{index:04d}.jpg").write_bytes(encode_jpeg(image, quality=90))
             (folder / split / "labels" / f"{index:04d}.png").write_bytes(encode_png(ids))
     return folder

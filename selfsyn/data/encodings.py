@@ -24,6 +24,7 @@ LOWEST = {"road": 0.7, "sidewalk": 0.08, "car": 0.06, "terrain": 0.04, "person":
 REST = 0.003
 MAIN = frozenset({"road", "building", "vegetation", "sky", "car"})  # a table without them is no street's
 TYPICAL = -2.5  # nats a pixel: a street in its right encoding is above
+FEW = 3  # ids in the labels; with fewer, nothing can be told
 MARGIN = 1.25  # nats a pixel by which another encoding must be better
 
 
@@ -33,6 +34,8 @@ def refuse_other_encoding(sample: Sample, kind: DataSet) -> None:
     if len(sample) < ENOUGH or not set(ours.values()) >= MAIN:
         return
     shares = _shares(sample)
+    if np.count_nonzero(shares.any(axis=0)) < FEW:
+        return
     scores = {name: _score(shares, table) for name, table in _others(ours)}
     best = max(scores, key=lambda name: scores[name])
     if scores[best] > TYPICAL and scores[best] > _score(shares, ours) + MARGIN:
