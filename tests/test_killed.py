@@ -35,9 +35,10 @@ NOT_COMPARED = ("checkpoint.pt", "speed.jsonl", "index.html", "manifest.json")
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file of a finished phase that must be the same however it came about."""
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     # The report's copies of manifests hold wall times.
-    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file() and path.parent.name != "manifests"}
-    return {str(name): path.read_bytes() for name, path in sorted(files.items()) if path.name not in NOT_COMPARED}
+    kept = {name: path for name, path in files.items() if path.name not in NOT_COMPARED and name.parts[0] != "manifests"}
+    return {str(name): path.read_bytes() for name, path in sorted(kept.items())}
 
 
 def manifest(folder: Path) -> dict[str, object]:

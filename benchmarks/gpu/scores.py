@@ -124,7 +124,7 @@ PLANS = (
 )
 REHEARSED = (
     Plan("vit", VIT.recipe, OF_VIT, ("source-only",), seeds=(0,)),
-    Plan("carla", "carla-camvid", (), ("source-only",), seeds=(0,), carla="synthetic.root"),
+    Plan("carla", "carla-camvid", ("rounds.steps=[2, 1, 1, 1, 1, 1, 1]",), ("source-only",), seeds=(0,), carla="synthetic.root"),
 )
 
 
