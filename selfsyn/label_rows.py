@@ -163,11 +163,14 @@ def _lines_of(run: _Run) -> Iterator[tuple[str, str]]:
         with _readable(run.shard), open(run.shard / INDEX, "rb") as stream:
             stream.seek(position)
             block = stream.read(min(BLOCK, run.end - position))
+            if not block:
+                raise ValueError("shorter than it was")
         position += len(block)
         *lines, rest = (rest + block).split(b"\n")
-        yield from ((_named(line).name, line.decode()) for line in lines)
-    if rest:
-        yield _named(rest).name, rest.decode()
+        if position >= run.end and rest:
+            lines.append(rest)
+        with _readable(run.shard):
+            yield from ((_named(line).name, line.decode()) for line in lines)
 
 
 @contextlib.contextmanager
