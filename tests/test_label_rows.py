@@ -97,3 +97,12 @@ def test_memory_is_some_bytes_a_row(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert kept < 30 * 40_000 and peak < 80 * 40_000
     assert merging - kept < 4 * 4 * label_rows.BLOCK  # of the 15 MB of the indices
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"\xe9 "])
+def test_a_row_that_is_no_utf8_is_refused_in_one_line(damage: bytes, tmp_path: Path) -> None:
+    (shard,) = write(tmp_path, [[{"name": "a", "label": "x" * 20}]])
+    index = shard / label_rows.INDEX
+    index.write_bytes(index.read_bytes().replace(b"xxx", damage, 1))
+    with pytest.raises(InputError, match=r"^[^\n]*index\.jsonl: cannot be read \([^\n]*\); label the shard again"):
+        list(Rows([shard]).sorted_lines())
