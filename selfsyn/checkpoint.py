@@ -29,6 +29,8 @@ def load(path: Path, *, configuration: str | None) -> dict[str, Any] | None:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         wrote, state = saved["configuration"], dict(saved["state"])
+    except (OSError, MemoryError):  # a fault of the machine: the checkpoint may be whole
+        raise
     except Exception as error:  # a damaged file may make torch raise anything
         raise InputError(f"{path}: not a checkpoint ({type(error).__name__}); start this phase over with --force") from error
     if configuration is not None and wrote != configuration:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from selfsyn import checkpoint
 from selfsyn.errors import FaultError
 from selfsyn.files import digest_bytes, digest_file, digest_lines, remove_temporaries, stream_atomic, write_atomic, write_json
 
@@ -142,3 +143,16 @@ def test_without_locks_only_old_temporary_files_are_removed(
     os.utime(tmp_path / ".tmp-1-x", (written, written))
     remove_temporaries(tmp_path)
     assert len(list(tmp_path.glob(".tmp-*"))) == left and (tmp_path / "whole").exists()
+
+
+@pytest.mark.parametrize("fault", [OSError(5, "Input/output error"), MemoryError()])
+def test_a_fault_of_the_machine_does_not_condemn_a_checkpoint(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise fault
+
+    (tmp_path / "checkpoint.pt").write_bytes(b"whole")
+    monkeypatch.setattr("torch.load", load)
+    with pytest.raises(type(fault)):
+        checkpoint.load(tmp_path / "checkpoint.pt", configuration=None)
