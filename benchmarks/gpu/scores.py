@@ -3,18 +3,18 @@
     python benchmarks/gpu/scores.py FOLDER [--rehearse] [--prepare]
 
 vit          The recipe world-camvid-vit: the ViT source-only, after its round, and its oracle; the student; the student without
-             distillation, and with all stored labels. Three seeds.
+             distillation, and (last) with all stored labels. Three seeds.
+native,      The recipe world-camvid with CamVid's 11 classes as the net's, and as it is; three seeds.
+merged
 vit, ...     The ViT source-only with one setting changed; one seed.
-merged,      The recipe world-camvid as it is, and with CamVid's 11 classes as the net's; three seeds.
-native
-carla,       The recipes carla-camvid and world+carla-camvid; one seed.
-world+carla
+world+carla, The recipes world+carla-camvid and carla-camvid; one seed.
+carla
 cnn          The recipe world-camvid at 480x360 with three times the updates. Three seeds.
 
-Each row is a process; AT_ONCE processes share the GPU. Rows that the time limit stops stay in FOLDER/scores and continue from
-their checkpoints when the suite runs there again. Finished rows are in scores.json. pack.py packs CamVid's photos and the ViT's
-weights, and CARLA's frames; rows whose files are not packed are left out. A rehearsal uses rendered frames in the layouts of
-CamVid and CARLA, and a tiny ViT.
+Each row is a process; AT_ONCE processes share the GPU, and rows that are ready start in this order. Rows that the time limit
+stops stay in FOLDER/scores and continue from their checkpoints when the suite runs there again. Finished rows are in scores.json.
+pack.py packs CamVid's photos, the ViT's weights and CARLA's frames; rows whose files are not packed are left out. A rehearsal
+uses rendered frames in the layouts of CamVid and CARLA, and a tiny ViT.
 """
 
 from __future__ import annotations
@@ -25,26 +25,35 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from given import Given, arguments
 from record import FAILED, Record
 
+from export.to_onnx import Segmenter
+from export.traced import exported
 from selfsyn import recipes
 from selfsyn.classes import CAMVID_11, CITYSCAPES_19
 from selfsyn.compare.plan import Entry, chosen, entries, lay_out
 from selfsyn.compare.results import collect
+from selfsyn.config import Task, Teacher
+from selfsyn.cores import usable_cores
 from selfsyn.data.carla import CARLA_OLD
+from selfsyn.flow import world_phase
 from selfsyn.images import encode_jpeg, encode_png
 from selfsyn.manifest import read_manifest
 from selfsyn.phase import open_run
+from selfsyn.task import build
 from selfsyn.world import render
 
 WEIGHTS = "vit.safetensors"
-AT_ONCE = 12
+AT_ONCE = 16
 THREADS = 2  # of torch in a row
 WORKERS = 4  # threads of a row; rows read, label and train at different times
 TIMES = 3  # factor on the updates of the recipe world-camvid
@@ -98,12 +107,22 @@ class Plan:
         return ((site / WEIGHTS).exists() or not self.is_vit) and ((site / "carla").exists() or not self.carla)
 
 
+RARELY = "train.checkpoint_every=350"  # a checkpoint of a ViT has 350 MB
+
+
+def changed_vit(plan: Plan, *change: str) -> Plan:
+    """Its source-only row for seed 0 with other settings."""
+    return replace(
+        plan, name=f"vit, {', '.join(change)}", settings=(*change, RARELY), rows=("source-only",), later=(), seeds=(0,)
+    )
+
+
 VIT = Plan(
     "vit",
     "world-camvid-vit",
-    ("teacher.flip=false",),
+    ("teacher.flip=false", RARELY),
     ("ours", "source-only", "oracle"),
-    ("ours-teacher", "without-distillation", "without-portions"),
+    ("ours-teacher", "without-distillation"),
 )
 CHANGES = (
     ("task.trainable_blocks=0",),
@@ -115,11 +134,13 @@ CHANGES = (
 SHORT = ("ours", "source-only")
 PLANS = (
     VIT,
-    *(Plan(f"vit, {', '.join(change)}", VIT.recipe, change, ("source-only",), seeds=(0,)) for change in CHANGES),
-    Plan("merged", "world-camvid", (), SHORT),
-    Plan("native", "world-camvid", ("classes.list=camvid-11",), SHORT),
-    Plan("carla", "carla-camvid", (), SHORT, seeds=(0,), carla="synthetic.root"),
-    Plan("world+carla", "world+carla-camvid", (), SHORT, seeds=(0,), carla="synthetic.2.root"),
+    Plan("native", "world-camvid", ("classes.list=camvid-11", RARELY), SHORT),
+    Plan("merged", "world-camvid", (RARELY,), SHORT),
+    *(changed_vit(VIT, *change) for change in CHANGES[:2]),
+    Plan("world+carla", "world+carla-camvid", (RARELY,), SHORT, seeds=(0,), carla="synthetic.2.root"),
+    Plan("carla", "carla-camvid", (RARELY,), SHORT, seeds=(0,), carla="synthetic.root"),
+    replace(VIT, later=("without-portions",)),
+    *(changed_vit(VIT, *change) for change in CHANGES[2:]),
     Plan("cnn", "world-camvid", LARGE, ("ours", "source-only", "oracle"), ("adabn", "seg-uncertainty", "adaptsegnet", "cycada")),
 )
 REHEARSED = (
@@ -142,6 +163,11 @@ class Row:
         return {"plan": self.plan.name, "row": self.entry.row.name, "seed": self.entry.seed}
 
     @property
+    def awaited(self) -> str:
+        """The key of the row whose phases it reuses, as text; empty if there is none."""
+        return str(replace(self, entry=self.after, after=None).key) if self.after else ""
+
+    @property
     def ready(self) -> bool:
         """Whether the phases to reuse are finished: with two rounds the stored labels of round 1."""
         return self.after is None or read_manifest(self.after.layout.labels(1)) is not None
@@ -151,8 +177,8 @@ def main(given: Given) -> None:
     """Compute the deciding rows of each plan for each seed, then the other rows."""
     record = Record(given.folder, "scores", key=("plan", "row", "seed"))
     plans = REHEARSED if given.rehearse else [plan for plan in PLANS if plan.packed(given.folder / "site")]
-    todo = [row for plan in plans for row in rows_of(given, plan)]
-    render_worlds(todo if given.rehearse else [row for row in todo if row.plan.is_vit] or todo)
+    todo = list({str(row.key): row for plan in plans for row in rows_of(given, plan)}.values())
+    prepare(given, [row for row in todo if row.plan.settings != LARGE] or todo)
     if not given.prepare:
         compute(given, [row for row in todo if not record.has(**row.key)], record)
 
@@ -186,15 +212,53 @@ def begin(given: Given, plan: Plan, run: Path) -> None:
     if plan.carla:
         renders = fake_carla(given.folder / "carla") if given.rehearse else site / "carla"
         settings.append(f"{plan.carla}={renders.resolve()}")
-    has_world = plan.recipe != "carla-camvid"
-    tiny = [setting for setting in TINY if has_world or not setting.startswith("world.")]
+    tiny = [setting for setting in TINY if plan.recipe != "carla-camvid" or not setting.startswith("world.")]
     settings += tiny if given.rehearse else ["train.precision=bf16"]
     recipes.write_run(run, recipe=plan.recipe, settings=settings)
 
 
+def prepare(given: Given, todo: Sequence[Row]) -> None:
+    """Render the worlds of the rows and trace the graphs of their teachers, which takes half a minute beside other rows."""
+    render_worlds(todo)
+    nets = {}
+    for row in todo:
+        config = row.entry.config
+        share_graphs(given, row)
+        for phase in row.entry.phases:
+            if phase.verb == "export-teacher" and phase.stage:
+                net = (config.task_of(phase.stage), config.teacher_of(phase.stage), config.size, len(config.class_list))
+                nets[str(net)] = net
+    with ProcessPoolExecutor(min(len(nets), usable_cores()), mp_context=get_context("spawn")) as processes:
+        for traced in [processes.submit(trace, *net, graphs_of(given)) for net in nets.values()]:
+            traced.result()
+
+
+def trace(task: Task, teacher: Teacher, size: tuple[int, int], classes: int, graphs: Path) -> None:
+    """Export an untrained net, which leaves the graph in the folder `graphs`."""
+    torch.set_num_threads(THREADS)
+    net = build(task, pretrained=False, classes=classes)
+    exported(Segmenter(net.eval(), task=task, teacher=teacher), size=size, folder=graphs)
+
+
+def graphs_of(given: Given) -> Path:
+    """The folder with the traced graphs of all rows."""
+    return given.folder / "scores" / "graphs"
+
+
+def share_graphs(given: Given, row: Row) -> None:
+    """Let the row use the traced graphs of all rows."""
+    graphs_of(given).mkdir(parents=True, exist_ok=True)
+    lay_out(row.entry)
+    link = row.entry.layout.graphs
+    if not link.exists():
+        link.symlink_to(graphs_of(given), target_is_directory=True)
+
+
 def render_worlds(todo: Sequence[Row]) -> None:
     """Render the frames of each seed and size once; link them into other plans' runs. `compare` links them between rows."""
-    rendered: dict[tuple[object, ...], Path] = {}
+    todo = [row for row in todo if world_phase(row.entry.config)]
+    made = [row.entry for row in todo if read_manifest(row.entry.root / "world")]
+    rendered = {(entry.seed, entry.config.size): entry.root / "world" for entry in made}
     for row in todo:
         root, key = row.entry.root, (row.entry.seed, row.entry.config.size)
         lay_out(row.entry)
@@ -211,12 +275,11 @@ def compute(given: Given, todo: Sequence[Row], record: Record) -> None:
     """Compute all rows, AT_ONCE at a time. A row that reuses phases of another one waits for them, unless that one failed."""
     waiting, running = list(todo), []
     while waiting or running:
-        alive = {id(row.entry) for row, _, _ in running} | {id(row.entry) for row in waiting}
-        # One recipe at a time: a later one waits, so that rows of the first one find a place as soon as they are ready.
-        now = [row for row in waiting if row.plan.recipe == waiting[0].plan.recipe]
-        for row in [row for row in now if row.ready or id(row.after) not in alive][: AT_ONCE - len(running)]:
+        alive = {str(row.key) for row, _, _ in running} | {str(row.key) for row in waiting}
+        for row in [row for row in waiting if row.ready or row.awaited not in alive][: AT_ONCE - len(running)]:
             waiting.remove(row)
             render_worlds([row])
+            share_graphs(given, row)
             running.append((row, started(given, row), time.monotonic()))
         time.sleep(0.2)
         for ended in [one for one in running if one[1].poll() is not None]:
@@ -228,7 +291,9 @@ def compute(given: Given, todo: Sequence[Row], record: Record) -> None:
 def started(given: Given, row: Row) -> subprocess.Popen[bytes]:
     """Start `selfsyn compare` for a row and a seed, with its log beside the run."""
     run, entry = row.entry.root.parents[3], row.entry
-    command = [sys.executable, "-m", "jobs", "compare", "--run", str(run), "--rows", entry.row.name, "--seeds", str(entry.seed)]
+    awaited = entry.row.name == row.plan.rows[0] and row.plan.later  # gets the cores first
+    command = ["nice", "-n", "0" if awaited else "10", sys.executable, "-m", "jobs"]
+    command += ["compare", "--run", str(run), "--rows", entry.row.name, "--seeds", str(entry.seed)]
     assert given.device  # refuses a machine without a GPU; `auto` labels on the CPU if onnxruntime is built without CUDA
     command += ["--device", "auto", "--workers", str(WORKERS)]
     log = (given.folder / f"scores-{run.name}-{entry.row.name}-{entry.seed}.log").open("ab")

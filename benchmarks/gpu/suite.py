@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE))
 from carried import CARRIED, unpack  # noqa: E402
 
 # Seconds that each part may take on a GPU. A part that takes longer is stopped and keeps its finished rows.
-LIMITS = {"correctness": 200, "throughput": 150, "teacher": 150, "scores": 500}
+LIMITS = {"correctness": 200, "throughput": 150, "teacher": 150, "scores": 900}
 REHEARSAL_LIMIT = 300
 
 
