@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from selfsyn.classes import ClassList
     from selfsyn.config import RunConfig
     from selfsyn.data.frames import LabelledFrame
+    from selfsyn.frame_counts import Cells
     from selfsyn.phase import Started
 
 METRICS = "metrics.json"
@@ -84,7 +85,8 @@ def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write
     from selfsyn.calibration import calibration
     from selfsyn.data import sources
     from selfsyn.errors import InputError
-    from selfsyn.files import digest_file, write_json
+    from selfsyn.files import digest_file, write_atomic, write_json
+    from selfsyn.frame_counts import FRAMES, encode_frames
     from selfsyn.metrics import scores
     from selfsyn.phase import finish
 
@@ -93,7 +95,7 @@ def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write
     assert config.held_out is not None  # held_out() checks it
     rules, teacher = config.protocol, job.teacher(stage, device=device, workers=workers)
     started = job.begin({HELD_OUT: digest})
-    counted, joint = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
+    counted, joint, by_frame = _counts(started, frames, teacher=teacher, workers=workers, write_predictions=write_predictions)
     if not counted.any():
         raise InputError(
             f"{frames[0].label}: no pixel of it and {len(frames) - 1} more labels has a class; expected labels of the"
@@ -102,11 +104,13 @@ def _evaluate(job: Job, stage: Stage, *, device: str, workers: int | None, write
     result = scores(counted, protocol=rules)
     result["calibration"] = calibration(joint, protocol=rules, portion=_next_portion(config, stage))
     write_json(started.folder / METRICS, result)
+    write_atomic(started.folder / FRAMES, encode_frames(by_frame, classes=len(config.class_list)))
     click.echo(_table(result))
     counts = {"images": len(frames), "miou": result["miou"], "pixel_accuracy": result["pixel_accuracy"]}
     counts |= {"teacher": teacher.digest} | ({PREDICTIONS: len(frames)} if write_predictions else {}) | config.net_of(stage)
     # Predictions are for other programs. They are not in `outputs`, so that writing them later does not change the digest.
-    finish(started, outputs={METRICS: digest_file(started.folder / METRICS)}, counts=counts, device=teacher.provider)
+    outputs = {name: digest_file(started.folder / name) for name in (METRICS, FRAMES)}
+    finish(started, outputs=outputs, counts=counts, device=teacher.provider)
 
 
 def _next_portion(config: RunConfig, stage: Stage) -> float:
@@ -116,8 +120,8 @@ def _next_portion(config: RunConfig, stage: Stage) -> float:
 
 def _counts(
     started: Started, frames: list[LabelledFrame], *, teacher: Teacher, workers: int | None, write_predictions: bool
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """-> confusion counts of all frames, rows true: (K, K) at the label's size, and (K, K, 256) by confidence too.
+) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, Cells]]:
+    """-> confusion counts of all frames, rows true: (K, K) at the label's size, (K, K, 256) by confidence, and by frame.
 
     Writes the pictures of a few frames, and the predictions if `write_predictions`.
     """
@@ -127,6 +131,7 @@ def _counts(
 
     from export.pipeline import Codecs, answers
     from selfsyn.data.sample import evenly_spaced
+    from selfsyn.frame_counts import cells
     from selfsyn.progress import track
     from selfsyn.pseudo_labels import LEVELS
     from selfsyn.stopping import Stopping
@@ -136,14 +141,17 @@ def _counts(
     counted = partial(_counted, shown=shown, folder=started.folder, write_predictions=write_predictions)
     classes = len(started.config.class_list)
     total, joint = np.zeros((classes, classes), np.int64), np.zeros((classes, classes, LEVELS), np.int64)
+    by_frame = {}
     with Codecs(workers=workers) as codecs:
         counts = codecs.overlapped(counted, answers(frames, teacher=teacher, codecs=codecs))
-        for one, by_confidence in track(counts, total=len(frames), label=started.phase.name):
+        counted_frames = track(counts, total=len(frames), label=started.phase.name)
+        for frame, (one, by_confidence) in zip(frames, counted_frames, strict=True):
             total += one
+            by_frame[frame.name] = cells(one)
             places, pixels = by_confidence
             joint.reshape(-1)[places] += pixels
             stopping.exit_if_requested()
-    return total, joint
+    return total, joint, by_frame
 
 
 def _counted(

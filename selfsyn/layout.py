@@ -70,7 +70,7 @@ class Layout:
         return self._of("export-teacher", stage)
 
     def evaluation(self, stage: Stage) -> Path:
-        """metrics.json, pictures/NAME.png (predicted train ids of some images), manifest.json."""
+        """metrics.json, frames.json (counts by frame), pictures/NAME.png (predicted train ids of some images), manifest.json."""
         return self._of("evaluate", stage)
 
     def labels(self, round_: int) -> Path:

