@@ -219,8 +219,7 @@ def begin(given: Given, plan: Plan, run: Path) -> None:
 
 
 def prepare(given: Given, todo: Sequence[Row]) -> None:
-    """Render the worlds of the rows and trace the graphs of their teachers, which takes half a minute beside other rows."""
-    render_worlds(todo, packed=given.folder / "site" / "worlds")
+    """Render the worlds of the rows, and meanwhile trace the graphs of their teachers, which takes half a minute beside rows."""
     nets = {}
     for row in todo:
         config = row.entry.config
@@ -230,8 +229,10 @@ def prepare(given: Given, todo: Sequence[Row]) -> None:
                 net = (config.task_of(phase.stage), config.teacher_of(phase.stage), config.size, len(config.class_list))
                 nets[str(net)] = net
     with ProcessPoolExecutor(min(len(nets), usable_cores()), mp_context=get_context("spawn")) as processes:
-        for traced in [processes.submit(trace, *net, graphs_of(given)) for net in nets.values()]:
-            traced.result()
+        traced = [processes.submit(trace, *net, graphs_of(given)) for net in nets.values()]
+        render_worlds(todo, packed=given.folder / "site" / "worlds")
+        for one in traced:
+            one.result()
 
 
 def trace(task: Task, teacher: Teacher, size: tuple[int, int], classes: int, graphs: Path) -> None:
