@@ -117,6 +117,7 @@ RECIPES: dict[str, Callable[[Path], tuple[str, ...]]] = {
 # In test_recipes_vit.py, so that another process of the tests runs them.
 RECIPES_OF_VIT: dict[str, Callable[[Path], tuple[str, ...]]] = {
     "world-camvid-vit": camvid,
+    "carla-camvid-vit": RECIPES["carla-camvid"],
     "gta5-cityscapes-vit": RECIPES["gta5-cityscapes"],
     "gta5-cityscapes-vit-small": RECIPES["gta5-cityscapes"],
 }

@@ -7,8 +7,8 @@ vit          The recipe world-camvid-vit: the ViT source-only, after its round, 
 native,      The recipe world-camvid with CamVid's 11 classes as the net's, and as it is; three seeds.
 merged
 vit, ...     The ViT source-only with one setting changed; one seed.
-world+carla, The recipes world+carla-camvid and carla-camvid; one seed.
-carla
+world+carla, The recipes world+carla-camvid, carla-camvid and carla-camvid-vit; one seed.
+carla, ...
 cnn          The recipe world-camvid at 480x360 with three times the updates. Three seeds.
 
 Each row is a process; AT_ONCE processes share the GPU, and rows that are ready start in this order. Rows that the time limit
@@ -140,6 +140,7 @@ PLANS = (
     *(changed_vit(VIT, *change) for change in CHANGES[:2]),
     Plan("world+carla", "world+carla-camvid", (RARELY,), SHORT, seeds=(0,), carla="synthetic.2.root"),
     Plan("carla", "carla-camvid", (RARELY,), SHORT, seeds=(0,), carla="synthetic.root"),
+    replace(VIT, name="carla, vit", recipe="carla-camvid-vit", later=("ours-teacher",), seeds=(0,), carla="synthetic.root"),
     replace(VIT, later=("without-portions",)),
     *(changed_vit(VIT, *change) for change in CHANGES[2:]),
     Plan("cnn", "world-camvid", LARGE, ("ours", "source-only", "oracle"), ("adabn", "seg-uncertainty", "adaptsegnet", "cycada")),
@@ -213,7 +214,7 @@ def begin(given: Given, plan: Plan, run: Path) -> None:
     if plan.carla:
         renders = fake_carla(given.folder / "carla") if given.rehearse else site / "carla"
         settings.append(f"{plan.carla}={renders.resolve()}")
-    tiny = [setting for setting in TINY if plan.recipe != "carla-camvid" or not setting.startswith("world.")]
+    tiny = [setting for setting in TINY if not plan.recipe.startswith("carla") or not setting.startswith("world.")]
     settings += tiny if given.rehearse else ["train.precision=bf16"]
     recipes.write_run(run, recipe=plan.recipe, settings=settings)
 
