@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import os
@@ -29,10 +30,12 @@ class Verbs(click.Group):
         """The verbs in the order of the flow."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import the verb's module and return its command; None for an unknown name."""
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        """Import the verb's module and return its command. UsageError for an unknown name."""
         if name not in VERBS:
-            return None
+            close = difflib.get_close_matches(name, VERBS, n=1)
+            words = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(VERBS)}"
+            raise click.UsageError(f"no such command {name!r}; {words}", ctx)
         module = importlib.import_module(f"jobs.{name.replace('-', '_')}")
         command: click.Command = module.command
         return command
@@ -55,7 +58,7 @@ def main() -> None:
     if "SELFSYN_UMASK" in os.environ:
         os.umask(int(os.environ["SELFSYN_UMASK"], 8))
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="selfsyn", standalone_mode=False)
     except (InputError, NotReadyError, FaultError) as error:
         click.echo(f"selfsyn: {error}", err=True)
         sys.exit(error.exit_code)
@@ -70,8 +73,12 @@ def main() -> None:
             raise
         click.echo(f"selfsyn: {_without(package)}", err=True)
         sys.exit(InputError.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        command = getattr(getattr(error, "ctx", None), "command_path", "selfsyn")
+        click.echo(f"{command}: {error.format_message().rstrip('.')}; see `{command} --help`", err=True)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)

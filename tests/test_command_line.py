@@ -87,6 +87,31 @@ def test_a_mistake_is_one_line_and_exit_code_2_of_the_real_program(tmp_path: Pat
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (2, 1, ""), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("trian", "selfsyn: no such command 'trian'; did you mean train?; see `selfsyn --help`"),
+        ("xyzzy", "selfsyn: no such command 'xyzzy'; expected one of init, doctor,"),
+        ("train", "selfsyn train: Missing option '--run'; see `selfsyn train --help`"),
+        ("train --run x --round a", "selfsyn train: Invalid value for '--round': 'a' is not a valid integer range; see"),
+        ("train --rund x", "selfsyn train: No such option '--rund'."),
+        ("labels exprot", "selfsyn labels: No such command 'exprot'"),
+        ("init demo --run x --set real.layout=camvit", "selfsyn: layout 'camvit' is not known; expected one of gta5,"),
+    ],
+)
+def test_a_typing_mistake_is_one_line(arguments: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, found = selfsyn_here(*arguments.split())
+    assert code == 2 and len(found.splitlines()) == 1, found
+    assert found.startswith(said)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_command_shows_the_help() -> None:
+    code, said = selfsyn_here()
+    assert code == 2 and "Usage: selfsyn" in said and "pseudo-label" in said
+
+
 def test_a_folder_without_images(tmp_path: Path) -> None:
     run = users_run(tmp_path, f"real.root={tmp_path}/empty")
     assert "no image of layout cityscapes" in refused(run, "round", "--run", run, "--rounds", 1)

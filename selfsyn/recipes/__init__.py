@@ -35,9 +35,13 @@ def read(name: str) -> dict[str, Any]:
 def write_run(root: Path, *, recipe: str, settings: tuple[str, ...]) -> Path:
     """Write root/run.toml from a recipe and KEY=VALUE settings, or find the same one there; -> its path.
 
-    InputError when another configuration is there: a run is one configuration.
+    InputError for an unknown layout, and when another configuration is there: a run is one configuration.
     """
+    from selfsyn.data.frames import layout_named  # here, because `selfsyn --help` lists the recipes
+
     config = configuration.from_mapping(configuration.with_settings(read(recipe), settings))
+    for folder in (*config.synthetic, *config.real, *([config.held_out] if config.held_out else [])):
+        layout_named(folder.layout)
     path = Layout(root).configuration
     if path.exists():
         changes = configuration.difference(configuration.load(path), config)
