@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import http.client
 import io
 import json
 import os
@@ -39,6 +40,7 @@ from serving import (
     json_request,
     pictures,
     put,
+    replied,
     rest_sent,
     server,
     until,
@@ -588,6 +590,23 @@ def test_sigterm_answers_what_has_begun_and_ends_with_143(tmp_path: Path) -> Non
         begun.close()
         assert running.process.wait(timeout=60) == 143
         idle.close()
+        assert not any("Traceback" in line for line in running.lines), running.lines
+
+
+def test_sigterm_answers_one_more_request_on_an_open_connection(tmp_path: Path) -> None:
+    put(tmp_path, tiny_onnx(), version=1)
+    picture = encode_png(pictures(HEIGHT, WIDTH))
+    with server(tmp_path) as running:
+        kept = http.client.HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)
+        kept.request("POST", PREDICT, picture)
+        before = replied(kept)
+        assert before.status == 200 and "connection" not in before.headers
+        running.process.terminate()
+        until(lambda: not listens(running.port), what="a closed door")
+        kept.request("POST", PREDICT, picture)
+        after = replied(kept)
+        assert (after.status, after.body, after.headers["connection"]) == (200, before.body, "close")
+        assert running.process.wait(timeout=60) == 143
         assert not any("Traceback" in line for line in running.lines), running.lines
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+LAST_SECONDS: Final = 2.0  # for one more request on an open connection after SIGTERM
 
 
 class Deadline:
@@ -87,10 +89,11 @@ class LingeringTransport(asyncio.Transport):
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection with three additions.
+    """uvicorn's connection with four additions.
 
     The head of a request must come in `seconds`, and so must a body that nobody reads because the response was early. What is
     not HTTP gets a JSON response. After an early response, the connection closes as LingeringTransport does.
+    On shutdown, an open connection answers one more request: closed at once, it would lose a request that is on its way.
     """
 
     seconds = 30.0
@@ -115,9 +118,8 @@ class Connection(H11Protocol):
         self._watch_rest()
 
     def shutdown(self) -> None:
-        """Close, unless the connection is closing already."""
-        if not self.transport.lingering:
-            super().shutdown()
+        """Close after the next response, which says so (Front), or in LAST_SECONDS."""
+        self.loop.call_later(LAST_SECONDS, self._shut)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadlines."""
@@ -133,6 +135,10 @@ class Connection(H11Protocol):
             for event in (h11.Response(status_code=400, headers=kind, reason=b"Bad Request"), h11.Data(body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+    def _shut(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
 
     def _unread(self) -> bool:
         return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)

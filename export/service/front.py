@@ -17,6 +17,7 @@ class Front:
     def __init__(self, application: ASGIApp, *, metrics: Metrics, headers: Callable[[], dict[str, str]]) -> None:
         """headers: defaults for each response."""
         self.application, self.metrics, self.headers = application, metrics, headers
+        self.leaving = False  # whether each response says that its connection closes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -32,6 +33,8 @@ class Front:
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers().items():
                     headers.setdefault(name, value)
+                if self.leaving:
+                    headers["connection"] = "close"
             await send(message)
 
         try:

@@ -24,13 +24,22 @@ LEVELS: Final = {"uvicorn.error": logging.ERROR, "python_multipart": logging.CRI
 
 
 class Announced(uvicorn.Server):
-    """Logs its address once it listens: from that line on it takes requests."""
+    """Logs its address once it listens: from that line on it takes requests. Tells its clients when it stops."""
+
+    def __init__(self, configuration: uvicorn.Config, front: Front) -> None:
+        super().__init__(configuration)
+        self.front = front
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the socket."""
         await super().startup(sockets)
         for listener in sockets or []:
             say(f"listening on {address(listener)}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and wait for the last responses."""
+        self.front.leaving = True
+        await super().shutdown(sockets)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -61,11 +70,11 @@ def serve(
     """Serve until SIGTERM or SIGINT, then finish running requests. models: with a current model. See Batches and Service."""
     batches = Batches(runs=runs, images=images, pixels=limits.run, metrics=metrics)
     service = Service(models, batches=batches, metrics=metrics, limits=limits, workers=workers)
-    application = Front(service.application, metrics=metrics, headers=service.named)
+    front = Front(service.application, metrics=metrics, headers=service.named)
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
     configuration = uvicorn.Config(
-        application,
+        front,
         http=type("LimitedConnection", (Connection,), {"seconds": limits.read}),
         ws="none",
         lifespan="on",
@@ -77,4 +86,4 @@ def serve(
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=round(limits.read + limits.answer),
     )
-    Announced(configuration).run(sockets=[listener])
+    Announced(configuration, front).run(sockets=[listener])
