@@ -26,8 +26,6 @@ run() {
     "selfsyn-$image:$TAG" "$@"
 }
 shell() { local image=$1; shift; options="${options:-} --entrypoint sh" run "$image" -c "$*"; }
-# The image that the manifests run a verb in.
-image_of() { case $1 in train|fit-adapter|adapt|export-teacher) echo train ;; *) echo teacher ;; esac; }
 # digests FOLDER: what a finished store promises, without wall times.
 digests() { $PYTHON -c 'import json, pathlib, sys
 for path in sorted(pathlib.Path(sys.argv[1]).rglob("manifest.json")):
@@ -70,11 +68,12 @@ import pathlib, sys
 from selfsyn.config import load
 from selfsyn.flow import phases
 for phase in phases(load(pathlib.Path(sys.argv[1])), rounds=1):
-    print(phase.verb, *(["--device", "cpu"] if phase.computes else []), "--run", "/data/inside", *phase.arguments)
+    device = ["--device", "cpu"] if phase.facts.device else []
+    print(phase.facts.image, phase.verb, *device, "--run", "/data/inside", *phase.arguments)
 P
-while read -r verb arguments <&3; do
+while read -r image verb arguments <&3; do
   # shellcheck disable=SC2086
-  run "$(image_of "$verb")" "$verb" $arguments >>"$work/inside.log" 2>&1 || fail "$verb $arguments: $(tail -3 "$work/inside.log")"
+  run "$image" "$verb" $arguments >>"$work/inside.log" 2>&1 || fail "$verb $arguments: $(tail -3 "$work/inside.log")"
   printf 'done: %s %s\n' "$verb" "$arguments"
 done 3<"$work/phases"
 fetch inside "$work"

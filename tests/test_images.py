@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 from serving import put, server
+from tiny_run import make
 from tiny_teacher import tiny_onnx
 
 from jobs.__main__ import cli
@@ -134,6 +135,22 @@ def test_the_compose_file_runs_commands_that_exist_in_images_that_have_them() ->
             command.make_context(verb, list(arguments))
     for service in COMPOSE["services"].values():
         assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
+
+
+def test_the_container_test_runs_every_phase_in_an_image_that_has_it(tmp_path: Path) -> None:
+    (program,) = re.findall(r"<<'P'\n(.+?)\nP\n", (ROOT / "docker/test.sh").read_text(), re.S)
+    configuration = make(tmp_path / "run") / "run.toml"
+    done = subprocess.run(
+        [sys.executable, "-", configuration], input=program, capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    for image, verb, *arguments in lines:
+        assert image == VERBS[verb].image
+        command = cli.get_command(click.Context(cli), verb)
+        assert command is not None
+        command.make_context(verb, arguments)
+    assert {verb for _, verb, *_ in lines} >= {"world", "train", "adapt", "pseudo-label", "report"}
 
 
 def health(process: int, *, port: int) -> int:
