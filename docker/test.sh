@@ -101,8 +101,8 @@ code=0; wait $process || code=$?
 [ "$code" = 143 ] || fail "SIGTERM: exit code $code, expected 143: $(tail -3 "$work/stopped.log")"
 shell teacher 'test -s /data/stopped/source-only/task/checkpoint.pt && test ! -e /data/stopped/source-only/task/manifest.json' || fail "no checkpoint"
 run train train --run /data/stopped --bound source-only --device cpu 2>"$work/resumed.log"
-grep -q "goes on at step" "$work/resumed.log" || fail "it began anew: $(cat "$work/resumed.log")"
+grep -q "resumes at step" "$work/resumed.log" || fail "it began anew: $(cat "$work/resumed.log")"
 shell teacher 'cd /data && cmp whole/source-only/task/weights.safetensors stopped/source-only/task/weights.safetensors' || fail "other weights after the stop"
-echo "stopped with 143; $(grep -o 'goes on at step.*' "$work/resumed.log"); the same weights in the end"
+echo "stopped with 143; $(grep -o 'resumes at step.*' "$work/resumed.log"); the same weights in the end"
 
 say "all is well"
