@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the three images and runs a tiny round in them, as hostile a place as a cluster may be: read-only root, a user that
-# nobody has heard of, no network. Compares the label store with one made outside, and stops a training in its middle.
+# nobody has heard of, no network. Compares the label store with one made outside, stops a training in its middle, and replaces
+# the service's container while clients send requests.
 #
 #   docker/test.sh            PYTHON names the Python that has selfsyn outside (default: .venv/bin/python)
 #
@@ -12,17 +13,25 @@ PYTHON=${PYTHON:-.venv/bin/python}
 DOCKER=${DOCKER:-docker}
 TAG=${TAG:-0.1.0}
 USER_ID=${USER_ID:-12345:0}
+UPDATES=${UPDATES:-5}
 work=$(mktemp -d)
 volume=selfsyn-test-$$
-trap '$DOCKER volume rm -f "$volume" >/dev/null; rm -rf "$work"' EXIT
+network=selfsyn-test-$$
+clean() {
+  $DOCKER ps --all --quiet --filter "name=selfsyn-test-.*-$$\$" | xargs -r $DOCKER rm -f
+  $DOCKER network rm "$network" || true
+  $DOCKER volume rm -f "$volume"
+  rm -rf "$work"
+}
+trap 'clean >/dev/null 2>&1' EXIT
 
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 # run IMAGE ARGUMENT...: as a cluster would, with the volume at /data; more of docker's options in $options.
 run() {
   local image=$1; shift
-  $DOCKER run --rm --read-only --tmpfs /tmp:size=2g,mode=1777 --user "$USER_ID" --network none --cap-drop ALL \
-    --security-opt no-new-privileges --shm-size 256m --env OMP_NUM_THREADS=1 --volume "$volume:/data" ${options:-} \
+  $DOCKER run --rm --read-only --tmpfs /tmp:size=2g,mode=1777 --user "$USER_ID" --network "${joined:-none}" --cap-drop ALL \
+    --security-opt no-new-privileges --shm-size 256m --env OMP_NUM_THREADS=1 --volume "$volume:/data:${access:-rw}" ${options:-} \
     "selfsyn-$image:$TAG" "$@"
 }
 shell() { local image=$1; shift; options="${options:-} --entrypoint sh" run "$image" -c "$*"; }
@@ -104,5 +113,42 @@ run train train --run /data/stopped --bound source-only --device cpu 2>"$work/re
 grep -q "resumes at step" "$work/resumed.log" || fail "it began anew: $(cat "$work/resumed.log")"
 shell teacher 'cd /data && cmp whole/source-only/task/weights.safetensors stopped/source-only/task/weights.safetensors' || fail "other weights after the stop"
 echo "stopped with 143; $(grep -o 'resumes at step.*' "$work/resumed.log"); the same weights in the end"
+
+# As a Deployment with maxSurge 1 and maxUnavailable 0 does it (k8s/overlays/service-cpu): the new container starts; once it is
+# healthy, both have the clients' new connections, then it alone; after the 5 s of preStop the old one gets SIGTERM.
+say "rolling updates of the service, while clients send requests"
+run teacher publish --run /data/inside --round 1 --to /data/repository 2>/dev/null
+$DOCKER network create --internal "$network" >/dev/null
+service() { echo "selfsyn-test-service-$1-$$"; }
+is() { $DOCKER inspect -f "{{.State.$1}}" "$(service "$2")"; }
+begin() {
+  options="--detach --rm=false --name $(service "$1") --memory 2g --health-interval 2s" access=ro joined=$network \
+    run teacher serve --device cpu --model /data/repository --host 0.0.0.0 --port 8000 >/dev/null
+  until [ "$(is Health.Status "$1")" = healthy ]; do
+    [ "$(is Running "$1")" = true ] || fail "the service: $($DOCKER logs --tail 3 "$(service "$1")" 2>&1)"
+    sleep 0.2
+  done
+}
+endpoints() { $DOCKER exec "$clients" sh -c "printf '%s:8000\n' $* > /tmp/next && mv /tmp/next /tmp/endpoints"; }
+clients=selfsyn-test-clients-$$
+options="--interactive --name $clients --entrypoint python" joined=$network run teacher - /tmp <docker/clients.py >"$work/clients.log" 2>&1 &
+process=$!
+begin 0
+endpoints "$(service 0)"
+for update in $(seq "$UPDATES"); do
+  old=$((update - 1))
+  begin "$update"
+  endpoints "$(service "$old")" "$(service "$update")"
+  sleep 1
+  endpoints "$(service "$update")"
+  sleep 5
+  $DOCKER stop --time 60 "$(service "$old")" >/dev/null
+  [ "$(is ExitCode "$old")" = 143 ] || fail "the service's exit code: $(is ExitCode "$old"), expected 143"
+done
+$DOCKER exec "$clients" touch /tmp/end
+code=0; wait $process || code=$?
+cat "$work/clients.log"
+[ $code = 0 ] || fail "rolling updates: requests without an answer"
+echo "$UPDATES updates"
 
 say "all is well"
