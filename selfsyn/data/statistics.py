@@ -86,8 +86,10 @@ def of_label(label: NDArray[np.uint8], *, classes: int = CLASS_COUNT) -> LabelSt
     present = pixels > 0
     areas = np.zeros((classes, AREAS), np.int64)
     for train_id in np.flatnonzero(present):
-        _, _, found, _ = cv2.connectedComponentsWithStats((label == train_id).astype(np.uint8), connectivity=8)
-        segments = found[1:, cv2.CC_STAT_AREA].astype(np.int64)  # the first component is the background
+        shown = label == train_id
+        # connectedComponentsWithStats counts too, and needs six times as long.
+        _, segment_of = cv2.connectedComponents(shown.view(np.uint8), connectivity=8)
+        segments = np.bincount(segment_of[shown])[1:]  # 0 is the background
         np.add.at(areas[train_id], (STEPS * np.log2(segments)).astype(np.int64), segments)
     return LabelStatistics(1, pixels, np.outer(present, present).astype(np.int64), areas)
 
