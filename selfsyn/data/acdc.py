@@ -25,10 +25,7 @@ def _areas(root: Path, part: str, split: str) -> list[Path]:
 
 def _with_ending(root: Path, part: str, split: str, ending: str) -> dict[str, Path]:
     paths = (
-        path
-        for area in _areas(root, part, split)
-        for path in sorted(area.glob("*/*"))
-        if path.name.lower().endswith(ending.lower())
+        path for area in _areas(root, part, split) for path in area.glob("*/*") if path.name.lower().endswith(ending.lower())
     )
     return named((path.name[: -len(ending)], path) for path in paths)
 

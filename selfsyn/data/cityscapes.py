@@ -20,7 +20,7 @@ FEW = 3  # ids in all labels that are looked at; with fewer, nothing can be told
 
 
 def _with_ending(folder: Path, ending: str) -> dict[str, Path]:
-    paths = (path for path in sorted(folder.glob("*/*")) if path.name.lower().endswith(ending.lower()))
+    paths = (path for path in folder.glob("*/*") if path.name.lower().endswith(ending.lower()))
     return named((path.name[: -len(ending)], path) for path in paths)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from selfsyn.errors import InputError
 from selfsyn.images import read_ids
 from selfsyn.labels import table_of
 
+# ruff: noqa: PTH118, PTH120  (text is several times faster than Path)
 LONGEST = 229  # bytes: with a temporary prefix of 22 and '.png' it is still a file name, which has 255
 Finder = Callable[[Path, str], dict[str, Path]]
 IdReader = Callable[[Path], NDArray[np.uint8]]
@@ -25,17 +26,17 @@ Sample = Sequence[tuple[Path, NDArray[np.uint8]]]  # label files and their ids o
 
 
 def named(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
-    """{frame name: path} of (name, path), without hidden files (macOS writes ._NAME beside each file).
+    """{frame name: path} of (name, path), sorted by path, without hidden files (macOS writes ._NAME beside each file).
 
     Names are composed Unicode (NFC), so that an image and its label pair up whichever system wrote them.
     InputError, with both paths, for two files of one name: only one of them could be the frame; for a name or folder that is not
     UTF-8, or too long for the files that are made from it; and for a folder, a pipe or a device, which would never end.
     """
+    pictures = [(name, path) for name, path in found if not path.name.startswith(".")]
+    pictures.sort(key=lambda picture: str(picture[1]))
+    _refuse_others([str(path) for _, path in pictures])
     names: dict[str, Path] = {}
-    for name, path in found:
-        if path.name.startswith("."):
-            continue
-        _refuse_no_file(path)
+    for name, path in pictures:
         name = unicodedata.normalize("NFC", _encodable(name, path))
         if name in names:
             raise InputError(
@@ -43,6 +44,19 @@ def named(found: Iterable[tuple[str, Path]]) -> dict[str, Path]:
             )
         names[name] = path
     return names
+
+
+def _refuse_others(paths: Sequence[str]) -> None:
+    """InputError for a path that is no file. Only links and what the listing of a folder does not call a file are looked up."""
+    doubtful = {place for folder in {os.path.dirname(path) for path in paths} for place in _no_files(folder)}
+    for path in paths:
+        if path in doubtful:
+            _refuse_no_file(Path(path))
+
+
+def _no_files(folder: str) -> Iterator[str]:
+    with os.scandir(folder or os.curdir) as entries:
+        yield from (os.path.join(folder, entry.name) for entry in entries if not entry.is_file(follow_symlinks=False))
 
 
 def _refuse_no_file(path: Path) -> None:
@@ -60,7 +74,7 @@ def _encodable(name: str, path: Path) -> str:
         length = len(str(path).encode()) and len(name.encode())
     except UnicodeEncodeError:
         raise InputError(f"{os.fsencode(path)!r}: a name that is not UTF-8; rename the file") from None
-    if any(character < " " for character in name):
+    if min(name, default=" ") < " ":
         raise InputError(f"{str(path)!r}: a name with control characters, as a line end; rename the file")
     if length > LONGEST:
         raise InputError(

@@ -28,7 +28,7 @@ def _ends(path: Path, ending: str) -> bool:
 
 def _found(area: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     """{DRIVE_NAME: path}: names repeat in other drives."""
-    paths = ((path, ending) for path in sorted(area.glob("*/*")) for ending in endings if _ends(path, ending))
+    paths = ((path, ending) for path in area.glob("*/*") for ending in endings if _ends(path, ending))
     return named((f"{path.parent.name}_{path.name[: -len(ending)]}", path) for path, ending in paths)
 
 

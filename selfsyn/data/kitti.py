@@ -46,7 +46,7 @@ def _second_of_pair(path: Path) -> str:
 
 def _raw(root: Path, split: str) -> dict[str, Path]:
     labelled = _drives_of_labelled_frames(root)
-    found = sorted(root.glob("*/*_sync/image_02/data/*.[pP][nN][gG]"))
+    found = root.glob("*/*_sync/image_02/data/*.[pP][nN][gG]")
     return named((f"{path.parents[2].name}_{path.stem}", path) for path in found if path.parents[2].name not in labelled)
 
 

@@ -11,7 +11,7 @@ ENDINGS = (".png", ".jpg", ".jpeg")
 
 def pictures(folder: Path) -> dict[str, Path]:
     """{name without ending: path} of the PNG and JPEG files in a folder. InputError for two files of one name."""
-    return named((path.stem, path) for path in sorted(folder.glob("*")) if path.suffix.lower() in ENDINGS)
+    return named((path.stem, path) for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
 
 
 PLAIN = DataSet(

@@ -53,7 +53,7 @@ def verify_against_colours(sample: Sample) -> None:
 
 
 def _in_sequences(root: Path, folder: str) -> dict[str, Path]:
-    return named((f"{path.parent.parent.name}_{path.stem}", path) for path in sorted(root.glob(f"SEQ*/{folder}/*.[pP][nN][gG]")))
+    return named((f"{path.parent.parent.name}_{path.stem}", path) for path in root.glob(f"SEQ*/{folder}/*.[pP][nN][gG]"))
 
 
 SYNTHIA_SF = DataSet(

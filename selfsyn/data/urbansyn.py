@@ -17,7 +17,7 @@ NAMES = dict(enumerate((*CITYSCAPES_19.names, "void"))) | {IGNORE: "void"}
 
 
 def _numbered(folder: Path, *, prefix: str) -> dict[str, Path]:
-    paths = (path for path in sorted(folder.glob("*.[pP][nN][gG]")) if path.stem.startswith(prefix))
+    paths = (path for path in folder.glob("*.[pP][nN][gG]") if path.stem.startswith(prefix))
     return named((path.stem.removeprefix(prefix), path) for path in paths)
 
 

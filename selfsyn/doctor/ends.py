@@ -60,7 +60,7 @@ def _ends(path: Path, contents: Contents) -> Ends:
             found = os.fstat(file.fileno())
             length = found.st_size
             # Reading small files whole is faster than reading parts of them.
-            stream = file if length > SMALL else io.BytesIO(file.read())
+            stream = file if length > SMALL else io.BytesIO(file.read(length))
             fault = fault_of(*read_ends_of(stream)[:2])
             fault = "" if fault == TRUNCATED and decodes(path) else fault
             stream.seek(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from selfsyn.classes import ClassList
@@ -49,7 +50,7 @@ class Listing:
     findings: tuple[Finding, ...] = ()
     to_come: int = 0
 
-    @property
+    @cached_property
     def pairs(self) -> dict[str, tuple[Path, Path]]:
         """Image and label of each frame that has both, sorted by name."""
         return {name: (path, self.labels[name]) for name, path in sorted(self.images.items()) if name in self.labels}
