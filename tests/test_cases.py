@@ -30,11 +30,13 @@ from selfsyn.data.frames import LAYOUTS, complete, dataset, labelled, listing, v
 from selfsyn.data.passed_over import passed_over, words
 from selfsyn.data.plain import PLAIN
 from selfsyn.data.plausible import doubt
+from selfsyn.doctor import ends as doctor_ends
 from selfsyn.doctor.ends import ends_of
 from selfsyn.doctor.facts import COPY_AGAIN, Facts, _refused, of_aspects
 from selfsyn.doctor.findings import of_files
 from selfsyn.doctor.pixels import pixels_of
 from selfsyn.errors import InputError
+from selfsyn.files import digest_bytes
 from selfsyn.images import UnreadableError, decode_ids, decode_image, read_image
 from selfsyn.labels import table_of
 from selfsyn.phase import open_run
@@ -285,6 +287,20 @@ def test_bytes_behind_the_end_of_a_photo_do_not_make_it_truncated(stray: bytes, 
     assert [frame.name for frame in complete(frames, spoiled=1)] == ["0"]
     ends = ends_of([frame.image for frame in frames], contents=Contents(tmp_path / "inputs"))
     assert [bool(file.fault) for file in ends] == [False, True]
+
+
+def test_a_large_file_and_a_small_one_are_checked_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = saved(Image.fromarray(RNG.integers(0, 256, (*SHAPE, 3), dtype=np.uint8)), kind="PNG")
+    photos = {"whole": whole, "turned": turned(6), "cut": whole[:-20], "damaged": whole[:16] + whole[17:], "empty": b""}
+    for name, data in photos.items():
+        put(tmp_path / name, data)
+    paths = [tmp_path / name for name in (*photos, "gone")]
+    small = list(ends_of(paths, contents=Contents(tmp_path / "inputs")))
+    monkeypatch.setattr(doctor_ends, "SMALL", -1)
+    assert list(ends_of(paths, contents=Contents(tmp_path / "inputs"))) == small
+    assert [bool(file.fault) for file in small] == [False, False, True, True, True, True]
+    assert [file.digest for file in small] == [*(digest_bytes(data) for data in photos.values()), ""]
+    assert [file.orientation for file in small[:2]] == [1, 6]
 
 
 def test_a_photo_of_two_hundred_megapixels_is_refused_in_one_line(tmp_path: Path) -> None:
