@@ -10,7 +10,9 @@ import click
 
 from jobs.options import bounds_option, device_option, dry_run_option, processes_option, run_option, workers_option
 from jobs.running import run_phase, start_server
-from selfsyn.flow import phases
+from selfsyn.flow import Phase, phases
+from selfsyn.layout import Layout
+from selfsyn.manifest import read_manifest
 from selfsyn.phase import is_current, open_run
 from selfsyn.progress import say
 
@@ -51,6 +53,10 @@ def run_phases(
     layout, config = open_run(root)
     flow = phases(config, rounds=config.last_round if rounds is None else rounds, with_bounds=with_bounds)
     todo = [phase for phase in flow if not is_current(layout, phase)]
+    for phase in flow:
+        if phase not in todo and corrected_since(layout, phase):
+            command = f"selfsyn {phase.name} --run {root} --force"
+            say(f"{phase.folder}: trained without the latest corrections; to use them: `{command}`, then this command again")
     if todo and todo[-1].verb != REPORT:
         todo.append(flow[-1])  # new stages make the page outdated
     if not todo:
@@ -75,6 +81,20 @@ def run_phases(
     if seconds:
         say("\n".join(["time of each phase:", *table_of_times(seconds)]))
     say(f"{root}: done; the report is {layout.report / 'index.html'}")
+
+
+def corrected_since(layout: Layout, phase: Phase) -> bool:
+    """Whether people's corrections for the round of a finished training are others than those that it was trained with."""
+    if phase.verb != "train" or phase.stage is None or not phase.stage.round:
+        return False
+    if not any(layout.corrections(earlier).exists() for earlier in range(1, phase.stage.round + 1)):
+        return False
+
+    from selfsyn import corrections
+    from selfsyn.data.sources import CORRECTIONS
+
+    manifest = read_manifest(layout.task(phase.stage)) or {}
+    return corrections.digest(layout, phase.stage.round) != manifest.get("inputs", {}).get(CORRECTIONS)
 
 
 def table_of_times(seconds: Mapping[str, float]) -> list[str]:

@@ -16,6 +16,7 @@ from test_exports import SIZE, Export, contents, export, run  # noqa: F401
 from tiny_run import selfsyn_here
 
 from export.formats.rle import brush_rle, coco_counts
+from jobs.round import corrected_since
 from selfsyn.compare import sharing
 from selfsyn.config import Augment
 from selfsyn.corrections import corrected_store, corrections_of
@@ -229,6 +230,19 @@ def test_training_refuses_corrections_that_came_after_it(run: Path, export: Expo
     mask.write_bytes(encode_png(np.zeros(LARGE[::-1], np.uint8)))
     with pytest.raises(InputError, match="not the mask that was imported"):
         corrected_store(layout, 1).read("b", portion=1.0)
+
+
+def test_a_round_names_a_training_without_the_latest_corrections(run: Path, export: Export) -> None:  # noqa: F811
+    layout, config = open_run(run)
+    phase = train_phase(config, stage=Stage("round-1"))
+    write_json(run / phase.folder / "manifest.json", {"inputs": {"real": "sha256:0"}})
+    assert not corrected_since(layout, phase)
+    folder = export("datumaro")
+    correct(folder, "datumaro", drawn(run))
+    taken(run, folder, "datumaro")
+    assert corrected_since(layout, phase)
+    write_json(run / phase.folder / "manifest.json", {"inputs": sources.correction_digests(layout, 1)})
+    assert not corrected_since(layout, phase)
 
 
 def test_a_training_that_began_before_the_first_correction_is_refused(run: Path) -> None:  # noqa: F811
