@@ -77,7 +77,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        command = getattr(getattr(error, "ctx", None), "command_path", "selfsyn")
+        verb = next((word for word in sys.argv[1:2] if word in VERBS), "")
+        command = getattr(getattr(error, "ctx", None), "command_path", f"selfsyn {verb}".rstrip())
         click.echo(f"{command}: {error.format_message().rstrip('.')}; see `{command} --help`", err=True)
         sys.exit(error.exit_code)
     except click.Abort:

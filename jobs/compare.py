@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PAGE = "index.html"
 TABLE = "table.json"
+DIGITS = 6  # of a seed, as in the names of the built-in world's frames
 
 
 def _listed(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -111,9 +112,12 @@ def _compute_all(todo: list[Entry], layout: Layout, config: RunConfig, *, rounds
 
 
 def _numbers(seeds: tuple[str, ...]) -> tuple[int, ...]:
-    wrong = [seed for seed in seeds if not seed.isdecimal()]
+    wrong = [seed for seed in seeds if not (seed.isdecimal() and len(seed) <= DIGITS)]
     if wrong:
-        raise InputError(f"--seeds: got {wrong[0]!r}; expected whole numbers with commas between them, for example 0,1,2")
+        raise InputError(
+            f"--seeds: got {wrong[0]!r:.50}; expected whole numbers of at most {DIGITS} digits with commas between them, for"
+            " example 0,1,2"
+        )
     return tuple(int(seed) for seed in seeds)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsyn.errors import InputError
-from selfsyn.files import read_json
+from selfsyn.files import digest_file
+from selfsyn.progress import say
 
 FRAMES = "frames.json"
 
@@ -29,22 +31,35 @@ def encode_frames(frames: Mapping[str, Cells], *, classes: int) -> bytes:
     return f'{{"classes": {classes}, "frames": {{\n'.encode() + ",\n".join(lines).encode() + b"\n}}\n"
 
 
-def read_frames(path: Path) -> dict[str, NDArray[np.int64]] | None:
-    """{name: (K, K) confusion counts, rows true}; None without the file, as in evaluations by earlier versions.
+def read_frames(path: Path) -> dict[str, NDArray[np.int64]]:
+    """{name: (K, K) confusion counts, rows true}. InputError when the file is something else, OSError when it cannot be read."""
+    try:
+        found = json.loads(path.read_text())
+        classes = int(found["classes"])
+        return {str(name): _counts(some, classes) for name, some in found["frames"].items()}
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
+        raise InputError(
+            f"{path}: not the counts of frames ({type(error).__name__}: {error}); run `selfsyn evaluate --force` again"
+        ) from error
 
-    InputError when it is something else.
+
+def frames_of(folder: Path, manifest: Mapping[str, Any]) -> dict[str, NDArray[np.int64]] | None:
+    """The counts in the folder of a finished evaluation. None if it wrote none, as earlier versions; None, and a line, if the
+    file is no longer the one that it wrote.
+
+    manifest: of the evaluation.
     """
-    found = read_json(path)
-    if found is None:
+    path, wrote = folder / FRAMES, manifest.get("outputs", {}).get(FRAMES)
+    if wrote is None:
         return None
     try:
-        classes, frames = int(found["classes"]), dict(found["frames"])
-        return {str(name): _counts(some, classes) for name, some in frames.items()}
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"{path}: not the counts of frames ({type(error).__name__}: {error}); delete the evaluation's folder and run"
-            " `selfsyn evaluate` again"
-        ) from error
+        if digest_file(path) == wrote:
+            return read_frames(path)
+        why = "changed since the evaluation wrote it"
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    say(f"{path}: {why}; no probability of being ahead is shown; to write it again, run `selfsyn evaluate --force` in that run")
+    return None
 
 
 def _counts(some: Cells, classes: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ from numpy.typing import NDArray
 from tiny_run import make
 
 from selfsyn.classes import CITYSCAPES_19
-from selfsyn.compare.lead import BLOCK, DRAWS, Lead, drawn, lead, mious
+from selfsyn.compare.lead import BLOCK, DRAWS, LEAST, Lead, drawn, lead, mious
 from selfsyn.compare.plan import entry
 from selfsyn.compare.results import Line, Result
 from selfsyn.compare.rows import ROWS
 from selfsyn.config import load
 from selfsyn.errors import InputError
-from selfsyn.files import write_atomic
+from selfsyn.files import digest_bytes, write_atomic
 from selfsyn.frame_counts import FRAMES, cells, encode_frames, read_frames
 from selfsyn.labels import PROTOCOLS, protocol
 from selfsyn.layout import Layout
@@ -37,9 +38,31 @@ def test_a_draw_takes_blocks_of_neighbours_and_as_many_frames_as_there_are() -> 
     weights = drawn(25, seed=0)
     assert weights.shape == (DRAWS, 25) and (weights.sum(axis=1) == 25).all()
     assert abs(weights.mean(axis=0) - 1).max() < 0.1
-    changes = (weights != np.roll(weights, 1, axis=1)).sum(axis=1)  # three blocks have at most six ends
-    assert changes.max() <= 6 and (weights != 1).any(axis=1).mean() > 0.9
-    assert (drawn(BLOCK, seed=0) == 1).all()  # one block around the end is every frame once
+    assert (weights != 1).any(axis=1).mean() > 0.9
+    many = drawn(BLOCK * LEAST, seed=0)
+    changes = (many != np.roll(many, 1, axis=1)).sum(axis=1)  # ten blocks have at most twenty ends
+    assert changes.max() <= 2 * LEAST < many.shape[1] / 2
+
+
+@pytest.mark.parametrize("frames", [LEAST, 15, 30, 60, 100])
+def test_two_rows_that_differ_by_chance_are_rarely_called_sure(frames: int, run: Path) -> None:
+    sure = 0
+    for trial in range(40):
+        one, two = (line_of(run, row, {0: noise(frames, seed=2 * trial + k)}) for k, row in enumerate(("ours", "source-only")))
+        found = lead(one, two)
+        assert found is not None
+        sure += found.words in ("P > 0.99", "P < 0.01")
+    assert sure <= 6  # 2 % of 40 is 1; a bootstrap of ten units is too sure, and this allows for chance
+
+
+def noise(frames: int, *, seed: int) -> NDArray[np.int64]:
+    """(frames, K, K) counts of a net of two classes that is right on a random share of each frame."""
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((frames, K, K), np.int64)
+    hits = rng.integers(300, 700, (frames, 2))
+    counts[:, 0, 0], counts[:, 1, 1] = hits.T
+    counts[:, 0, 1], counts[:, 1, 0] = 1000 - hits.T
+    return counts
 
 
 @pytest.mark.parametrize("key", PROTOCOLS)
@@ -59,9 +82,11 @@ def line_of(run: Path, name: str, by_seed: dict[int, NDArray[np.int64]], *, dige
     for seed, counts in by_seed.items():
         one = entry(layout, config, row=row, net="deeplabv3plus", seed=seed, rounds=1)
         frames = {f"{number:04d}": cells(frame) for number, frame in enumerate(counts)}
-        write_atomic(one.layout.evaluation(one.stage) / FRAMES, encode_frames(frames, classes=K))
+        data = encode_frames(frames, classes=K)
+        write_atomic(one.layout.evaluation(one.stage) / FRAMES, data)
         metrics = figures(counts.sum(axis=0), protocol=config.protocol)
-        results.append(Result(one, metrics, {"inputs": {"held_out": digest}}, 0.0))
+        manifest = {"inputs": {"held_out": digest}, "outputs": {FRAMES: digest_bytes(data)}}
+        results.append(Result(one, metrics, manifest, 0.0))
     return Line(tuple(results))
 
 
@@ -101,14 +126,39 @@ def test_a_lead_on_half_of_the_frames_is_not_sure(run: Path) -> None:
     assert found is not None and 0.05 < found.probability < 0.95 and found.low < 0 < found.high
 
 
-def test_no_probability_without_frames_or_with_other_frames(run: Path) -> None:
+def test_no_probability_without_frames_with_other_frames_or_with_few(run: Path) -> None:
     ours = line_of(run, "ours", {0: counts_of(30, hits=100)})
     assert lead(ours, line_of(run, "source-only", {1: counts_of(30, hits=100)})) is None
-    other = line_of(run, "source-only", {0: counts_of(29, hits=100)})
-    assert lead(ours, other) is None
-    (result,) = other.results
-    (result.entry.layout.evaluation(result.entry.stage) / FRAMES).unlink()  # an evaluation of an earlier version
-    assert lead(ours, other) is None
+    assert lead(ours, line_of(run, "source-only", {0: counts_of(29, hits=100)})) is None
+    few = {0: counts_of(LEAST - 1, hits=100)}
+    assert lead(line_of(run, "ours", few), line_of(run, "source-only", few)) is None
+    old = Line((replace(ours.results[0], manifest={"inputs": {}, "outputs": {}}),))  # an evaluation of an earlier version
+    assert lead(ours, old) is None
+
+
+def test_no_probability_of_fewer_seeds_than_the_difference_has(run: Path) -> None:
+    ours = line_of(run, "ours", {seed: counts_of(30, hits=100) for seed in (0, 1)})
+    other = line_of(run, "source-only", {seed: counts_of(30, hits=90) for seed in (0, 1)})
+    assert lead(ours, other) is not None
+    first, second = other.results
+    assert lead(ours, Line((first, replace(second, manifest={"inputs": {}, "outputs": {}})))) is None
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "folder"])
+def test_a_file_that_is_not_the_one_that_was_written_gives_a_line_and_no_probability(
+    harm: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, other = (line_of(run, row, {0: counts_of(30, hits=100)}) for row in ("ours", "source-only"))
+    path = other.entry.layout.evaluation(other.entry.stage) / FRAMES
+    data = path.read_bytes()
+    path.unlink()
+    if harm == "cut":
+        path.write_bytes(data[:-9])
+    elif harm == "folder":
+        path.mkdir()
+    assert lead(ours, other) is None and lead(ours, other) is None
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and str(path) in said[0] and "selfsyn evaluate --force" in said[0]
 
 
 def test_the_file_keeps_the_counts_and_is_the_same_for_the_same_counts(tmp_path: Path) -> None:
@@ -119,12 +169,20 @@ def test_the_file_keeps_the_counts_and_is_the_same_for_the_same_counts(tmp_path:
     found = read_frames(tmp_path / FRAMES)
     assert found is not None and list(found) == list(counts)
     assert all((found[name] == counts[name]).all() for name in counts)
-    assert read_frames(tmp_path / "none.json") is None
 
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "{}", '{"classes": 2, "frames": {"a": [[0, 2, 1]]}}', '{"classes": 2, "frames": {"a": [[0, 1]]}}', '{"classes": "x"}'],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"classes": 1e999, "frames": {}}',
+        '{"classes": 1, "frames": {"a": [[0, 0, 1e30]]}}',
+        '{"classes": 2, "frames": {"a": [[0, 2, 1]]}}',
+        '{"classes": 2, "frames": {"a": [[0, 1]]}}',
+        '{"classes": "x"}',
+    ],
 )
 def test_a_file_of_something_else_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / FRAMES).write_text(text)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -608,6 +609,22 @@ def test_sigterm_answers_one_more_request_on_an_open_connection(tmp_path: Path) 
         assert (after.status, after.body, after.headers["connection"]) == (200, before.body, "close")
         assert running.process.wait(timeout=60) == 143
         assert not any("Traceback" in line for line in running.lines), running.lines
+
+
+def test_clients_that_hold_their_end_open_do_not_delay_the_end(tmp_path: Path) -> None:
+    put(tmp_path, tiny_onnx(), version=1)
+    with server(tmp_path) as running:  # its limit on a request is a minute
+        early, garbage = (socket.create_connection(("127.0.0.1", running.port)) for _ in range(2))
+        early.sendall(f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999\r\n\r\n".encode())
+        assert early.recv(100).startswith(b"HTTP/1.1 413")
+        garbage.sendall(b"\x00\x01\r\n\r\n")
+        assert garbage.recv(100).startswith(b"HTTP/1.1 400")
+        began = time.monotonic()
+        running.process.terminate()
+        assert running.process.wait(timeout=60) == 143
+        assert time.monotonic() - began < 20
+        early.close()
+        garbage.close()
 
 
 def listens(port: int) -> bool:

@@ -27,6 +27,13 @@ class Deadline:
         elif self.timer is None:
             self.timer = self.loop.call_later(self.seconds, self.passed)
 
+    def shorten(self, seconds: float) -> None:
+        """Take at most `seconds` from now on, also if it runs already."""
+        self.seconds = min(self.seconds, seconds)
+        if self.timer is not None:
+            self.stop()
+            self.run_while(True)
+
     def stop(self) -> None:
         """Forget the deadline."""
         if self.timer is not None:
@@ -118,7 +125,8 @@ class Connection(H11Protocol):
         self._watch_rest()
 
     def shutdown(self) -> None:
-        """Close after the next response, which says so (Front), or in LAST_SECONDS."""
+        """Close after the next response, which says so (Front), or in LAST_SECONDS; wait no longer for the rest of a request."""
+        self.transport.rest.shorten(LAST_SECONDS)
         self.loop.call_later(LAST_SECONDS, self._shut)
 
     def connection_lost(self, exc: Exception | None) -> None:

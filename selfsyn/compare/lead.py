@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsyn.compare.results import Line, Result
-from selfsyn.frame_counts import FRAMES, read_frames
+from selfsyn.compare.results import Line
 from selfsyn.labels import Protocol
 from selfsyn.randomness import generator
 from selfsyn.verbs import HELD_OUT
 
 DRAWS = 2000
 BLOCK = 10  # consecutive frames that are drawn together, because neighbouring frames of a drive show the same street
-
-Counts = Mapping[str, NDArray[np.int64]]
+LEAST = 10  # blocks, and frames: fewer say too little; where there are fewer than BLOCK * LEAST frames, blocks are shorter
 
 
 @dataclass(frozen=True)
@@ -44,21 +41,23 @@ class Lead:
 
 
 def lead(line: Line, other: Line) -> Lead | None:
-    """How far `line` is ahead of `other`; None without a common seed whose evaluations list the same frames.
+    """How far `line` is ahead of `other`. None without common seeds, if an evaluation of one lacks the counts of its frames, if
+    the two rows were scored on other frames, or with fewer than LEAST frames.
 
-    Each draw takes the seeds and blocks of BLOCK frames with replacement, the same ones for both rows. Seeds with the same
-    held-out frames take the same blocks.
+    Each draw takes the seeds and blocks of frames with replacement, the same ones for both rows. Seeds with the same held-out
+    frames take the same blocks.
     """
     pairs = _pairs(line, other)
-    if not pairs:
+    if not pairs or len(pairs) < len(line.mious.keys() & other.mious.keys()):
         return None
-    weights: dict[str, NDArray[np.int64]] = {}
+    weights: dict[tuple[str, int], NDArray[np.int64]] = {}
     differences = []
     for seed, (ours, theirs, digest) in pairs.items():
-        if digest not in weights:
-            weights[digest] = drawn(len(ours), seed=seed)
+        same = digest, len(ours)
+        if same not in weights:
+            weights[same] = drawn(len(ours), seed=seed)
         protocol = line.entry.config.protocol
-        differences.append(mious(ours, weights[digest], protocol) - mious(theirs, weights[digest], protocol))
+        differences.append(mious(ours, weights[same], protocol) - mious(theirs, weights[same], protocol))
     rng = generator(0, "seeds of a comparison")
     which = rng.integers(len(pairs), size=(DRAWS, len(pairs)))
     found = np.take_along_axis(np.stack(differences, axis=1), which, axis=1).mean(axis=1)
@@ -71,7 +70,7 @@ def lead(line: Line, other: Line) -> Lead | None:
 
 def drawn(frames: int, *, seed: int) -> NDArray[np.int64]:
     """(DRAWS, frames): how often each draw takes each frame, in blocks of consecutive frames around the end."""
-    block = min(BLOCK, frames)
+    block = max(1, min(BLOCK, frames // LEAST))
     rng = generator(seed, "frames of a comparison")
     starts = rng.integers(frames, size=(DRAWS, -(-frames // block)))
     taken = (starts[..., None] + np.arange(block)) % frames
@@ -99,14 +98,9 @@ def _pairs(line: Line, other: Line) -> dict[int, tuple[NDArray[np.int64], NDArra
     theirs = {result.entry.seed: result for result in other.results}
     found = {}
     for result in line.results:
-        rival = theirs.get(result.entry.seed)
-        one, two = _frames(result), _frames(rival) if rival else None
-        if rival is None or one is None or two is None or not one or list(one) != list(two):
+        one, two = result.frames, theirs[result.entry.seed].frames if result.entry.seed in theirs else None
+        if one is None or two is None or len(one) < LEAST or list(one) != list(two):
             continue
         digest = str(result.manifest["inputs"].get(HELD_OUT, result.entry.seed))
         found[result.entry.seed] = np.stack(list(one.values())), np.stack(list(two.values())), digest
     return found
-
-
-def _frames(result: Result) -> Counts | None:
-    return read_frames(result.entry.layout.evaluation(result.entry.stage) / FRAMES)

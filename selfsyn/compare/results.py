@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from selfsyn.compare.plan import Entry
+from selfsyn.errors import InputError
+from selfsyn.files import read_json
+from selfsyn.frame_counts import frames_of
 from selfsyn.manifest import read_manifest
 from selfsyn.report.verdict import gap_closed
 
@@ -25,6 +31,11 @@ class Result:
     metrics: Mapping[str, Any]
     manifest: Mapping[str, Any]
     seconds: float
+
+    @cached_property
+    def frames(self) -> dict[str, NDArray[np.int64]] | None:
+        """The confusion counts of each held-out frame; None where there are none, as in evaluations by earlier versions."""
+        return frames_of(self.entry.layout.evaluation(self.entry.stage), self.manifest)
 
     @property
     def miou(self) -> float:
@@ -73,7 +84,12 @@ def collect(entries: Iterable[Entry]) -> dict[str, list[Line]]:
     for entry in entries:
         manifest = read_manifest(entry.layout.evaluation(entry.stage))
         if manifest is not None:
-            metrics = json.loads((entry.layout.evaluation(entry.stage) / METRICS).read_text())
+            path = entry.layout.evaluation(entry.stage) / METRICS
+            metrics = read_json(path)
+            if metrics is None:
+                raise InputError(
+                    f"{path}: not found, though the evaluation is finished; delete {path.parent} and run compare again"
+                )
             found.setdefault((entry.net, entry.row.name), []).append(Result(entry, metrics, manifest, _seconds(entry)))
     lines: dict[str, list[Line]] = {}
     for (net, _), results in found.items():

@@ -74,8 +74,12 @@ def _encodable(name: str, path: Path) -> str:
         length = len(str(path).encode()) and len(name.encode())
     except UnicodeEncodeError:
         raise InputError(f"{os.fsencode(path)!r}: a name that is not UTF-8; rename the file") from None
-    if min(name, default=" ") < " ":
-        raise InputError(f"{str(path)!r}: a name with control characters, as a line end; rename the file")
+    if min(str(path)) < " ":
+        raise InputError(f"{str(path)!r}: a name with control characters, as a line end; rename the file or folder")
+    if not name:
+        raise InputError(
+            f"{path}: nothing before the ending {path.name}; expected the name of a frame; rename or remove the file"
+        )
     if length > LONGEST:
         raise InputError(
             f"{path}: a name of {length} bytes; expected at most {LONGEST}, because files are named after it; rename it"
