@@ -374,7 +374,6 @@ def test_kitti_without_faults(tmp_path: Path, run: Path, doctor: Doctor) -> None
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["synthetic.layout=gta6"], "layout 'gta6' is not known"),
         (["synthetic.layout=plain"], "layout 'plain' has no table of ids; set `ids`"),
         (["held_out.split=test"], "split 'test' has no usable labels; choose another split"),
         (["real.layout=kitti", "real.split=dev"], "split 'dev' of layout kitti; expected one of"),
@@ -386,6 +385,14 @@ def test_mistakes_in_the_configuration(tmp_path: Path, run: Path, doctor: Doctor
     cityscapes_frame(tmp_path / "city", "test", "berlin_000000_000019", every_id(), rng=RNG)
     told = doctor(configured(tmp_path, *settings, name="other"))
     assert told.code == 2 and said in told.out, told.out
+
+
+def test_a_layout_that_was_edited_by_hand(tmp_path: Path, run: Path, doctor: Doctor) -> None:
+    other = configured(tmp_path, name="other")
+    path = other / "run.toml"
+    path.write_text(path.read_text().replace('"gta5"', '"gta6"'))
+    told = doctor(other)
+    assert told.code == 2 and "layout 'gta6' is not known" in told.out, told.out
 
 
 def test_a_list_of_frames_is_kept_to_and_its_mistakes_are_named(tmp_path: Path, run: Path, doctor: Doctor) -> None:

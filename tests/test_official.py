@@ -182,7 +182,7 @@ def test_predictions_are_grey_label_ids_at_the_labels_size(run: Path) -> None:
         assert Image.open(path).mode == "L" and Image.open(path).size == (83, 61)
         assert set(np.unique(read_ids(path)).tolist()) <= {name2label[name].id for name in CLASSES}
     manifest = json.loads((run / EVALUATION / "manifest.json").read_text())
-    assert manifest["counts"]["predictions"] == 2 and list(manifest["outputs"]) == ["metrics.json"]
+    assert manifest["counts"]["predictions"] == 2 and list(manifest["outputs"]) == ["metrics.json", "frames.json"]
 
 
 def test_a_finished_evaluation_without_predictions_writes_them_when_asked(run: Path) -> None:
