@@ -22,8 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -63,7 +62,6 @@ from selfsyn.task.train import TrainState, new_state, train_step
 from selfsyn.world import render
 
 N = TypeVar("N", bound=nn.Module)
-Check = Callable[[Given, Record], None]
 NETS = {
     "DeepLabV3+ EfficientNet-Lite0": (),
     "DeepLabV3+ ResNet-50": ("task.backbone=resnet50", "task.weights=scratch"),
@@ -85,30 +83,13 @@ def main(given: Given) -> None:
     record = Record(given.folder, "correctness")
     steps = {f"step: {name}": partial(step_of_net, name=name, settings=settings) for name, settings in NETS.items()}
     checks = {"step: adapter": step_of_adapter, "bf16 trains": bf16, "torch.compile trains": compiled}
-    many = {"runs": runs, **steps, **checks, "processes": processes}
-    if given.rehearse:  # the runs are other processes: on two cores they take no time from the steps
-        with ThreadPoolExecutor(1) as beside:
-            ended = beside.submit(tried, given, record, "runs", many.pop("runs"))
-            tried_all(given, record, many)
-            ended.result()
-        return
-    tried_all(given, record, many)
-
-
-def tried_all(given: Given, record: Record, checks: Mapping[str, Check]) -> None:
-    """Run the checks that have no row yet."""
-    for what, check in checks.items():
-        tried(given, record, what, check)
-
-
-def tried(given: Given, record: Record, what: str, check: Check) -> None:
-    """Run a check unless it has a row. One that fails becomes a row; the other checks still run."""
-    if record.has(what=what):
-        return
-    try:
-        check(given, record)
-    except Exception as error:
-        record.add(what=what, verdict=FAILED, found=f"{type(error).__name__}: {error}")
+    for what, check in {"runs": runs, **steps, **checks, "processes": processes}.items():
+        if record.has(what=what):
+            continue
+        try:
+            check(given, record)
+        except Exception as error:  # a check that fails becomes a row; the other checks still run
+            record.add(what=what, verdict=FAILED, found=f"{type(error).__name__}: {error}")
 
 
 def demo(*settings: str) -> RunConfig:

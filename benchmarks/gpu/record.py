@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +25,11 @@ class Record:
         """folder: of the results.  key: the columns that identify a row."""
         self.path, self.key, self.began = folder / f"{part}.json", key, time.monotonic()
         self.rows: list[dict[str, Any]] = _rows_of(self.path)
-        self.lock = threading.Lock()
 
     def add(self, **row: Any) -> None:
         """Store a row and print it."""
-        with self.lock:
-            self.rows = [other for other in self.rows if self._key(other) != self._key(row)] + [row]
-            write_json(self.path, {**machine(), "rows": self.rows})
+        self.rows = [other for other in self.rows if self._key(other) != self._key(row)] + [row]
+        write_json(self.path, {**machine(), "rows": self.rows})
         print(
             f"[{time.monotonic() - self.began:6.1f} s] " + ", ".join(f"{name} {shown(value)}" for name, value in row.items()),
             flush=True,
