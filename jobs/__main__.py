@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import importlib
 import os
 import signal
@@ -14,13 +13,13 @@ import click
 
 from selfsyn.cores import openmp
 from selfsyn.errors import FaultError, InputError, NotReadyError
+from selfsyn.files import OF_PATHS
 from selfsyn.packages import image
 from selfsyn.stopping import EXIT_CODE
 from selfsyn.verbs import VERBS
 
 EXTRAS = {"serve": "'selfsyn[serve]'", "k8s": "'selfsyn[k8s]'", "coordinate": "'selfsyn[k8s]'"}  # what pip installs for a verb
 OURS = ("selfsyn", "export", "jobs")
-OF_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EROFS)  # a path that the user must change
 
 
 class Verbs(click.Group):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.options import run_name_option
+from jobs.options import Number, run_name_option
 
 
 @click.command()
@@ -13,12 +13,10 @@ from jobs.options import run_name_option
 @click.option("--goal", required=True, help="The phase with which the round ends, for example report-1.")
 @click.option("--queue", default=None, help="A Kueue LocalQueue. Kueue then starts the phases when there is quota.")
 @click.option("--namespace", default=None, help="Default: the namespace of the pod or of the current context.")
-@click.option(
-    "--interval", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Seconds between two checks."
-)
+@click.option("--interval", type=Number(0, min_open=True), default=5.0, show_default=True, help="Seconds between two checks.")
 @click.option(
     "--patience",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=900.0,
     show_default=True,
     help="Give up after this many seconds without an answer of the API server; the Job then tries again.",

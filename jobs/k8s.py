@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import pack_option, run_name_option, set_option
+from jobs.options import FILE, pack_option, run_name_option, set_option
 from selfsyn.errors import InputError
 from selfsyn.progress import say
 
@@ -41,9 +41,7 @@ the_run_option = click.option("--run", "run_name", required=True, help="The run'
     "--round", "round_", type=click.IntRange(1), default=1, show_default=True, help="Round 1 includes the phases before it."
 )
 @click.option("--run", "run_name", help="The run's name, and its folder in /data/runs. Default: demo, without --config.")
-@click.option(
-    "--config", type=click.Path(path_type=Path, dir_okay=False), help="The run's run.toml. Default: the built-in street world."
-)
+@click.option("--config", type=FILE, help="The run's run.toml. Default: the built-in street world.")
 @set_option
 @namespace_option
 @click.option("--claim", default="selfsyn", show_default=True, help="The volume claim with the run and the data.")
@@ -70,7 +68,7 @@ the_run_option = click.option("--run", "run_name", required=True, help="The run'
     show_default=True,
     help="argo: an Argo Workflow, which needs no coordinator.",
 )
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file. Default: standard output.")
+@click.option("--output", type=FILE, help="Write to this file. Default: standard output.")
 def render(
     round_: int,
     run_name: str | None,

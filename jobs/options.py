@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
 from selfsyn.errors import InputError
 from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage, round_stage
 
-run_option = click.option(
-    "--run", "root", type=click.Path(path_type=Path, file_okay=False), required=True, help="The run folder with run.toml."
-)
+
+class NamedPath(click.Path):
+    """A path that is not empty: `--run "$RUN"` without RUN must not write into the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. BadParameter for an empty one, for a file where a folder is expected, and the other way round."""
+        if value == "":
+            self.fail("is empty; expected a path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A float in a range. NaN, which is in every range of click, is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. BadParameter for NaN, and outside of the range."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
+FOLDER = NamedPath(path_type=Path, file_okay=False)
+FILE = NamedPath(path_type=Path, dir_okay=False)
+run_option = click.option("--run", "root", type=FOLDER, required=True, help="The run folder with run.toml.")
 run_name_option = click.option(
     "--run", "run_name", default="demo", show_default=True, help="The run's name on the cluster, and its folder in /data/runs."
 )

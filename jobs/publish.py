@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from jobs.options import dry_run_option, run_option
+from jobs.options import FOLDER, dry_run_option, run_option
 
 
 @click.command()
@@ -15,7 +15,7 @@ from jobs.options import dry_run_option, run_option
 @click.option(
     "--to",
     "repository",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="The model repository in Triton's layout; created if it does not exist.",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.options import teacher_device_option
+from jobs.options import FOLDER, Number, teacher_device_option
 
 if TYPE_CHECKING:
     from export.service.metrics import Metrics
@@ -20,7 +20,7 @@ CODECS = 8  # most threads that decode; each may hold an image of --megapixels
 @click.option(
     "--model",
     "repository",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="A model repository: the folder of `selfsyn publish --to`, or a round's teacher folder.",
 )
@@ -50,7 +50,7 @@ CODECS = 8  # most threads that decode; each may hold an image of --megapixels
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1),
+    type=Number(0.1, 86400),
     default=60.0,
     show_default=True,
     help="Seconds to read a request (else status 408) and to answer it (else 504).",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from jobs.beginning import opened
-from jobs.options import dry_run_option, force_option, workers_option
+from jobs.options import FOLDER, dry_run_option, force_option, workers_option
 from selfsyn.config import RunConfig
 from selfsyn.errors import InputError
 from selfsyn.flow import Phase, world_phase
@@ -31,9 +31,7 @@ class Size(click.ParamType[tuple[int, int]]):
 
 
 @click.command()
-@click.option(
-    "--run", "root", type=click.Path(path_type=Path, file_okay=False), help="Render the frames that the run's run.toml asks for."
-)
+@click.option("--run", "root", type=FOLDER, help="Render the frames that the run's run.toml asks for.")
 @click.option(
     "--look",
     type=click.Choice(["engine", "town", "camera"]),
@@ -41,7 +39,7 @@ class Size(click.ParamType[tuple[int, int]]):
 )
 @click.option("--count", type=click.IntRange(1), help="Number of frames.")
 @click.option("--size", type=Size(), default="240x176", show_default=True, help="Frame size in pixels.")
-@click.option("--to", "folder", type=click.Path(path_type=Path, file_okay=False), help="The folder to write to.")
+@click.option("--to", "folder", type=FOLDER, help="The folder to write to.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The seed of the world.")
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The index of the first frame.")
 @click.option("--split", default="train", show_default=True, help="The split in Cityscapes' layout (for --look camera).")
@@ -92,19 +90,19 @@ def _render_for_run(root: Path, *, workers: int | None, force: bool, dry_run: bo
     parts = {name: sorted((layout.world / name).rglob("[!.]*.png")) for name in LOOKS}
     contents = Contents(layout.inputs)
     outputs = {name: recorded(paths, root=layout.world, contents=contents) for name, paths in parts.items()}
-    finish(started, outputs={**outputs, "all": digest_lines(outputs.values())}, counts=vars(job.config.world))
+    finish(started, outputs={**outputs, "all": digest_lines(outputs.values())}, counts=vars(job.config.rendered))
 
 
 def _phase_of(config: RunConfig, root: Path) -> Phase:
     for phase in world_phase(config):
         return phase
     raise InputError(
-        f"{Layout(root).configuration}: [world] asks for no frames; set world.engine, world.town, world.camera or world.held_out"
+        f"{Layout(root).configuration}: no data set is rendered; for example, set synthetic.root=world/engine, world.engine=240"
     )
 
 
 def _render_parts(layout: Layout, config: RunConfig, *, workers: int | None) -> None:
-    world = config.world
+    world = config.rendered
     for look, first, count, split in (
         ("engine", 0, world.engine, "train"),
         ("town", 0, world.town, "train"),

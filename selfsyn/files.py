@@ -27,6 +27,7 @@ MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+OF_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EROFS)  # a path that the user must change
 BLOCK = 1 << 20  # bytes that are read at a time
 
 
@@ -201,7 +202,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def explained(error: OSError, *, path: Path) -> Exception:
-    """The FaultError for a file that cannot be written."""
+    """The error for a file that cannot be written: InputError if another path is needed, or FaultError."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FaultError(f"{path}: the disk is full; free some space and run the same command again")
+    if error.errno in OF_PATHS:
+        return InputError(f"{path}: cannot be written ({error.strerror}); give another path")
     return FaultError(f"{path}: cannot be written ({error.strerror}); check the folder and run the same command again")

@@ -52,9 +52,8 @@ class Phase:
 
 
 def world_phase(config: RunConfig) -> tuple[Phase, ...]:
-    """The rendering of the built-in world; no phase if the run renders nothing."""
-    world = config.world
-    return (Phase("world", "world"),) if any(vars(world).values()) else ()
+    """The rendering of the built-in world; no phase if no data set of the run is rendered."""
+    return (Phase("world", "world"),) if any(vars(config.rendered).values()) else ()
 
 
 def stage_before(config: RunConfig, *, stage: Stage) -> Stage | None:

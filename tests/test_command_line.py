@@ -15,6 +15,7 @@ from PIL import Image
 from tiny_run import make, selfsyn, selfsyn_here
 
 from jobs.__main__ import VERBS, cli
+from selfsyn import config as configuration
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,8 +79,7 @@ def users_run(tmp_path: Path, *settings: str) -> Path:
         (tmp_path / "city/gtFine/val/ulm").mkdir(parents=True, exist_ok=True)
         label.save(tmp_path / f"city/gtFine/val/ulm/ulm_v{number}_gtFine_labelIds.png")
     roots = [f"synthetic.root={tmp_path}/gta", f"real.root={tmp_path}/city", f"held_out.root={tmp_path}/city"]
-    none = ["world.engine=0", "world.camera=0", "world.held_out=0"]
-    return make(tmp_path / "run", *roots, *none, *settings)
+    return make(tmp_path / "run", *roots, *settings)
 
 
 def test_a_mistake_is_one_line_and_exit_code_2_of_the_real_program(tmp_path: Path) -> None:
@@ -96,7 +96,10 @@ def test_a_mistake_is_one_line_and_exit_code_2_of_the_real_program(tmp_path: Pat
         ("train --run x --round a", "selfsyn train: Invalid value for '--round': 'a' is not a valid integer range; see"),
         ("train --rund x", "selfsyn train: No such option '--rund'."),
         ("labels exprot", "selfsyn labels: No such command 'exprot'"),
-        ("init demo --run x --set real.layout=camvit", "selfsyn: layout 'camvit' is not known; expected one of gta5,"),
+        ("init demo --run x --set real.layout=camvit", "selfsyn: run.toml: real: layout 'camvit' is not known; expected"),
+        ("doctor --run=", "selfsyn doctor: Invalid value for '--run': is empty; expected a path; see"),
+        ("init demo --run /dev/null/x", "selfsyn: /dev/null/x/run.toml: cannot be written (Not a directory); give another path"),
+        ("serve --model x --timeout nan", "selfsyn serve: Invalid value for '--timeout': nan is not a number; see"),
     ],
 )
 def test_a_typing_mistake_is_one_line(arguments: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +188,35 @@ def test_every_verb_with_a_device_is_tried_without_one() -> None:
     with_device = [verb for verb in VERBS if "--device" in CliRunner().invoke(cli, [verb, "--help"]).output]
     whole_runs = ["serve", "round", "demo", "compare"]  # serve: tests/test_service.py; the others run these verbs
     assert sorted(with_device) == sorted([*ON_A_DEVICE, *whole_runs])
+
+
+def test_init_from_a_file_names_the_file(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("seed = 0\n[train]\nstpes = 3\n")
+    code, said = selfsyn_here("init", mine, "--run", tmp_path / "run")
+    assert (code, said) == (2, f"selfsyn: {mine}: unknown key train.stpes; did you mean train.steps?\n")
+
+
+def test_only_the_looks_that_the_run_reads_are_rendered(tmp_path: Path) -> None:
+    own = ["synthetic.root=/data/gta5", "real.root=/data/city", "held_out.root=/data/city"]
+
+    def rendered(*settings: str) -> list[str]:
+        run = make(tmp_path / f"{len(list(tmp_path.iterdir()))}", *settings)
+        counts = vars(configuration.load(run / "run.toml").rendered)
+        done = CliRunner().invoke(cli, ["world", "--run", str(run), "--dry-run"])
+        assert (done.exit_code == 0) == any(counts.values()), done
+        return [look for look, count in counts.items() if count]
+
+    assert rendered() == ["engine", "camera", "held_out"]
+    assert rendered(own[0]) == ["camera", "held_out"]
+    assert rendered(own[2]) == ["engine", "camera"]
+    assert rendered(*own) == []
+
+
+def test_own_data_beside_rendered_data_are_checked_first(tmp_path: Path) -> None:
+    run = make(tmp_path / "run", f"real.root={tmp_path}/nothing")
+    assert f"{tmp_path}/nothing: no image of layout" in refused(run, "round", "--run", run, "--rounds", 0)
+    assert not (run / "world").exists()
 
 
 def test_init_keeps_an_existing_run(tmp_path: Path) -> None:

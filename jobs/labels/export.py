@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.labels.opened import format_option, round_option
-from jobs.options import run_option, workers_option
+from jobs.options import FILE, FOLDER, Number, run_option, workers_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,22 +25,20 @@ if TYPE_CHECKING:
 @click.command()
 @run_option
 @round_option
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to write: new or empty.")
+@click.option("--to", type=FOLDER, required=True, help="The folder to write: new or empty.")
 @format_option
 @click.option(
     "--kept-fraction",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     help="Of each class, keep this share of the pixels: the most confident of all images, as training does. Default: all.",
 )
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.0,
     help="Keep pixels whose confidence is at least this. Default: all.",
 )
-@click.option(
-    "--only", type=click.Path(path_type=Path, dir_okay=False), help="A file with the names of images to export, one a line."
-)
+@click.option("--only", type=FILE, help="A file with the names of images to export, one a line.")
 @click.option("--worst", type=click.IntRange(1), help="Export the N images with the lowest mean confidence, the lowest first.")
 @click.option("--limit", type=click.IntRange(1), help="Export at most N images: the first by name, or of --worst.")
 @workers_option

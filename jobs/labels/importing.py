@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from jobs.labels.opened import classes_of, format_option, image_files, name_of, round_option
-from jobs.options import dry_run_option, run_option
+from jobs.options import FOLDER, dry_run_option, run_option
 from selfsyn.errors import InputError
 from selfsyn.manifest import read_manifest
 from selfsyn.stage import round_stage
@@ -42,7 +42,7 @@ class Returned:
 @click.option(
     "--from",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     required=True,
     help="The folder that the tool exported, unpacked.",
 )

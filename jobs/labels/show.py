@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.labels.opened import round_option
-from jobs.options import run_option
+from jobs.options import FILE, run_option
 
 if TYPE_CHECKING:
     from selfsyn.config import RunConfig
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @round_option
 @click.option(
     "--to",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="The picture to write. Default: NAME-round-K.png in the working directory.",
 )
 def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:

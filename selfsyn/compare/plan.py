@@ -17,12 +17,11 @@ from selfsyn.config import DataFolder, RunConfig, Task
 from selfsyn.config.task import ARCHITECTURES, WEIGHTS, Architecture
 from selfsyn.errors import InputError
 from selfsyn.files import expanded, write_atomic
-from selfsyn.flow import Phase, phases, world_phase
+from selfsyn.flow import Phase, phases
 from selfsyn.layout import Layout
 from selfsyn.stage import Stage
 
 FOLDER = "compare"
-WORLD = "world"
 
 D = TypeVar("D", bound=DataFolder)
 T = TypeVar("T", bound=Task)
@@ -127,15 +126,14 @@ def donors(layout: Layout, config: RunConfig, *, rounds: int) -> list[Entry]:
 
 def based(layout: Layout, config: RunConfig, *, net: str, seed: int, root: Path) -> RunConfig:
     """The run's configuration with another seed and net, and with paths relative to `root`. A student is unchanged."""
-    rendered = bool(world_phase(config))
 
     def moved(folder: D) -> D:
-        places = [_moved(path, layout, root, rendered=rendered) for path in (folder.root, folder.files)]
-        return replace(folder, root=places[0], files=places[1])
+        place = folder.root if config.renders(folder) else _moved(folder.root, layout, root)  # each entry renders its own
+        return replace(folder, root=place, files=_moved(folder.files, layout, root))
 
     def moved_net(task: T) -> T:
         file = task.weights not in WEIGHTS
-        return replace(task, weights=_moved(task.weights, layout, root, rendered=False)) if file else task
+        return replace(task, weights=_moved(task.weights, layout, root)) if file else task
 
     return replace(
         config,
@@ -195,8 +193,8 @@ def _changes(entry: Entry) -> list[str]:
         return [str(error)]
 
 
-def _moved(path: str, layout: Layout, root: Path, *, rendered: bool) -> str:
-    """A path of the run's configuration relative to `root`; unchanged for rendered frames, which each entry has itself."""
-    if not path or expanded(path).is_absolute() or (rendered and Path(path).parts[0] == WORLD):
+def _moved(path: str, layout: Layout, root: Path) -> str:
+    """A path of the run's configuration relative to `root`."""
+    if not path or expanded(path).is_absolute():
         return path
     return os.path.relpath(layout.root / path, root)

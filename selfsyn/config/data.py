@@ -8,6 +8,8 @@ from selfsyn.classes import parsed_colour
 from selfsyn.config.bounds import Filled, NonNegative, Whole, require
 from selfsyn.errors import InputError
 
+WORLD = "world"  # the folder of the rendered frames in a run
+
 
 @dataclass(frozen=True)
 class DataFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
@@ -11,7 +12,7 @@ from selfsyn.classes import CITYSCAPES_19, IGNORED, ClassList
 from selfsyn.config.adapter import Adapter
 from selfsyn.config.bounds import Whole, require
 from selfsyn.config.classes import Classes, Scoring
-from selfsyn.config.data import DataFolder, HeldOut, Source, World
+from selfsyn.config.data import WORLD, DataFolder, HeldOut, Source, World
 from selfsyn.config.rival import Rival
 from selfsyn.config.rounds import Rounds
 from selfsyn.config.task import Student, Task
@@ -75,6 +76,18 @@ class RunConfig:
     def class_list(self) -> ClassList:
         """The classes of the run."""
         return CITYSCAPES_19 if self.classes is None else self.classes.made()
+
+    def renders(self, folder: DataFolder) -> bool:
+        """Whether `selfsyn world` makes that data set of the run: its root is world/LOOK, in the run."""
+        return any(vars(self.world).values()) and PurePath(folder.root).parts[:1] == (WORLD,)
+
+    @property
+    def rendered(self) -> World:
+        """[world], without the frames that no data set of the run reads."""
+        looks = {PurePath(source.root).name for source in (*self.synthetic, *self.real) if self.renders(source)}
+        if self.held_out is not None and self.renders(self.held_out):
+            looks.add("held_out")
+        return World(**{look: count if look in looks else 0 for look, count in vars(self.world).items()})
 
     @property
     def protocol(self) -> Protocol:

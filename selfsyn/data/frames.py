@@ -86,8 +86,13 @@ class LabelledFrame(Frame):
 def layout_named(name: str) -> DataSet:
     """The layout: where images and labels are. For the meaning of labels see `dataset`. InputError for an unknown name."""
     if name not in LAYOUTS:
-        raise InputError(f"layout {name!r} is not known; expected one of {', '.join(LAYOUTS)}")
+        raise InputError(unknown_layout(name))
     return LAYOUTS[name]
+
+
+def unknown_layout(name: str) -> str:
+    """What is wrong with a name that is not in LAYOUTS."""
+    return f"layout {name!r} is not known; expected one of {', '.join(LAYOUTS)}"
 
 
 def dataset(

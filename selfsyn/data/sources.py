@@ -15,7 +15,7 @@ from selfsyn.contents import Contents, combined, recorded
 from selfsyn.data.frames import Frame, LabelledFrame, complete, files_of, labelled, labelled_listing, listing, say_passed_over
 from selfsyn.data.mixing import prefix
 from selfsyn.errors import InputError
-from selfsyn.flow import Phase, world_phase
+from selfsyn.flow import Phase
 from selfsyn.layout import Layout
 from selfsyn.stage import SOURCE_ONLY
 from selfsyn.verbs import HELD_OUT, REAL, REAL_WITH_LABELS, SYNTHETIC
@@ -149,9 +149,10 @@ def check(layout: Layout, config: RunConfig) -> None:
     """InputError for a mistake in the user's data or weights, before training starts. Rendered frames are not checked."""
     for net in config.nets:
         net.weights_file(layout.root)
-    if world_phase(config):
-        return
-    synthetic(layout, config)
-    real(layout, config)
-    if config.held_out is not None:
-        held_out(layout, config)
+    own = {role: tuple(f for f in getattr(config, role) if not config.renders(f)) for role in ("synthetic", "real")}
+    if own["synthetic"]:
+        synthetic(layout, replace(config, synthetic=own["synthetic"]))
+    if own["real"]:
+        real(layout, replace(config, real=own["real"]))
+    if config.held_out is not None and not config.renders(config.held_out):
+        held_out(layout, replace(config, real=own["real"]))

@@ -58,7 +58,7 @@ class Listing:
 
 def roles(config: RunConfig) -> list[Role]:
     """The data sets of a run in the order of run.toml."""
-    world, held_out, classes = config.world, config.held_out, config.class_list
+    world, held_out, classes = config.rendered, config.held_out, config.class_list
     rendered = {"engine": world.engine, "town": world.town}
     found = [Role(f"synthetic {s.called}", s, True, rendered.get(Path(s.root).name, 0), classes) for s in config.synthetic]
     found += [Role(f"real {source.called}", source, False, world.camera, classes) for source in config.real]

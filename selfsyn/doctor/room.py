@@ -32,7 +32,7 @@ def to_write(
     image, label = (codec.image_bytes, codec.label_bytes) if codec else (3 * pixels, pixels)
     parts = {}
     if world_phase(config) and read_manifest(layout.world) is None:
-        parts["world"] = sum(vars(config.world).values()) * 4 * pixels
+        parts["world"] = sum(vars(config.rendered).values()) * 4 * pixels
     if read_manifest(layout.adapted) is None:
         parts["adapted"] = round(synthetic * (image + label))
     parts["labels"] = round(sum(not _labelled(layout, k) for k in range(1, ROUNDS + 1)) * real * (label + pixels))

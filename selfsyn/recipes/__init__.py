@@ -37,11 +37,20 @@ def write_run(root: Path, *, recipe: str, settings: tuple[str, ...]) -> Path:
 
     InputError for an unknown layout, and when another configuration is there: a run is one configuration.
     """
-    from selfsyn.data.frames import layout_named  # here, because `selfsyn --help` lists the recipes
+    from selfsyn.data.frames import LAYOUTS, unknown_layout  # here, because `selfsyn --help` lists the recipes
 
-    config = configuration.from_mapping(configuration.with_settings(read(recipe), settings))
-    for folder in (*config.synthetic, *config.real, *([config.held_out] if config.held_out else [])):
-        layout_named(folder.layout)
+    values = configuration.with_settings(read(recipe), settings)
+    try:
+        config = configuration.from_mapping(values)
+    except InputError as error:
+        if settings or not recipe.endswith(ENDING):
+            raise
+        raise InputError(str(error).replace("run.toml", recipe, 1)) from error
+    for role, folders in (("synthetic", config.synthetic), ("real", config.real), ("held_out", [config.held_out])):
+        for number, folder in enumerate(folders):
+            place = f"{role}.{number}" if len(folders) > 1 else role
+            if folder is not None and folder.layout not in LAYOUTS:
+                raise InputError(f"run.toml: {place}: {unknown_layout(folder.layout)}")
     path = Layout(root).configuration
     if path.exists():
         changes = configuration.difference(configuration.load(path), config)

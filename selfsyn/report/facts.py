@@ -84,7 +84,7 @@ def budget(run: Run) -> str | None:
 
 def stand_in(run: Run) -> str | None:
     """A warning when the real images are rendered too."""
-    if not run.config.world.camera:
+    if not run.config.rendered.camera:
         return None
     return (
         "The “real” images of this run are rendered too, by a stand-in camera whose look and mix of objects differ from the"
