@@ -90,7 +90,7 @@ def render(
 ) -> None:
     """Print the manifest of one round, for `kubectl apply --server-side -f FILE`."""
     from jobs.cluster import argo, manifests
-    from jobs.cluster.checks import check_paths
+    from jobs.cluster.checks import check_gpus, check_paths
     from jobs.cluster.plan import DATA, Plan
     from selfsyn import config as configuration
     from selfsyn import recipes
@@ -117,6 +117,7 @@ def render(
         configured=manifests.digest(loaded),
     )
     check_paths(loaded, folder=plan.folder, volume=DATA)
+    check_gpus(loaded, gpus=gpus, round_=round_)
     text = {"jobs": manifests.render, "argo": argo.render}[kind](loaded, plan=plan)
     if output is None:
         click.echo(text, nl=False)

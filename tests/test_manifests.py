@@ -387,16 +387,19 @@ def test_gpus_are_limits_and_quoted() -> None:
 
 
 def test_a_training_of_many_gpus_has_a_process_for_each() -> None:
-    many = phase_jobs(list(yaml.safe_load_all(rendered("--gpus", 4))))
+    many = phase_jobs(list(yaml.safe_load_all(rendered("--gpus", 2))))
     for phase, job in phase_jobs(documents("round.yaml")).items():
         (one,), (container,) = (found["spec"]["template"]["spec"]["containers"] for found in (job, many[phase]))
         if phase.startswith("train-"):
-            assert container["args"] == [*one["args"], "--processes", "4"]
-            assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
+            assert container["args"] == [*one["args"], "--processes", "2"]
+            assert container["resources"]["limits"]["nvidia.com/gpu"] == "2"
         else:
             assert container == one
     code, said = selfsyn_here("k8s", "render", "--device", "cpu", "--gpus", 2)
     assert code == 2 and "--gpus 2 with --device cpu" in said
+    for gpus in (3, 4):  # 8 images, from round 1 on 2 of them real
+        code, said = selfsyn_here("k8s", "render", "--gpus", gpus)
+        assert code == 2 and f"--gpus {gpus}, but a batch of round " in said and len(said.splitlines()) == 1
 
 
 def test_the_nodes_of_a_training_find_and_may_reach_each_other() -> None:

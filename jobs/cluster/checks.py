@@ -67,6 +67,17 @@ def check_paths(config: RunConfig, *, folder: str, volume: str) -> None:
             )
 
 
+def check_gpus(config: RunConfig, *, gpus: int, round_: int) -> None:
+    """InputError unless `gpus` processes can share each batch of that round, and of round 0, which round 1 brings along."""
+    for number in {0, 1} if round_ == 1 else {round_}:
+        real = config.real_in_batch(number)
+        if config.train.batch % gpus or real % gpus:
+            raise InputError(
+                f"got --gpus {gpus}, but a batch of round {number} has {config.train.batch} images, {real} of them real; expected"
+                " two multiples of the number of GPUs: take fewer, or set train.batch and rounds.real_share"
+            )
+
+
 def _check_quantity(flag: str, value: str, least: Decimal, most: Decimal, *, expected: str) -> None:
     found = QUANTITY.fullmatch(value)
     amount = Decimal(found["number"]) * UNITS[found["unit"] or ""] if found else Decimal(-1)
