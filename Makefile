@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?= demo
 SEED ?= 0
 
-.PHONY: demo install test check format test-containers clean
+.PHONY: demo install test check format results test-containers clean
 
 demo: $(VENV)/.ready
 	$(BIN)/selfsyn demo --run $(RUN) --seed $(SEED)
@@ -24,6 +24,10 @@ check: $(VENV)/.ready
 format: $(VENV)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Prints the commands of benchmarks/RESULTS.md by table; R, CAMVID and the like are folders of yours.
+results:
+	@awk '/^## /{table=$$0} /^```$$/{inside=0} inside{print} /^```sh$$/{inside=1; print "\n" table}' benchmarks/RESULTS.md
 
 # Builds the three images and runs a tiny round in them: needs Docker with BuildKit, and some minutes. No part of CI.
 test-containers: $(VENV)/.ready
