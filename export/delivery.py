@@ -65,7 +65,9 @@ def is_delivered(order: Order, to: Path) -> bool:
     before = read_json(done) or journal.head_of(begun)
     changed = [key for key in order.settings if before and before.get(key) != order.settings[key]]
     if changed:
-        raise InputError(f"{to}: holds labels of another order ({', '.join(changed)} differ); choose another folder with --to")
+        raise InputError(
+            f"{to}: holds an export with other options ({', '.join(changed)} differ); choose another folder with --to"
+        )
     return done.exists()
 
 

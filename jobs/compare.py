@@ -142,13 +142,13 @@ def _computed(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, d
 def _compute(entry: Entry, layout: Layout, config: RunConfig, *, rounds: int, device: str, workers: int | None) -> None:
     """Run the unfinished phases of the entry, or link them from another row or from the run if they are finished there."""
     from jobs.running import run_phase
-    from selfsyn.compare.plan import donors, lay_out, share_inputs
+    from selfsyn.compare.plan import donors, lay_out, share_caches
     from selfsyn.compare.sharing import shared
     from selfsyn.phase import is_current
     from selfsyn.progress import say
 
     lay_out(entry)
-    share_inputs(entry, run=layout)
+    share_caches(entry, run=layout)
     others = donors(layout, config, rounds=rounds)
     for phase in entry.phases:
         if is_current(entry.layout, phase):

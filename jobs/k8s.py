@@ -123,6 +123,7 @@ def render(
         click.echo(text, nl=False)
     else:
         write_atomic(output, text.encode())
+        click.echo(f"{output}: written; next: kubectl apply --server-side -f {output}")
 
 
 @command.command()

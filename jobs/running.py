@@ -27,6 +27,7 @@ from selfsyn.packages import require
 from selfsyn.progress import say
 
 PRELOADED = ("jobs.preload",)
+OF_MEMORY = " (too little memory is the usual reason)"
 SERVER_DIED = 255  # multiprocessing's exit code of a phase whose server has died
 
 _served = False  # whether this process has started a server
@@ -54,7 +55,8 @@ def run_phase(root: Path, phase: Phase, *, device: str, workers: int | None, cou
     forks = forks and "--processes" not in arguments
     code = _ended(lambda: _forked(arguments) if forks else _started(arguments))
     if code:
-        say(f"{phase.name}: exit code {code}; run the same command again to continue")
+        ended = f"killed by signal {-code}{OF_MEMORY if code == -signal.SIGKILL else ''}" if code < 0 else f"exit code {code}"
+        say(f"{phase.name}: {ended}; run the same command again to continue")
         raise SystemExit(code if code > 0 else 128 - code)
 
 

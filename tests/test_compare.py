@@ -15,7 +15,7 @@ from selfsyn import config as configuration
 from selfsyn.compare.budget import budget, cost, needed
 from selfsyn.compare.levers import LEVERS
 from selfsyn.compare.page import headline
-from selfsyn.compare.plan import Entry, chosen, entry, lay_out, present, share_inputs, with_net
+from selfsyn.compare.plan import Entry, chosen, donors, entry, lay_out, present, share_caches, with_net
 from selfsyn.compare.results import change, collect, gap_share, mean, spread
 from selfsyn.compare.rows import ROWS, ablations
 from selfsyn.compare.sharing import fingerprints
@@ -372,6 +372,14 @@ def test_the_whole_table(run: Path, work: Work, capsys: pytest.CaptureFixture[st
     assert "+0.025 against the strongest rival (Seg-Uncertainty, both stages)" in page
 
 
+def test_a_run_lends_its_bounds_and_its_rounds(run: Path) -> None:
+    layout, config = open_run(run)
+    lent = [one for one in donors(layout, config, rounds=1) if one.root == run]
+    assert [one.row.name for one in lent] == ["source-only", "ours", "oracle"]
+    alone = replace(entry_of(run, "source-only"), root=run)
+    assert fingerprints(lent[0]) == fingerprints(alone)
+
+
 def test_what_rows_share_is_computed_once_and_takes_no_room(run: Path, work: Work) -> None:
     compare(run, "--seeds", "0,1", "--rows", "source-only,adabn,cycada,ours")
     started = [line.split(" ", 1)[1] for line in work.done]
@@ -498,7 +506,7 @@ def test_the_entries_of_a_comparison_remember_the_data_with_the_run(run: Path) -
     entries = [entry_of(run, name) for name in ("mrnet", "ours")]
     for _ in range(2):
         for one in entries:
-            share_inputs(one, run=Layout(run))
+            share_caches(one, run=Layout(run))
     (entries[0].layout.inputs / "files.json").write_text("{}")
     assert [one.layout.inputs.resolve() for one in entries] == [(run / "inputs").resolve()] * 2
     assert (run / "inputs/files.json").read_text() == "{}"

@@ -22,6 +22,7 @@ from official_files import (
     cityscapes_frame,
     gta5_frame,
     kitti_frame,
+    photo,
     png,
     put,
     synthia_rand_frame,
@@ -579,6 +580,27 @@ def test_times_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         "2 h",
         "2.3 days",
     ]
+
+
+def test_frames_of_another_split_of_the_same_folders_are_not_missing(tmp_path: Path, doctor: Doctor, run: Path) -> None:
+    names = [f"{clip}{number:02d}" for clip in (1, 3, 5, 7, 9, 11) for number in (1, 2)]
+    for name in names:
+        put(tmp_path / f"carla/images/{name}.png", photo(RNG, (24, 32)))
+        put(tmp_path / f"carla/labels/{name}.png", png(np.full((24, 32), 7, np.uint8), colour=GREY))
+    carla = configured(tmp_path, f"synthetic.root={tmp_path}/carla", "synthetic.layout=carla-0.9.11", name="carla-run")
+    assert "labels without an image" not in doctor(carla).out
+    (tmp_path / "some.txt").write_text("\n".join(names))
+    told = doctor(
+        configured(
+            tmp_path,
+            f"synthetic.root={tmp_path}/carla",
+            "synthetic.layout=carla-0.9.11",
+            f"synthetic.files={tmp_path}/some.txt",
+            name="some",
+        )
+    )
+    assert told.code == 2 and "4 of 12 names in" in told.out and "are frames of another split than 'train'" in told.out
+    assert "choose another split" in told.verdict
 
 
 def test_room_by_hand(run: Path) -> None:

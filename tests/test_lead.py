@@ -51,7 +51,7 @@ def test_two_rows_that_differ_by_chance_are_rarely_called_sure(frames: int, run:
         one, two = (line_of(run, row, {0: noise(frames, seed=2 * trial + k)}) for k, row in enumerate(("ours", "source-only")))
         found = lead(one, two)
         assert found is not None
-        sure += found.words in ("P > 0.99", "P < 0.01")
+        sure += found.words in ("ahead: P > 0.99", "ahead: P < 0.01")
     assert sure <= 6  # 2 % of 40 is 1; a bootstrap of ten units is too sure, and this allows for chance
 
 
@@ -100,16 +100,18 @@ def test_a_row_that_is_better_on_every_frame_is_ahead_in_every_draw(run: Path) -
     worse = line_of(run, "source-only", {seed: counts_of(30, hits=100) for seed in (0, 1, 2)})
     found, turned = lead(better, worse), lead(worse, better)
     assert found is not None and turned is not None
-    assert (found.probability, found.words, found.seeds, found.frames) == (1.0, "P > 0.99", 3, 30)
+    assert (found.probability, found.words, found.seeds, found.frames) == (1.0, "ahead: P > 0.99", 3, 30)
     assert 0 < found.low < found.difference < found.high
-    assert (turned.probability, turned.words) == (0.0, "P < 0.01") and turned.difference == pytest.approx(-found.difference)
+    assert (turned.probability, turned.words) == (0.0, "ahead: P < 0.01") and turned.difference == pytest.approx(
+        -found.difference
+    )
     assert found.difference == pytest.approx(better.mious[0] - worse.mious[0])
 
 
 def test_equal_rows_are_ahead_of_each_other_half_the_time(run: Path) -> None:
     same = {seed: counts_of(30, hits=100) for seed in (0, 1)}
     found = lead(line_of(run, "ours", same), line_of(run, "source-only", same))
-    assert found == Lead(0.0, 0.0, 0.0, 0.5, 30, 2) and found.words == "P 0.50"
+    assert found == Lead(0.0, 0.0, 0.0, 0.5, 30, 2) and found.words == "ahead: P 0.50"
 
 
 def test_a_lead_on_half_of_the_seeds_is_not_sure(run: Path) -> None:

@@ -37,7 +37,7 @@ from selfsyn.pseudo_labels import LabelStore, encode_histogram, histogram
 from selfsyn.report.charts import Curve, Panel, curve_row, thinned
 from selfsyn.report.collect import Run, Score, collect, read_curves
 from selfsyn.report.content import content_charts, hallucination
-from selfsyn.report.facts import budget, duration
+from selfsyn.report.facts import budget, duration, updates_in_all
 from selfsyn.report.opening import fair, next_steps, opening_gallery
 from selfsyn.report.page import render
 from selfsyn.report.verdict import caveat, gap_closed, headline
@@ -100,9 +100,10 @@ class FakeRun:
 
     def __post_init__(self) -> None:
         """Write run.toml and the data sets."""
-        held_out = HeldOut("cityscapes", "data/real") if self.with_held_out else None
+        self.real = "world/camera" if self.world.camera else "data/real"
+        held_out = HeldOut("cityscapes", self.real) if self.with_held_out else None
         self.config = RunConfig(
-            self.recipe, 7, self.size, (Source("gta5", "data/synthetic"),), (Source("cityscapes", "data/real"),), held_out,
+            self.recipe, 7, self.size, (Source("gta5", "data/synthetic"),), (Source("cityscapes", self.real),), held_out,
             adapter=Adapter(crop=32), train=Train(steps=300, batch=8), world=self.world,
             teacher=self.teacher,
         )  # fmt: skip
@@ -119,9 +120,11 @@ class FakeRun:
         for split, offset in (("train", 100), ("val", 200)):
             image, label = self.draw(offset + index, size=self.size)
             name = f"{split}/city/city_{index:06d}"
-            write_atomic(data / f"real/leftImg8bit/{name}_leftImg8bit.png", encode_png(image[:, :, ::-1].copy()))
+            write_atomic(self.root / self.real / f"leftImg8bit/{name}_leftImg8bit.png", encode_png(image[:, :, ::-1].copy()))
             if split == "val" and self.with_held_out:
-                write_atomic(data / f"real/gtFine/{name}_gtFine_labelIds.png", encode_png(LABEL_ID_OF_TRAIN_ID[label]))
+                write_atomic(
+                    self.root / self.real / f"gtFine/{name}_gtFine_labelIds.png", encode_png(LABEL_ID_OF_TRAIN_ID[label])
+                )
 
     def complete(self, *, rounds: int, with_bounds: bool = False) -> FakeRun:
         """Every phase up to round `rounds`, except the report."""
@@ -674,6 +677,21 @@ def test_the_verdict_at_equal_budgets_is_read_from_the_comparison_or_missed(tmp_
     assert "different seeds" in str(fair(run_of(tmp_path)))
 
 
+def test_a_run_whose_source_only_net_has_as_many_updates_is_compared_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeRun(tmp_path).complete(rounds=1)
+    run = run_of(tmp_path)
+    (source, *_, last) = run.scores
+    assert updates_in_all(run).keys() == {score.stage for score in run.scores}
+    monkeypatch.setattr("selfsyn.report.opening.updates_in_all", lambda run: {source.stage: 420, last.stage: 420})
+    said = str(fair(run))
+    assert said.startswith("At equal budgets (420 updates, seed 7), our rounds are")
+    assert f"mIoU {source.miou:.3f} → {last.miou:.3f}" in said
+    monkeypatch.setattr("selfsyn.report.opening.updates_in_all", lambda run: {source.stage: 419, last.stage: 420})
+    assert "The comparison above is not fair in this respect." in str(fair(run))
+
+
 def test_what_to_do_next(finished: Path, tmp_path: Path) -> None:
     words = page_of(finished).words
     assert "What to do next." in words and "never occur in the synthetic labels, so no net learns them" in words
@@ -686,5 +704,5 @@ def test_what_to_do_next(finished: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "data/synthetic/images").iterdir():
         Image.new("RGB", (96, 48)).save(path)
     said = next_steps(run, {}, [])
-    assert len(said) == 2 and "How much another round would change" in said[0]
+    assert len(said) == 2 and said[0].startswith(f"`selfsyn pseudo-label --run {tmp_path.name} --round 2` shows")
     assert "The synthetic source gta5 is of another aspect (images of 96 × 48, which 64 × 48 squeezes 1.5 times)" in said[1]

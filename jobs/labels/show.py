@@ -81,7 +81,7 @@ def _statistics(store: CorrectedStore, name: str, *, portion: float) -> list[str
     lines = [
         f"{'confidence':<12}mean {percent.mean():.1f} %, 5 % of pixels below {low:.1f} %, half below {middle:.1f} %,"
         f" 95 % below {high:.1f} %",
-        f"{'counts':<12}{counted.mean():.1%} of pixels (portion {portion:g}, thresholds of the whole store)",
+        f"{'counts':<12}{counted.mean():.1%} of pixels (rounds.kept_fraction {portion:g}, thresholds of the whole store)",
         f"{'class':<16}{'pixels':>9}{'confidence':>12}{'threshold':>11}{'counts':>9}",
     ]
     shares = np.bincount(label.ravel(), minlength=256)[: len(names)] / label.size

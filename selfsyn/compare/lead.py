@@ -34,10 +34,10 @@ class Lead:
 
     @property
     def words(self) -> str:
-        """'P 0.98' for tables; P > 0.99 and P < 0.01 beyond what the draws resolve."""
+        """'ahead: P 0.98' for tables; P > 0.99 and P < 0.01 beyond what the draws resolve."""
         if 0.01 <= self.probability <= 0.99:
-            return f"P {self.probability:.2f}"
-        return "P > 0.99" if self.probability > 0.5 else "P < 0.01"
+            return f"ahead: P {self.probability:.2f}"
+        return "ahead: P > 0.99" if self.probability > 0.5 else "ahead: P < 0.01"
 
 
 def lead(line: Line, other: Line) -> Lead | None:

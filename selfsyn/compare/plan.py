@@ -19,7 +19,7 @@ from selfsyn.errors import InputError
 from selfsyn.files import expanded, write_atomic
 from selfsyn.flow import Phase, phases
 from selfsyn.layout import Layout
-from selfsyn.stage import Stage
+from selfsyn.stage import ORACLE, SOURCE_ONLY, Stage
 
 FOLDER = "compare"
 
@@ -118,10 +118,10 @@ def present(layout: Layout, config: RunConfig, *, rounds: int) -> tuple[list[Ent
 
 
 def donors(layout: Layout, config: RunConfig, *, rounds: int) -> list[Entry]:
-    """The entries whose finished phases others may reuse: those `present`, and the run itself as our row."""
-    ours = next(row for row in ROWS if row.name == OURS)
-    run = entry(layout, config, row=ours, net=config.task.architecture, seed=config.seed, rounds=rounds)
-    return [*present(layout, config, rounds=rounds)[0], replace(run, root=layout.root)]
+    """The entries whose finished phases others may reuse: those `present`, and the run itself as our row and both bounds."""
+    rows = [row for row in ROWS if row.name in (OURS, SOURCE_ONLY.name, ORACLE.name) and row.fits(config)]
+    run = [entry(layout, config, row=row, net=config.task.architecture, seed=config.seed, rounds=rounds) for row in rows]
+    return [*present(layout, config, rounds=rounds)[0], *(replace(one, root=layout.root) for one in run)]
 
 
 def based(layout: Layout, config: RunConfig, *, net: str, seed: int, root: Path) -> RunConfig:
@@ -177,13 +177,13 @@ def lay_out(entry: Entry) -> None:
         )
 
 
-def share_inputs(entry: Entry, *, run: Layout) -> None:
-    """Let the entry and `run` remember the contents of the data sets together, so that they are read once."""
-    link, inputs = entry.layout.inputs, run.inputs
-    inputs.mkdir(parents=True, exist_ok=True)
-    link.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):  # there already, or no links in this file system: the entry reads the data itself
-        link.symlink_to(os.path.relpath(inputs.resolve(), link.parent.resolve()), target_is_directory=True)
+def share_caches(entry: Entry, *, run: Layout) -> None:
+    """Let the entry and `run` share what they know of the data sets and the traced nets, so that both are read or made once."""
+    for link, cache in ((entry.layout.inputs, run.inputs), (entry.layout.graphs, run.graphs)):
+        cache.mkdir(parents=True, exist_ok=True)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # there already, or no links in this file system: the entry has its own
+            link.symlink_to(os.path.relpath(cache.resolve(), link.parent.resolve()), target_is_directory=True)
 
 
 def _changes(entry: Entry) -> list[str]:

@@ -42,9 +42,22 @@ def look(layout: Layout, config: RunConfig, listings: Sequence[Listing], *, ever
     real = sum(len(listing.images) for listing in listings if listing.role.where.startswith("real "))
     findings = tolerated(findings, allowed=config.teacher.spoiled_of(real))  # not cached: it depends on run.toml
     findings += of_aspects(facts, size=config.size)
+    unknown = _of_merge(config, listings)
     of_each = [finding for listing in listings for finding in _of(listing, findings)]
     of_all = [finding for finding in findings if finding.where in (HELD_OUT, SIZE)]
-    return Data(tuple(facts), (*of_each, *of_all), kept is not None)
+    return Data(tuple(facts), (*of_each, *of_all, *unknown), kept is not None)
+
+
+def _of_merge(config: RunConfig, listings: Sequence[Listing]) -> list[Finding]:
+    """A note of names in classes.merge that no data set has: typing mistakes, or names of other data sets."""
+    known = {name for listing in listings for name in listing.kind.name_of.values()}
+    merged = config.classes.merge if config.classes else {}
+    strange = [name for name in merged if name not in known]
+    if not strange or any(finding.stops for listing in listings for finding in listing.findings):
+        return []
+    what = f"classes.merge has names that no data set of the run has: {', '.join(strange)}"
+    near = {name for name in known if name not in config.class_list.names and name not in merged}
+    return [Finding("run.toml", what, f"names that are left: {', '.join(sorted(near)) or 'none'}", stops=False)]
 
 
 def _seen(listings: Sequence[Listing], *, everything: bool, contents: Contents) -> tuple[list[Facts], list[Finding]]:

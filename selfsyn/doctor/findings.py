@@ -58,6 +58,6 @@ def verdict(findings: Sequence[Finding], *, root: Path) -> str:
     if not faults:
         notes = f"{len(findings)} notes above; " if findings else ""
         return f"ready: {notes}next: selfsyn round --run {root}"
-    first = faults[0].remedy or faults[0].what
+    first = "; ".join(text for text in (faults[0].what, faults[0].remedy) if text)
     above = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return f"not ready: correct the {above} above, first {faults[0].where}: {first}; then run doctor again"

@@ -71,10 +71,11 @@ def listed(layout: Layout, role: Role) -> Listing:
     try:
         kind = dataset_of(folder, role.classes)
         if role.rendered and root.is_relative_to(layout.world.resolve()) and read_manifest(layout.world) is None:
-            return Listing(role, root, to_come=role.rendered)
+            return Listing(role, root, kind, to_come=role.rendered)
         found = kind.find_images(root, folder.split)
         labels = kind.find_labels(root, folder.split) if role.labelled and folder.split not in kind.unlabelled else {}
-        chosen, findings = _chosen(role, found, layout.resolve(folder.files) if folder.files else None)
+        others = {name for split in kind.halves for name in kind.find_images(root, split)} - set(found)
+        chosen, findings = _chosen(role, found, layout.resolve(folder.files) if folder.files else None, others=others)
     except InputError as error:
         return Listing(role, root, findings=(Finding(role.where, str(error)),))
     images = {name: path for name, path in sorted(chosen.items()) if name not in kind.unusable}
@@ -83,8 +84,13 @@ def listed(layout: Layout, role: Role) -> Listing:
     return Listing(role, root, kind, images, labels, tuple(findings))
 
 
-def _chosen(role: Role, found: Mapping[str, Path], files: Path | None) -> tuple[Mapping[str, Path], list[Finding]]:
-    """The frames that the text file `files` names, or all; and a finding of unknown names. InputError if unreadable."""
+def _chosen(
+    role: Role, found: Mapping[str, Path], files: Path | None, *, others: set[str]
+) -> tuple[Mapping[str, Path], list[Finding]]:
+    """The frames that the text file `files` names, or all; and a finding of unknown names. InputError if unreadable.
+
+    others: frames of the splits that share the folder of this one.
+    """
     if files is None or not found:
         return found, []
     names = names_in(files)
@@ -95,7 +101,11 @@ def _chosen(role: Role, found: Mapping[str, Path], files: Path | None) -> tuple[
     what = (
         f"{len(missing)} of {len(names)} names in {files} are not frames of the data set" if names else f"{files}: no name in it"
     )
-    return chosen, [Finding(role.where, what, f"expected frame names, one a line, such as {next(iter(found))}", missing)]
+    remedy = f"expected frame names, one a line, such as {next(iter(found))}"
+    if elsewhere := len(others.intersection(missing)):
+        what = f"{elsewhere} of {len(names)} names in {files} are frames of another split than {role.folder.split!r}"
+        remedy = "choose another split, for example `all` where the layout has it, or name frames of this one"
+    return chosen, [Finding(role.where, what, remedy, missing)]
 
 
 def _of_images(role: Role, root: Path, kind: DataSet, found: Mapping[str, Path], chosen: Mapping[str, Path]) -> list[Finding]:
@@ -130,7 +140,8 @@ def _of_labels(
         remedy = 'set `ids`, for example ids = { "0" = "road" }, or `colours`'
         findings.append(Finding(role.where, f"layout {layout!r} has no table of ids", remedy))
     findings += _of_other_halves(role, root, kind)
-    lonely = [path for name, path in sorted(labels.items()) if name not in found]
+    of_halves = {name for split in kind.halves for name in kind.find_images(root, split)}
+    lonely = [path for name, path in sorted(labels.items()) if name not in found and name not in of_halves]
     remedy = "they are ignored; add the images if they are missing"
     return findings + of_files(role.where, "labels without an image", lonely, remedy=remedy, stops=False)
 

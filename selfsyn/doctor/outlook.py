@@ -39,8 +39,8 @@ def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], pro
     on_synthetic, on_real = (codec.measured(part, size=config.size) for part in parts)
     to_write = room.to_write(layout, config, synthetic=synthetic, real=real, codec=on_synthetic, speed=probe.speed)
     findings = (*_weights(layout, config), *machine.faults(probe), *room.lacking(layout, to_write))
-    topics = machine.described(probe) | {"free disk": room.described(layout, to_write)}
-    times = estimates(probe, synthetic=synthetic, real=real, codecs=(on_synthetic, on_real))
+    topics = machine.described(probe) | {"free disk": room.described(layout, to_write, last=config.last_round)}
+    times = estimates(probe, synthetic=synthetic if config.rounds.adapted else 0, real=real, codecs=(on_synthetic, on_real))
     return Outlook(topics, to_write, tuple(times), findings)
 
 

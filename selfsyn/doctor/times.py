@@ -23,20 +23,22 @@ class Estimate:
 
 
 def estimates(probe: Probe, *, synthetic: int, real: int, codecs: tuple[Codec | None, Codec | None]) -> list[Estimate]:
-    """The times of `adapt`, and of one round of `pseudo-label`.
+    """The times of `adapt`, and of one round of `pseudo-label`, without what has no image.
 
     codecs: measured on synthetic and on real frames.
     """
-    jobs = (("adapt", synthetic, codecs[0]), ("pseudo-label, each round", real, codecs[1]))
+    every = (("adapt", synthetic, codecs[0]), ("pseudo-label, each round", real, codecs[1]))
+    jobs = [job for job in every if job[1]]
     if probe.speed is None:
         return [_without_net(job, images, codec, why=probe.no_speed) for job, images, codec in jobs]
     speed, cores = probe.speed, usable_cores()
     generator, generator_is = _net(speed.adapt_seconds, speed.device)
     net, net_is = _net(speed.label_seconds, speed.label_device)
-    return [
-        _estimate(*jobs[0], net=generator, what=f"the generator ({generator_is})", cores=cores),
-        _estimate(*jobs[1], net=net, what=f"the task net ({net_is}; onnxruntime may differ)", cores=cores),
-    ]
+    nets = {
+        "adapt": (generator, f"the generator ({generator_is})"),
+        "pseudo-label, each round": (net, f"the task net ({net_is}; onnxruntime may differ)"),
+    }
+    return [_estimate(*job, net=nets[job[0]][0], what=nets[job[0]][1], cores=cores) for job in jobs]
 
 
 def duration(seconds: float) -> str:

@@ -200,6 +200,12 @@ def _train_counts(run: Run) -> dict[Stage, Mapping[str, int]]:
     }
 
 
+def updates_in_all(run: Run) -> dict[Stage, int]:
+    """{stage: the updates of its net}, including those of the stages that it continues, of every finished training."""
+    counts = _train_counts(run)
+    return {stage: _total(run, stage, counts) for stage in counts}
+
+
 def _updates(run: Run, stage: Stage, counts: Mapping[Stage, Mapping[str, int]]) -> str:
     own, total = counts[stage]["steps"], _total(run, stage, counts)
     return f"{own:,}" if own == total else f"{own:,} more ({total:,} in all)"

@@ -146,7 +146,7 @@ def _coverage(run: Run) -> Chart | None:
     svg = grouped_bars(names, series, name="coverage", unit="share used", absent="none", lines=sorted(set(portions.values())))
     asked = ", ".join(f"{portion:g} in round {round_}" for round_, portion in portions.items())
     caption = (
-        f"Share of each class's pseudo-labelled pixels that training uses. Dashed: the configured portion ({asked}). Bars"
+        f"Share of each class's pseudo-labelled pixels that training uses. Dashed: rounds.kept_fraction ({asked}). Bars"
         " above it: ties at the threshold. No bar: the teacher predicted the class never or hardly ever."
     )
     return Chart("Pseudo-labels used", svg, caption)

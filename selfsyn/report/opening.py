@@ -22,6 +22,7 @@ from selfsyn.images import QUARTER_TURNS, encode_jpeg, geometry, read_ids, read_
 from selfsyn.overlay import overlay
 from selfsyn.report.collect import COMPARISON, Run
 from selfsyn.report.domains import Domain
+from selfsyn.report.facts import updates_in_all
 from selfsyn.report.pictures import (
     LARGEST,
     PICTURES,
@@ -84,7 +85,10 @@ def fair(run: Run) -> str | None:
         return None
     table = _table(run.layout.root / COMPARISON, run.config.task.architecture)
     if not {SOURCE_ONLY.name, OURS} <= table.keys():
-        known = "" if score_of(run.scores, SOURCE_ONLY) is None else " The comparison above is not fair in this respect."
+        plain, updates = score_of(run.scores, SOURCE_ONLY), updates_in_all(run)
+        if plain is not None and updates.get(SOURCE_ONLY) == updates.get(rounds[-1].stage) and run.config.student is None:
+            return _equal(plain.miou, rounds[-1].miou, updates=updates[SOURCE_ONLY], seeds=[str(run.config.seed)])
+        known = "" if plain is None else " The comparison above is not fair in this respect."
         return (
             f"No source-only net of the same number of updates was trained.{known} To train it:"
             f" `selfsyn compare --run {run.layout.root.name} --rows source-only,ours`."
@@ -94,10 +98,14 @@ def fair(run: Run) -> str | None:
     if not seeds:
         return "source-only and ours were compared with different seeds: run `selfsyn compare` with the same ones."
     means = [float(np.mean([row["seeds"][seed]["miou"] for seed in seeds])) for row in (source, ours)]
-    word = "better than" if means[1] > means[0] else "no better than"
+    return _equal(*means, updates=ours["updates"], seeds=seeds)
+
+
+def _equal(source: float, ours: float, *, updates: int, seeds: Sequence[str]) -> str:
+    word = "better than" if ours > source else "no better than"
     return (
-        f"At equal budgets ({ours['updates']:,} updates, {_seeds(seeds)}), our rounds are {word} source-only: mIoU"
-        f" {means[0]:.3f} → {means[1]:.3f} ({signed(means[1] - means[0])})."
+        f"At equal budgets ({updates:,} updates, {_seeds(seeds)}), our rounds are {word} source-only: mIoU"
+        f" {source:.3f} → {ours:.3f} ({signed(ours - source)})."
     )
 
 
@@ -161,7 +169,9 @@ def _seeds(seeds: Sequence[str]) -> str:
 def _another_round(run: Run, changes: Mapping[int, Change]) -> list[str]:
     if not changes:
         if len(run.stores) == 1:
-            return ["How much another round would change is known once `selfsyn pseudo-label` has made its labels."]
+            (last,) = run.stores
+            command = f"selfsyn pseudo-label --run {run.layout.root.name} --round {last + 1}"
+            return [f"`{command}` shows how much another round would change: it makes the labels of round {last + 1}."]
         return []
     last = max(changes)
     moved = 1 - changes[last].agreement
