@@ -100,7 +100,7 @@ def _train(job: Job, stage: Stage, *, device: torch.device, workers: int) -> Non
     from selfsyn.compare.rivals import extra_terms
     from selfsyn.task.mixture import BARE
     from selfsyn.task.schedule import continued, schedule_of
-    from selfsyn.task.stages import first_net, mixture_of, sources_of, statistics_images, tutor_net
+    from selfsyn.task.stages import first_net, mixture_of, sources_of, statistics_images
     from selfsyn.task.train import fit
 
     layout, config, own = job.layout, job.config, job.config.of_stage(stage)
@@ -121,7 +121,6 @@ def _train(job: Job, stage: Stage, *, device: torch.device, workers: int) -> Non
         device=device,
         workers=workers,
         before=layout.task(before) if before else None,
-        taught_by=tutor_net(layout, config, stage=stage),
         extra=extra_terms(own, purpose=mixture.purpose, device=device) if BARE in mixture.sizes else (),
     )
     if processes.rank() == 0:

@@ -71,8 +71,6 @@ def train_phase(config: RunConfig, *, stage: Stage) -> Phase:
     """
     before = stage_before(config, stage=stage)
     needs = [f"{before}/task"] if before else []
-    tutor = config.tutor_of(stage)
-    needs += [f"{tutor}/task"] if tutor else []
     needs += ["adapted"] if not stage.is_bound and config.rounds.adapted else []
     needs += [f"{stage}/labels"] if stage.round else []
     return _phase(config, "train", *needs, stage=stage)

@@ -2,8 +2,7 @@
 
     python benchmarks/gpu/scores.py FOLDER [--rehearse] [--prepare]
 
-vit          The recipe world-camvid-vit: the ViT source-only, after its round, and its oracle; the student; the student without
-             distillation, and (last) with all stored labels. Three seeds.
+vit          The recipe world-camvid-vit: the ViT source-only, after its round, and its oracle; the student. Three seeds.
 native,      The recipe world-camvid with CamVid's 11 classes as the net's, and as it is; three seeds.
 merged
 vit, ...     The ViT source-only with one setting changed; one seed.
@@ -123,7 +122,7 @@ VIT = Plan(
     "world-camvid-vit",
     ("teacher.flip=false", RARELY),
     ("ours", "source-only", "oracle"),
-    ("ours-teacher", "without-distillation"),
+    ("ours-teacher",),
 )
 CHANGES = (
     ("task.trainable_blocks=0",),
@@ -141,7 +140,6 @@ PLANS = (
     Plan("world+carla", "world+carla-camvid", (RARELY,), SHORT, seeds=(0,), carla="synthetic.2.root"),
     Plan("carla", "carla-camvid", (RARELY,), SHORT, seeds=(0,), carla="synthetic.root"),
     replace(VIT, name="carla, vit", recipe="carla-camvid-vit", later=("ours-teacher",), seeds=(0,), carla="synthetic.root"),
-    replace(VIT, later=("without-portions",)),
     *(changed_vit(VIT, *change) for change in CHANGES[2:]),
     Plan("cnn", "world-camvid", LARGE, ("ours", "source-only", "oracle"), ("adabn", "seg-uncertainty", "adaptsegnet", "cycada")),
 )

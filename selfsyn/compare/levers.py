@@ -79,7 +79,6 @@ LEVERS = (
     _rounds("robust", "the symmetric cross-entropy", "the loss on pseudo-labels is cross-entropy", symmetric_cross_entropy=False),
     _rounds("masks", "masked images", "batches have no masked copies of pseudo-labelled images", mask_ratio=0.0),
     _rounds("online", "EMA pseudo-labels", "the EMA net labels no real images during training", ema_pseudo_labels=False),
-    _rounds("distillation", "distillation", "the student learns from stored labels alone", distillation=0.0),
     _rounds("warm-start", "the start from the previous round", "every round starts from the pretrained backbone", start="fresh"),
     Lever(
         "plain-start",

@@ -44,7 +44,6 @@ def fingerprints(entry: Entry) -> dict[str, str]:
         lines = [f"{key}={value!r}" for key, value in leaves if not key.startswith(CHANGED) or key.startswith(read)]
         if phase.verb == "train" and phase.stage:
             lines.append(str(schedule_of(entry.config, stage=phase.stage)))
-            lines += [f"distillation={entry.config.rounds.distillation}"] * bool(entry.config.tutor_of(phase.stage))
         before = [prints[folder] for folder in prints if any(_fills(folder, need) for need in phase.needs)]
         prints[phase.folder] = digest_lines([phase.name, *lines, *before])
     return prints

@@ -39,6 +39,7 @@ REMOVED: dict[str, Any] = {
     "rounds.align.main": 0.0,
     "rounds.apart": False,
     "rounds.confidence": False,
+    "rounds.distillation": 0.0,
     "rounds.memory": 0.0,
     "rounds.refit": False,
     "rounds.soft": 0.0,

@@ -47,9 +47,7 @@ class Rounds:
     rectify: weigh a pixel's loss down where the main and the auxiliary head disagree (Zheng & Yang 2021).
     ema_pseudo_labels: add as many real images to a batch as it has synthetic ones. The EMA net labels them during training,
     and half the classes of a synthetic image are pasted onto each. The loss on these images is multiplied by the share of
-    their pixels with a confidence of at least 0.968 (DACS, Tranheden et al. 2021). Not for a student with `distillation`.
-    distillation: weight of a further loss of [student]: the KL divergence of its class probabilities from those of the net of the
-    round before, on every image of a batch, synthetic and real, as augmented (Hinton et al. 2015, Beyer et al. 2022).
+    their pixels with a confidence of at least 0.968 (DACS, Tranheden et al. 2021). Not for [student].
     """
 
     steps: Whole | Annotated[tuple[Whole, ...], Some] = 10_000
@@ -67,7 +65,6 @@ class Rounds:
     mask_block_size: Count = 64
     rectify: bool = False
     ema_pseudo_labels: bool = False
-    distillation: NonNegative = 0.0
 
     def __post_init__(self) -> None:
         first = self.real_share[0]

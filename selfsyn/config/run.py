@@ -19,7 +19,7 @@ from selfsyn.config.task import Student, Task
 from selfsyn.config.teacher import Teacher
 from selfsyn.config.train import OF_VIT_IN_TRAIN, Train
 from selfsyn.errors import InputError
-from selfsyn.stage import Stage, round_stage
+from selfsyn.stage import Stage
 
 if TYPE_CHECKING:
     from selfsyn.labels import Protocol
@@ -130,14 +130,7 @@ class RunConfig:
     @property
     def without_student(self) -> RunConfig:
         """This configuration without [student]."""
-        return replace(self, student=None, rounds=replace(self.rounds, distillation=0.0))
-
-    def tutor_of(self, stage: Stage) -> Stage | None:
-        """The stage whose net the student of `stage` imitates (rounds.distillation); None for any other net."""
-        if self.student is None or self.task_of(stage) is not self.student or not self.rounds.distillation:
-            return None
-        assert stage.round is not None
-        return round_stage(stage.round - 1)
+        return replace(self, student=None)
 
     def teacher_of(self, stage: Stage) -> Teacher:
         """How the teacher of a stage looks at an image: `teacher`, without test-time augmentation where teacher.views says so."""
@@ -213,10 +206,6 @@ def _check_vit(config: RunConfig) -> None:
         not (needed and without),
         f"{needed} compares two heads, but the vit of [{''.join(without)}] has one; set {''.join(without)}.auxiliary_at_inference"
         " above 0",
-    )
-    wasted = config.rounds.distillation and config.student is None
-    require(
-        not wasted, "rounds.distillation is set, but there is no [student] to learn from the net of the round before; remove it"
     )
 
 

@@ -51,17 +51,6 @@ def first_net(layout: Layout, config: RunConfig, *, stage: Stage) -> TaskNet:
     return net
 
 
-def tutor_net(layout: Layout, config: RunConfig, *, stage: Stage) -> tuple[TaskNet, Task] | None:
-    """The trained net that the student of this stage imitates, and its configuration; None without rounds.distillation."""
-    tutor = config.tutor_of(stage)
-    if tutor is None:
-        return None
-    task = config.task_of(tutor)
-    net = build(task, pretrained=False, classes=len(config.class_list))
-    load_weights(net, layout.task(tutor) / WEIGHTS)
-    return net, task
-
-
 def located(task: Task, layout: Layout) -> Task:
     """The task with the absolute path of its weights file, if it has one. InputError when the file does not exist."""
     file = task.weights_file(layout.root)
@@ -93,7 +82,7 @@ def sizes_of(config: RunConfig, *, stage: Stage) -> dict[str, int]:
         return {SYNTHETIC: config.train.batch}
     real = config.real_in_batch(stage.round)
     sizes = {SYNTHETIC: config.train.batch - real, PSEUDO: real, MASKED: real * bool(config.rounds.mask_ratio)}
-    online = config.rounds.ema_pseudo_labels and config.tutor_of(stage) is None
+    online = config.rounds.ema_pseudo_labels and config.task_of(stage) is not config.student  # it learns from stored labels
     sizes |= {ONLINE: sizes[SYNTHETIC] * online, BARE: sizes[SYNTHETIC] * config.looks_at_bare}
     return {part: size for part, size in sizes.items() if size}
 

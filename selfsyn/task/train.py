@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from selfsyn import checkpoint, devices, processes
 from selfsyn.classes import ClassList
-from selfsyn.config import RunConfig, Task, Train, to_toml
+from selfsyn.config import RunConfig, Train, to_toml
 from selfsyn.errors import FaultError, InputError
 from selfsyn.files import write_atomic
 from selfsyn.images import encode_png
@@ -25,7 +25,6 @@ from selfsyn.labels import colourise
 from selfsyn.progress import say, track
 from selfsyn.randomness import torch_seed
 from selfsyn.stopping import EXIT_CODE, Stopping
-from selfsyn.task.distillation import Tutor, distillation_loss
 from selfsyn.task.examples import label_counts
 from selfsyn.task.forward import Forward
 from selfsyn.task.log import Log
@@ -54,7 +53,6 @@ class TrainState:
     weights_K: Tensor
     precision: str  # 'fp32' or 'bf16'; after a resume in another precision 'fp32, from step 400 bf16'
     extra: Sequence[ExtraTerm] = ()
-    tutor: Tutor | None = None
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -101,10 +99,6 @@ def train_step(state: TrainState, batch: Batch, config: RunConfig) -> dict[str, 
     seen = seen_by(state.forward, batch, config, weights_K=state.weights_K, average=cast(TaskNet, state.average.module))
     scores = {part: one.scores for part, one in seen.items()}
     losses, weights = losses_of(seen, config), weights_of(batch)
-    if state.tutor is not None:
-        taught = state.tutor.answers(batch, device=state.weights_K.device)
-        losses["loss_distilled"] = distillation_loss({part: one.main for part, one in scores.items()}, taught)
-        weights["loss_distilled"] = config.rounds.distillation
     for term in state.extra:
         losses |= term.losses(scores)
         weights |= term.weights
@@ -150,12 +144,10 @@ def fit(
     workers: int,
     before: Path | None = None,
     extra: Sequence[ExtraTerm] = (),
-    taught_by: tuple[TaskNet, Task] | None = None,
 ) -> TrainState:
     """Train `net` to the last step, from the checkpoint in `folder` if there is one; writes weights, history and a sample there.
 
     before: the folder of the training to continue: its net, EMA and optimizer state replace `net`.
-    taught_by: the trained net that `net` imitates, and its configuration (rounds.distillation).
     Several processes share each batch and end with the same net; process 0 writes. On SIGTERM: a checkpoint, then exit 143.
     """
     stopping = Stopping()
@@ -168,9 +160,6 @@ def fit(
         )
     weights_K = class_weights(counts, power=config.train.class_weight_power)
     state = new_state(net, config=config.train, schedule=schedule, weights_K=weights_K, device=device, extra=extra)
-    if taught_by is not None:
-        frozen, task = taught_by
-        state.tutor = Tutor(frozen.to(device).requires_grad_(False), task, devices.half(config.train.precision, device=device))
     _resume(state, config=config, folder=folder, before=before)
     _learn(state, mixture, config=config, folder=folder, workers=workers, stopping=stopping)
     if not schedule.steps:
