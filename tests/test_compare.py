@@ -372,12 +372,19 @@ def test_the_whole_table(run: Path, work: Work, capsys: pytest.CaptureFixture[st
     assert "+0.025 against the strongest rival (Seg-Uncertainty, both stages)" in page
 
 
-def test_a_run_lends_its_bounds_and_its_rounds(run: Path) -> None:
+def test_a_run_lends_its_bounds_with_its_own_number_of_updates(run: Path) -> None:
     layout, config = open_run(run)
-    lent = [one for one in donors(layout, config, rounds=1) if one.root == run]
-    assert [one.row.name for one in lent] == ["source-only", "ours", "oracle"]
-    alone = replace(entry_of(run, "source-only"), root=run)
-    assert fingerprints(lent[0]) == fingerprints(alone)
+
+    def lent(config: RunConfig) -> dict[str, Entry]:
+        return {one.row.name: one for one in donors(layout, config, rounds=2) if one.root == run}
+
+    assert list(lent(config)) == ["source-only", "ours", "oracle"]
+    wanted = fingerprints(entry_of(run, "source-only"))["source-only/task"]
+    assert fingerprints(lent(config)["source-only"])["source-only/task"] != wanted  # the row trains for the whole budget
+    longer = replace(config, train=replace(config.train, steps=budget(config, rounds=2)))
+    assert fingerprints(lent(longer)["source-only"])["source-only/task"] == wanted
+    ours = fingerprints(entry_of(run, "ours"))
+    assert {folder: fingerprints(lent(config)["ours"])[folder] for folder in ours} == ours
 
 
 def test_what_rows_share_is_computed_once_and_takes_no_room(run: Path, work: Work) -> None:
@@ -509,4 +516,5 @@ def test_the_entries_of_a_comparison_remember_the_data_with_the_run(run: Path) -
             share_caches(one, run=Layout(run))
     (entries[0].layout.inputs / "files.json").write_text("{}")
     assert [one.layout.inputs.resolve() for one in entries] == [(run / "inputs").resolve()] * 2
+    assert [one.layout.graphs.resolve() for one in entries] == [(run / "graphs").resolve()] * 2
     assert (run / "inputs/files.json").read_text() == "{}"

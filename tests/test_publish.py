@@ -78,7 +78,7 @@ def test_what_lies_beside_the_model_goes_with_it(run: Path, tmp_path: Path) -> N
 def test_an_unfinished_teacher_is_not_published(run: Path, tmp_path: Path) -> None:
     (run / "round-0/teacher/manifest.json").unlink()
     code, said = publishing(run, 0, tmp_path / "repository")
-    assert code == 3 and "run `selfsyn export-teacher` first" in said and len(said.splitlines()) == 1
+    assert code == 3 and f"run `selfsyn export-teacher --run {run} --round 0` first" in said and len(said.splitlines()) == 1
     assert not (tmp_path / "repository").exists()
 
 

@@ -119,9 +119,13 @@ def present(layout: Layout, config: RunConfig, *, rounds: int) -> tuple[list[Ent
 
 def donors(layout: Layout, config: RunConfig, *, rounds: int) -> list[Entry]:
     """The entries whose finished phases others may reuse: those `present`, and the run itself as our row and both bounds."""
-    rows = [row for row in ROWS if row.name in (OURS, SOURCE_ONLY.name, ORACLE.name) and row.fits(config)]
-    run = [entry(layout, config, row=row, net=config.task.architecture, seed=config.seed, rounds=rounds) for row in rows]
-    return [*present(layout, config, rounds=rounds)[0], *(replace(one, root=layout.root) for one in run)]
+    run = []
+    for row in (row for row in ROWS if row.name in (OURS, SOURCE_ONLY.name, ORACLE.name)):
+        one = entry(layout, config, row=row, net=config.task.architecture, seed=config.seed, rounds=rounds)
+        # The run trained with its own settings, for example its own train.steps, not with those of the row.
+        own = based(layout, config, net=config.task.architecture, seed=config.seed, root=one.root)
+        run.append(replace(one, root=layout.root, config=own))
+    return [*present(layout, config, rounds=rounds)[0], *run]
 
 
 def based(layout: Layout, config: RunConfig, *, net: str, seed: int, root: Path) -> RunConfig:
