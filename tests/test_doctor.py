@@ -279,7 +279,7 @@ def test_all_faults_are_found_at_once(tmp_path: Path, run: Path, doctor: Doctor)
 def test_as_many_real_images_may_be_unreadable_as_labelling_leaves_out(tmp_path: Path, run: Path, doctor: Doctor) -> None:
     truncate(tmp_path / REAL)
     told = doctor(run)
-    assert told.code == 0 and told.verdict.startswith("ready: 1 notes above")
+    assert told.code == 0 and told.verdict.startswith("ready: 1 note above")
     left_out = f"first {tmp_path / REAL}; they are recorded and left out; teacher.unreadable allows 1; copy them again"
     assert left_out in told.out and "the data in charts" in told.out
     damage_middle(tmp_path / REAL.replace("000002", "000003"))

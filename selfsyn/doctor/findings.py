@@ -56,7 +56,7 @@ def verdict(findings: Sequence[Finding], *, root: Path) -> str:
     """The last line: 'ready: ...' or 'not ready: what to do'."""
     faults = [finding for finding in findings if finding.stops]
     if not faults:
-        notes = f"{len(findings)} notes above; " if findings else ""
+        notes = f"{len(findings)} note{'s' * (len(findings) > 1)} above; " if findings else ""
         return f"ready: {notes}next: selfsyn round --run {root}"
     first = "; ".join(text for text in (faults[0].what, faults[0].remedy) if text)
     above = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
