@@ -79,6 +79,7 @@ TINY = (
     "train.warmup_steps=1",
     "train.checkpoint_every=2",
 )
+OF_CNN = ("task.backbone=test_efficientnet", "task.decoder_channels=8", "rounds.steps=[2, 1, 1, 1, 1, 1, 1]")
 OF_VIT = ("task.backbone=test_vit", "student.weights=scratch", "student.decoder_channels=8", "rounds.steps=[4, 2]")
 
 
@@ -145,7 +146,7 @@ PLANS = (
 )
 REHEARSED = (
     Plan("vit", VIT.recipe, OF_VIT, ("source-only",), seeds=(0,)),
-    Plan("carla", "carla-camvid", ("rounds.steps=[2, 1, 1, 1, 1, 1, 1]",), ("source-only",), seeds=(0,), carla="synthetic.root"),
+    Plan("carla", "carla-camvid", OF_CNN, ("source-only",), seeds=(0,), carla="synthetic.root"),
 )
 
 
