@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from selfsyn.ahead import ahead
-from selfsyn.errors import FaultError
+from selfsyn.errors import FaultError, InputError
 from selfsyn.files import digest_bytes, digest_lines, digest_stream, write_atomic
 from selfsyn.progress import say, track
 
@@ -210,7 +210,7 @@ def _write(path: Path, data: bytes) -> None:
     """Write it, if the run folder can be written: what is kept here only saves time and names differences."""
     try:
         write_atomic(path, data)
-    except FaultError as error:
+    except (FaultError, InputError) as error:
         say(f"contents of the data are not remembered: {error}")
 
 

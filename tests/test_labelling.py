@@ -490,7 +490,7 @@ def test_labels_show_tells_where_a_label_comes_from(
     classes, confidence = store.maps(name)
     assert f"mean {confidence.mean() / 2.55:.1f} %" in shown
     counted = store.read(name, portion=0.5) != 255
-    assert f"{counted.mean():.1%} of pixels (portion 0.5" in shown
+    assert f"{counted.mean():.1%} of pixels (rounds.kept_fraction 0.5" in shown
     commonest = int(np.bincount(classes.ravel()).argmax())
     row = next(line for line in shown.splitlines() if line.startswith(f"{CLASSES[commonest]} "))
     assert f"{(classes == commonest).mean():.1%}" in row and f"{counted[classes == commonest].mean():.1%}" in row

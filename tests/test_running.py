@@ -121,7 +121,7 @@ def test_ctrl_c_ends_the_phase_and_the_round(training: Round) -> None:
 def test_a_killed_phase_is_reported(training: Round) -> None:
     os.kill(training.phase, signal.SIGKILL)
     assert training.process.wait(timeout=60) == 137
-    assert "train --bound source-only: exit code -9" in training.said()
+    assert "train --bound source-only: killed by signal 9" in training.said()
     wait_for(lambda: not training.processes())
 
 
