@@ -74,7 +74,7 @@ def listed(layout: Layout, role: Role) -> Listing:
             return Listing(role, root, kind, to_come=role.rendered)
         found = kind.find_images(root, folder.split)
         labels = kind.find_labels(root, folder.split) if role.labelled and folder.split not in kind.unlabelled else {}
-        others = {name for split in kind.halves for name in kind.find_images(root, split)} - set(found)
+        others = _in_halves(kind, root).keys() - found.keys()
         chosen, findings = _chosen(role, found, layout.resolve(folder.files) if folder.files else None, others=others)
     except InputError as error:
         return Listing(role, root, findings=(Finding(role.where, str(error)),))
@@ -140,17 +140,22 @@ def _of_labels(
         remedy = 'set `ids`, for example ids = { "0" = "road" }, or `colours`'
         findings.append(Finding(role.where, f"layout {layout!r} has no table of ids", remedy))
     findings += _of_other_halves(role, root, kind)
-    of_halves = {name for split in kind.halves for name in kind.find_images(root, split)}
-    lonely = [path for name, path in sorted(labels.items()) if name not in found and name not in of_halves]
+    halves = _in_halves(kind, root)
+    lonely = [path for name, path in sorted(labels.items()) if name not in found and name not in halves]
     remedy = "they are ignored; add the images if they are missing"
     return findings + of_files(role.where, "labels without an image", lonely, remedy=remedy, stops=False)
+
+
+def _in_halves(kind: DataSet, root: Path) -> dict[str, Path]:
+    """The images of all splits that share a folder; empty for a layout without such splits."""
+    return {name: path for split in kind.halves for name, path in kind.find_images(root, split).items()}
 
 
 def _of_other_halves(role: Role, root: Path, kind: DataSet) -> list[Finding]:
     """A note of images without a label in the splits that share the folder of this one."""
     if role.folder.split not in kind.halves:
         return []
-    images = {name: path for split in kind.halves for name, path in kind.find_images(root, split).items()}
+    images = _in_halves(kind, root)
     of_ours = kind.find_images(root, role.folder.split)
     labelled = {name for split in kind.halves for name in kind.find_labels(root, split)}
     without = [path for name, path in sorted(images.items()) if name not in labelled and name not in of_ours]
