@@ -31,6 +31,7 @@ from selfsyn.files import digest_bytes, stream_atomic, write_atomic
 from selfsyn.images import UnreadableError, decode_ids, encode_label_png, encode_png, read_image, resize_image
 from selfsyn.labels import CLASS_COUNT
 from selfsyn.packed_maps import Maps, Packer
+from selfsyn.progress import say
 from selfsyn.pseudo_labels import HISTOGRAM, INDEX, encode_histogram, histogram, maps_of, no_counts
 
 F = TypeVar("F", bound=Frame)
@@ -164,6 +165,7 @@ def write_index(
             if isinstance(row, Skipped):
                 skipped += 1
                 _refuse_too_many(row, skipped=skipped, spoiled=spoiled)
+                say(f"{row.image}: {row.skipped}; left out ({skipped} of at most {spoiled}, see teacher.unreadable)")
             line = json.dumps(asdict(row)).encode() + b"\n"
             stream.write(line)
             digest.update(line)

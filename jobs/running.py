@@ -73,7 +73,7 @@ def _started(arguments: Sequence[str]) -> Process:
 
 def _forked(arguments: Sequence[str]) -> Process:
     """`selfsyn ARGUMENTS` as a fork of the server, which is started if needed; in a new interpreter if that fails."""
-    process = _server().Process(target=run_verb, args=(arguments,), name="selfsyn")
+    process = _server().Process(target=run_verb, args=(arguments, progress.clock()), name="selfsyn")
     try:
         process.start()
     except (OSError, EOFError) as error:
@@ -90,12 +90,15 @@ def _server() -> ForkServerContext:
     return context
 
 
-def run_verb(arguments: Sequence[str]) -> None:
-    """Do what `python -m jobs ARGUMENTS` does, in a forked process; ends with its exit code."""
+def run_verb(arguments: Sequence[str], clock: float) -> None:
+    """Do what `python -m jobs ARGUMENTS` does, in a forked process; ends with its exit code.
+
+    clock: of the process that asks for it, so that one log has one clock.
+    """
     from jobs.__main__ import main
 
     sys.argv[1:] = arguments
-    progress.restart_clock()
+    progress.set_clock(clock)
     try:
         main()
     except Exception:

@@ -16,10 +16,15 @@ LINE_SECONDS = 10.0
 _BEGAN = time.monotonic()
 
 
-def restart_clock() -> None:
-    """Restart the clock of `say`, in a process forked from an older one."""
+def clock() -> float:
+    """When the clock of `say` began, in seconds of time.monotonic()."""
+    return _BEGAN
+
+
+def set_clock(began: float) -> None:
+    """Let the clock of `say` have begun with that of another process on this machine."""
     global _BEGAN
-    _BEGAN = time.monotonic()
+    _BEGAN = began
 
 
 def say(message: str) -> None:

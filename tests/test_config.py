@@ -179,7 +179,7 @@ def test_the_mark_of_windows_editors_is_read_over_and_messages_name_the_file(tmp
     path.write_text(config.to_toml(config.from_mapping(values())), encoding="utf-8-sig")
     assert config.load(path).recipe == "test"
     path.write_text("seed = 3")
-    with pytest.raises(InputError, match=f"^{path}: recipe is missing"):
+    with pytest.raises(InputError, match=f"^{path}: recipe, size, synthetic.layout, .*, real.root are missing"):
         config.load(path)
 
 
@@ -203,7 +203,7 @@ def test_settings_that_mean_nothing_are_one_line(setting: str, message: str) -> 
 
 def test_an_optional_table_is_left_out() -> None:
     scored = values(held_out={"layout": "camvid"})
-    with pytest.raises(InputError, match=r"held_out\.root is missing; .* or leave the table out with --set held_out=$"):
+    with pytest.raises(InputError, match=r"held_out\.root is missing; .* or leave the table held_out out with --set held_out=$"):
         config.from_mapping(scored)
     assert config.from_mapping(config.with_settings(scored, ("held_out=",))).held_out is None
 
@@ -217,6 +217,14 @@ def test_a_missing_value_says_how_to_set_it() -> None:
     incomplete = values()
     del incomplete["real"]["root"]  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"real\.root is missing; set it with --set real\.root=VALUE"):
+        config.from_mapping(incomplete)
+
+
+def test_all_missing_values_are_said_at_once() -> None:
+    incomplete = values(synthetic=[{"layout": "gta5", "share": 0.7}, {"layout": "plain", "root": "b", "share": 0.3}])
+    del incomplete["real"]["root"]  # type: ignore[attr-defined]
+    expected = r"synthetic\.0\.root, real\.root are missing; set them with --set synthetic\.0\.root=VALUE --set real\.root=VALUE$"
+    with pytest.raises(InputError, match=expected):
         config.from_mapping(incomplete)
 
 

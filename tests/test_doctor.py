@@ -114,6 +114,12 @@ def test_a_sound_run_is_ready_and_not_begun(run: Path, doctor: Doctor) -> None:
     assert rows[3][:5] == ["held_out", "cityscapes", "cityscapes", "3", "3"]
 
 
+def test_a_warm_up_as_long_as_the_training_is_a_note(tmp_path: Path, run: Path, doctor: Doctor) -> None:
+    told = doctor(configured(tmp_path, "train.steps=50", "train.oracle_steps=51", "train.warmup_steps=50", name="short"))
+    assert told.code == 0 and told.verdict.startswith("ready: 1 note above")
+    assert "train.steps is 50, train.warmup_steps is 50: the learning rate never reaches its peak" in told.out
+
+
 def test_the_data_is_drawn_before_the_run_and_again_when_it_changed(tmp_path: Path, run: Path, doctor: Doctor) -> None:
     page = run / "doctor/index.html"
     assert f"the data in charts: {page}" in doctor(run).out

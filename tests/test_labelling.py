@@ -339,6 +339,14 @@ def test_image_that_cannot_be_read_is_recorded_and_left_out(
     assert label(call) == 0 and files(shard) == written  # the reason is the same words again
 
 
+def test_each_unreadable_image_is_named_as_it_is_left_out(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    spoiled = run / "data/train/images/street-3-train.png"
+    corrupt(spoiled)
+    assert label(call) == 0
+    assert f"{spoiled.name}: not a readable image" in (said := capsys.readouterr().err)
+    assert "left out (1 of at most 1, see teacher.unreadable)" in said
+
+
 def test_more_unreadable_images_than_allowed_are_refused(run: Path, call: Call, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("street-1", "street-2"):
         corrupt(run / f"data/train/images/{name}-train.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing.forkserver
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from tiny_run import command_line, make, selfsyn
 
 from jobs import running
+from selfsyn import progress
 from selfsyn.flow import Phase
 
 MARK = "SELFSYN_TEST_MARK"
@@ -168,6 +170,17 @@ def test_the_exit_codes_and_words_of_a_phase_are_its_own(
         said = capfd.readouterr().err
         assert end.value.code == code and words in said, said
         assert len(said.splitlines()) == 2  # the phase's, and which phase it was
+
+
+def test_the_clock_of_a_phase_is_that_of_its_round(
+    bare_server: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "run")
+    monkeypatch.setattr(progress, "_BEGAN", time.monotonic() - 5000)
+    ended = running._forked(["world", "--run", str(tmp_path / "run"), "--workers", "1"])
+    ended.join()  # type: ignore[union-attr]
+    times = [float(found) for found in re.findall(r"^\[ *([\d.]+) s\]", capfd.readouterr().err, re.MULTILINE)]
+    assert times and all(5000 < found < 5600 for found in times)
 
 
 def test_a_fault_is_a_traceback_and_exit_code_1(bare_server: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

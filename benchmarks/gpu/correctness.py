@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import copy
 import json
-import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from typing import TypeVar
 from unittest import mock
 
 import numpy as np
+import server
 import torch
 from given import BENCHMARKS, TESTS, Given, arguments
 from record import FAILED, OK, Record
@@ -45,9 +45,9 @@ from safetensors.numpy import load_file
 from tiny_training import TinyNet
 from training import examples
 
-from jobs.running import PRELOADED, run_verb
+from jobs.running import run_verb
 from selfsyn import config as configuration
-from selfsyn import devices, recipes
+from selfsyn import devices, progress, recipes
 from selfsyn.adapter import generator
 from selfsyn.adapter.crops import Batch as Crops
 from selfsyn.adapter.crops import Views
@@ -222,9 +222,7 @@ def processes(given: Given, record: Record) -> None:
 
 def forked(target: Callable[..., None], *arguments: object, **named: object) -> ForkServerProcess:
     """Start `target` as `selfsyn round` starts a phase: as a fork of a server that has imported torch."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    process = context.Process(target=target, args=arguments, kwargs=named)
+    process = server.context().Process(target=target, args=arguments, kwargs=named)
     process.start()
     return process
 
@@ -316,7 +314,7 @@ def _thrice(given: Given, record: Record, root: Path, phase: Phase) -> None:
 
 def _begun(given: Given, run: Path, phase: Phase) -> ForkServerProcess:
     command = [*phase.arguments, "--run", str(run), "--device", given.device]
-    return forked(run_verb, command)
+    return forked(run_verb, command, progress.clock())
 
 
 def _exit_code(process: ForkServerProcess) -> int | None:

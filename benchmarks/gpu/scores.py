@@ -26,8 +26,12 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
+
+import server
+
+if __name__ == "__main__":
+    server.start()  # its imports run beside those below
 
 import cv2
 import numpy as np
@@ -53,7 +57,7 @@ from selfsyn.world import render
 
 WEIGHTS = "vit.safetensors"
 AT_ONCE = 16
-THREADS = 2  # of torch in a row
+THREADS = 2  # of torch in a row; a rehearsal's rows have one: its cores are few
 WORKERS = 4  # threads of a row; rows read, label and train at different times
 SIZE = (240, 176)  # of the recipes
 TIMES = 3  # factor on the updates of the recipe world-camvid
@@ -228,18 +232,23 @@ def prepare(given: Given, todo: Sequence[Row]) -> None:
             if phase.verb == "export-teacher" and phase.stage:
                 net = (config.task_of(phase.stage), config.teacher_of(phase.stage), config.size, len(config.class_list))
                 nets[str(net)] = net
-    with ProcessPoolExecutor(min(len(nets), usable_cores()), mp_context=get_context("spawn")) as processes:
-        traced = [processes.submit(trace, *net, graphs_of(given)) for net in nets.values()]
+    with ProcessPoolExecutor(min(len(nets), usable_cores()), mp_context=server.context()) as processes:
+        traced = [processes.submit(trace, *net, graphs_of(given), threads_of(given)) for net in nets.values()]
         render_worlds(todo, packed=given.folder / "site" / "worlds")
         for one in traced:
             one.result()
 
 
-def trace(task: Task, teacher: Teacher, size: tuple[int, int], classes: int, graphs: Path) -> None:
+def trace(task: Task, teacher: Teacher, size: tuple[int, int], classes: int, graphs: Path, threads: int) -> None:
     """Export an untrained net, which leaves the graph in the folder `graphs`."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads)
     net = build(task, pretrained=False, classes=classes)
     exported(Segmenter(net.eval(), task=task, teacher=teacher), size=size, folder=graphs)
+
+
+def threads_of(given: Given) -> int:
+    """The threads of torch in one process of many."""
+    return 1 if given.rehearse else THREADS
 
 
 def graphs_of(given: Given) -> Path:
@@ -304,7 +313,7 @@ def started(given: Given, row: Row) -> subprocess.Popen[bytes]:
     assert given.device  # refuses a machine without a GPU; `auto` labels on the CPU if onnxruntime is built without CUDA
     command += ["--device", "auto", "--workers", str(WORKERS)]
     log = (given.folder / f"scores-{run.name}-{entry.row.name}-{entry.seed}.log").open("ab")
-    return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": str(THREADS)})
+    return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": str(threads_of(given))})
 
 
 def kept(record: Record, row: Row, *, code: int, seconds: float, beside: int) -> None:

@@ -149,12 +149,35 @@ def _refusal(error: str, values: Mapping[str, Any]) -> str:
             shown.append(step)
             value = value.get(step) if isinstance(value, Mapping) else value
     name = ".".join(shown)
-    missing = re.match(r"Object missing required field `(.*)`", message)
-    if missing:
-        key = ".".join([*shown, missing[1]])
-        left_out = f", or leave the table out with --set {shown[0]}=" if shown and shown[0] in OPTIONAL else ""
-        return f"run.toml: {key} is missing; set it with --set {key}=VALUE{left_out}"
+    if message.startswith("Object missing required field"):
+        return _what_to_set(list(_missing(RunConfig, values, prefix="")))
     return f"run.toml: {name} is {value!r}; expected {_expected(message, hint)}"
+
+
+def _missing(kind: type, values: Mapping[str, Any], *, prefix: str) -> Iterator[str]:
+    """The keys without a default that are not there, in `values` and in the tables in it."""
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        optional = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
+        table = next((part for part in _parts(hints[item.name]) if dataclasses.is_dataclass(part)), None)
+        if item.name not in values and (optional or table is None):
+            yield from () if optional else (f"{prefix}{item.name}",)
+            continue
+        value = values.get(item.name, {})
+        tables = value if isinstance(value, list) else [value]
+        for number, inside in enumerate(tables):
+            if table is not None and isinstance(inside, Mapping):
+                place = f"{item.name}.{number}" if len(tables) > 1 else item.name
+                yield from _missing(typing.cast(type, table), inside, prefix=f"{prefix}{place}.")
+
+
+def _what_to_set(keys: Sequence[str]) -> str:
+    """The refusal of a configuration without these keys."""
+    tables = dict.fromkeys(key.split(".")[0] for key in keys)
+    left_out = "".join(f", or leave the table {table} out with --set {table}=" for table in tables if table in OPTIONAL)
+    settings = " ".join(f"--set {key}=VALUE" for key in keys)
+    found = f"{keys[0]} is missing; set it" if len(keys) == 1 else f"{', '.join(keys)} are missing; set them"
+    return f"run.toml: {found} with {settings}{left_out}"
 
 
 def _hint_inside(hint: Any, step: str) -> Any:

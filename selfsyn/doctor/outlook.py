@@ -38,7 +38,7 @@ def foreseen(layout: Layout, config: RunConfig, listings: Sequence[Listing], pro
     synthetic, real = (sum(len(listing.images) or listing.to_come for listing in part) for part in parts)
     on_synthetic, on_real = (codec.measured(part, size=config.size) for part in parts)
     to_write = room.to_write(layout, config, synthetic=synthetic, real=real, codec=on_synthetic, speed=probe.speed)
-    findings = (*_weights(layout, config), *machine.faults(probe), *room.lacking(layout, to_write))
+    findings = (*_weights(layout, config), *_warm_up(config), *machine.faults(probe), *room.lacking(layout, to_write))
     topics = machine.described(probe) | {"free disk": room.described(layout, to_write, last=config.last_round)}
     times = estimates(probe, synthetic=synthetic if config.rounds.adapted else 0, real=real, codecs=(on_synthetic, on_real))
     return Outlook(topics, to_write, tuple(times), findings)
@@ -51,3 +51,19 @@ def _weights(layout: Layout, config: RunConfig) -> list[Finding]:
     except InputError as error:
         return [Finding("run.toml", str(error))]
     return []
+
+
+def _warm_up(config: RunConfig) -> list[Finding]:
+    """A note for each schedule that ends before its warm-up does."""
+    train = config.train
+    schedules = {"train.steps": train.steps, "train.oracle_steps": train.oracle_steps}
+    return [
+        Finding(
+            "run.toml",
+            f"{key} is {steps}, train.warmup_steps is {train.warmup_steps}: the learning rate never reaches its peak",
+            "set train.warmup_steps lower",
+            stops=False,
+        )
+        for key, steps in schedules.items()
+        if 0 < steps <= train.warmup_steps
+    ]
