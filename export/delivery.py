@@ -25,7 +25,7 @@ from selfsyn.ahead import ahead
 from selfsyn.cores import usable_cores
 from selfsyn.errors import InputError, NotReadyError
 from selfsyn.files import read_json, remove_temporaries, stream_atomic, write_atomic, write_json
-from selfsyn.images import QUARTER_TURNS, geometry, resize_label
+from selfsyn.images import resize_label, upright_size
 
 JOURNAL: Final = ".journal.jsonl"
 GROUP: Final = 64  # images
@@ -130,8 +130,7 @@ def _item(name: str, order: Order, stem: str) -> Labelled:
     """The labels of an image at the size of its file: tools refuse a mask of another size."""
     image = order.images[name]
     label, confidence = order.read(name)
-    stored, orientation = geometry(image)
-    size = stored[::-1] if orientation in QUARTER_TURNS else stored
+    size = upright_size(image)
     return Labelled(name, image, stem, resize_label(label, size=size), resize_label(confidence, size=size), order.model)
 
 

@@ -185,7 +185,8 @@ def decode_ids(data: bytes, *, name: str = "label") -> NDArray[np.uint8]:
     """Bytes of a label file -> (H, W) uint8; see read_ids."""
     image, stored = _drawing(data, name=name, what="ids")
     if image.mode not in ("L", "P"):
-        raise InputError(f"{name}: {_what_it_is(image.mode)}; expected grey or palette ids; make the labels again as ids")
+        named = ", or name their colours in run.toml (`colours` of the source)" if image.mode.startswith("RGB") else ""
+        raise InputError(f"{name}: {_what_it_is(image.mode)}; expected grey or palette ids; make the labels again as ids{named}")
     ids = np.asarray(image)
     if image.mode == "P":
         _refuse_other_numbers(ids, image.getpalette("RGB") or [], name=name)
@@ -261,6 +262,12 @@ def to_train_ids(ids: NDArray[np.uint8], *, table: NDArray[np.uint8], known: fro
 def image_size(path: Path) -> tuple[int, int]:
     """-> (width, height) as stored, from the header alone."""
     return geometry(path)[0]
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """-> (width, height) as `read_image` reads it, from the header alone."""
+    stored, orientation = geometry(path)
+    return stored[::-1] if orientation in QUARTER_TURNS else stored
 
 
 def geometry(path: Path) -> tuple[tuple[int, int], int]:

@@ -135,6 +135,8 @@ def applied(rules: Rules, classes: ClassList) -> Protocol:
     missing = [name for name in result.scored if name not in merged.values()]
     if missing:
         raise InputError(f"protocol {rules.key!r} scores {', '.join(missing)}, which no class of the run stands for; {remedy}")
+    if rules.key == OWN and (wrong := [name for name in rules.merge if name not in classes.names]):
+        raise InputError(f"scoring.merge: {', '.join(wrong)} is no class of the run; expected some of {', '.join(classes.names)}")
     strange = [name for name in (*rules.left_out, *rules.ignored) if name not in names]
     if strange:
         raise InputError(f"protocol {rules.key!r} leaves out {', '.join(strange)}; expected some of {', '.join(names)}")

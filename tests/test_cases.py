@@ -667,7 +667,7 @@ ENCODINGS: dict[str, dict[str, int]] = {
     "bdd100k": {"sky": 10, "building": 2, "road": 0, "sidewalk": 1},
     "idd": {"sky": 25, "building": 22, "road": 0, "sidewalk": 2},
     "carla-0.9.11": {"sky": 13, "building": 1, "road": 7, "sidewalk": 8},
-    "carla-0.9.12": {"sky": 11, "building": 3, "road": 1, "sidewalk": 2},
+    "carla-0.9.14": {"sky": 11, "building": 3, "road": 1, "sidewalk": 2},
 }
 
 

@@ -262,6 +262,7 @@ def tomllib_of(config: RunConfig) -> dict[str, Any]:
         ),
         ({"held_out.protocol": "own"}, "protocol 'own' is not there; write it as \\[scoring\\]"),
         ({"scoring": {"left_out": ["lorry"]}}, "leaves out lorry; expected some of road"),
+        ({"scoring": {"merge": {"buss": "vehicle"}}}, "scoring.merge: buss is no class of the run; expected some of road"),
         ({"scoring": {}, "held_out.protocol": "camvid-11"}, "\\[scoring\\] is set, but held_out.protocol names another"),
     ],
 )

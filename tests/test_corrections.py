@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,9 @@ import pytest
 from PIL import Image
 from test_exports import SIZE, Export, contents, export, run  # noqa: F401
 from tiny_run import selfsyn_here
+from tiny_store import write_shard
 
+from export.formats.polygons import polygon_mask
 from export.formats.rle import brush_rle, coco_counts
 from jobs.round import corrected_since
 from selfsyn.compare import sharing
@@ -30,6 +34,7 @@ from selfsyn.images import encode_png, read_ids, resize_label
 from selfsyn.labels import CLASSES, IGNORE, PALETTE
 from selfsyn.layout import Layout
 from selfsyn.phase import STARTED, begin, open_run
+from selfsyn.pseudo_labels import LabelStore
 from selfsyn.stage import Stage
 from selfsyn.task.examples import Border, PseudoLabelledExample
 from selfsyn.task.makers import ExampleSource, Labelled, Pseudo
@@ -117,7 +122,108 @@ def test_polygons_are_filled(run: Path, export: Export) -> None:  # noqa: F811
     path.write_text(json.dumps(found))
     taken(run, folder, "coco")
     mask = corrected_store(Layout(run), 1).read("b", portion=1.0)
-    assert (mask[4:10, 10:20] == BUS).all() and np.count_nonzero(mask != IGNORE) == 60
+    assert (mask[4:9, 10:19] == BUS).all() and np.count_nonzero(mask != IGNORE) == 45
+
+
+def test_a_polygon_holds_the_pixels_whose_centres_it_holds() -> None:
+    draw = np.random.default_rng(0)
+    for corners in (3, 4, 7, 12):
+        points = draw.uniform(-5, 45, (corners, 2))
+        mask = polygon_mask(points.ravel(), height=32, width=40)
+        centres = np.stack(np.meshgrid(np.arange(40) + 0.5, np.arange(32) + 0.5), axis=-1).reshape(-1, 2)
+        assert np.array_equal(mask.ravel(), [is_inside(centre, points) for centre in centres])
+    assert np.count_nonzero(polygon_mask([0, 0, 40, 0, 40, 40, 0, 40], height=50, width=50)) == 1600
+
+
+def is_inside(point: np.ndarray, ring: np.ndarray) -> bool:
+    """Whether a ray to the right crosses an odd number of edges, edge by edge."""
+    crossed = 0
+    for (x, y), (next_x, next_y) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        if (y <= point[1]) != (next_y <= point[1]):
+            crossed += point[0] >= x + (point[1] - y) / (next_y - y) * (next_x - x)
+    return crossed % 2 == 1
+
+
+def test_rings_of_a_shape_are_united(run: Path, export: Export) -> None:  # noqa: F811
+    folder = export("coco")
+    path = folder / "annotations/instances_default.json"
+    found = json.loads(path.read_text())
+    rings = [[0, 0, 40, 0, 40, 40, 0, 40], [10, 10, 20, 10, 20, 20, 10, 20]]
+    found["annotations"] = [{"image_id": 2, "category_id": BUS + 1, "segmentation": rings}]
+    path.write_text(json.dumps(found))
+    taken(run, folder, "coco")
+    assert np.count_nonzero(corrected_store(Layout(run), 1).read("b", portion=1.0) == BUS) == 1600
+
+
+Spoil = Callable[[dict], object]
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "spoil"),
+    [
+        ("coco", "annotations/instances_default.json", lambda found: found["annotations"][0].pop("segmentation")),
+        ("coco", "annotations/instances_default.json", lambda found: found["annotations"][0].update(segmentation=[])),
+        ("coco", "annotations/instances_default.json", lambda found: found["annotations"][0].update(segmentation=[[]])),
+        ("coco", "annotations/instances_default.json", lambda found: found["annotations"][0].update(category_id=99)),
+        ("coco", "annotations/instances_default.json", lambda found: found["images"][0].pop("width")),
+        ("datumaro", "dataset_meta.json", lambda found: found.update(label_map=["road"])),
+        ("datumaro", "dataset_meta.json", lambda found: found["segmentation_colors"].extend([[1, 1, 1]] * 9)),
+        ("fiftyone", "metadata.json", lambda found: found["info"]["default_mask_targets"].update({"300": "road"})),
+        ("fiftyone", "samples.json", lambda found: found["samples"].append(3)),
+    ],
+)
+def test_an_export_that_is_built_otherwise_is_one_line(run: Path, export: Export, kind: str, file: str, spoil: Spoil) -> None:  # noqa: F811
+    folder = export(kind)
+    found = json.loads((folder / file).read_text())
+    spoil(found)
+    (folder / file).write_text(json.dumps(found))
+    said = taken(run, folder, kind, code=2)
+    assert str(folder) in said and len(said.strip().splitlines()) == 1, said
+
+
+def test_a_task_without_an_image_and_a_label_map_in_another_encoding(run: Path, export: Export) -> None:  # noqa: F811
+    folder = export("label-studio")
+    correct(folder, "label-studio", drawn(run))
+    path = folder / "project-1.json"
+    path.write_text(path.read_text().replace('"/data/upload/1/0a1b2c3d-b.png"', "7"))
+    assert "expected Label Studio's export" in taken(run, folder, "label-studio", code=2)
+    folder = export("cvat", to="cvat")
+    (folder / "labelmap.txt").write_bytes((folder / "labelmap.txt").read_bytes() + b"caf\xe9:1,1,1::\n")
+    assert "labelmap.txt" in taken(run, folder, "cvat", code=2)
+
+
+def test_a_mask_lies_as_its_image_is_read(run: Path, export: Export) -> None:  # noqa: F811
+    folder = export("datumaro")
+    turned = np.full(LARGE, 1, np.uint8)  # high, where the image is wide
+    (folder / "masks/b.png").write_bytes(encode_png(turned))
+    assert f"is {LARGE[1]}x{LARGE[0]}; expected" in taken(run, folder, "datumaro", code=2)
+
+
+def two_sources(run: Path) -> None:  # noqa: F811
+    """Let the run have two real sources whose files have the same names."""
+    text = (run / "run.toml").read_text().replace('real = { layout = "plain", root = "data" }', "")
+    text += "".join(f'[[real]]\nname = "{name}"\nlayout = "plain"\nroot = "{name}"\n' for name in ("x", "y"))
+    (run / "run.toml").write_text(text)
+    shutil.copytree(run / "data", run / "x")
+    (run / "data").rename(run / "y")
+    shard = run / "round-1/labels/shard-00000-of-00001"
+    maps = {name: LabelStore(run / "round-1/labels").maps(name) for name in ("a", "b", "c", "d")}
+    shutil.rmtree(shard)
+    write_shard(shard, {f"{source}__{name}": maps[name] for source in ("x", "y") for name in maps})
+
+
+def test_two_sources_with_files_of_the_same_names(run: Path, export: Export, tmp_path: Path) -> None:  # noqa: F811
+    two_sources(run)
+    folder = export("cvat")
+    assert "0 corrected images" in taken(run, folder, "cvat")
+    for name in ("x", "y"):
+        code, said = selfsyn_here("labels", "show", run / name / "images/b.png", "--run", run, "--to", tmp_path / "b.png")
+        assert code == 0, said
+    code, said = selfsyn_here("labels", "show", "images/b.png", "--run", run)
+    assert code == 2 and "may be 'x__b' or 'y__b'; expected one of these names" in said
+    (run / "list.txt").write_text(f"{run}/y/images/c.png\n")
+    only = export("coco", "--only", run / "list.txt", to="only")
+    assert [path.name for path in (only / "images").iterdir()] == ["y__c.png"]
 
 
 def test_masks_without_another_class_are_taken_when_a_person_has_looked(run: Path, export: Export) -> None:  # noqa: F811

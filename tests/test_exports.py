@@ -317,6 +317,27 @@ def test_classes_of_the_user(tmp_path: Path) -> None:
         list(delivery.deliver(delivery.Order("cvat", alike, ["p"], images, lambda name: (label, label), "m"), tmp_path / "alike"))
 
 
+def test_a_class_that_is_called_background(tmp_path: Path) -> None:
+    names, colours = ("background", "floor"), np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint8)
+    label = np.array([[0, 1], [IGNORE, 1]], dtype=np.uint8)
+    (tmp_path / "p.png").write_bytes(encode_png(np.zeros((2, 2, 3), dtype=np.uint8)))
+    classes = Classes(names, colours)
+    for kind in ("datumaro", "cvat", "fiftyone", "coco"):
+        order = delivery.Order(kind, classes, ["p"], {"p": tmp_path / "p.png"}, lambda name: (label, label), "m")
+        assert list(delivery.deliver(order, tmp_path / kind)) == ["p"]
+        assert np.array_equal(dict(FORMATS[kind].masks(tmp_path / kind, classes))["p"](), label), kind
+    assert "unlabeled:0,0,0::" in (tmp_path / "cvat/labelmap.txt").read_text()
+
+
+def test_a_colon_in_a_class_has_no_place_in_cvats_label_map(tmp_path: Path) -> None:
+    classes = Classes(("lane: left", "floor"), np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint8))
+    label = np.zeros((2, 2), dtype=np.uint8)
+    (tmp_path / "p.png").write_bytes(encode_png(np.zeros((2, 2, 3), dtype=np.uint8)))
+    order = delivery.Order("cvat", classes, ["p"], {"p": tmp_path / "p.png"}, lambda name: (label, label), "m")
+    with pytest.raises(InputError, match=r"class 'lane: left' cannot be written to CVAT's labelmap\.txt"):
+        list(delivery.deliver(order, tmp_path / "cvat"))
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_run_lengths_of_random_masks(seed: int) -> None:
     draw = np.random.default_rng(seed)

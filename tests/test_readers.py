@@ -77,7 +77,7 @@ def test_ids_become_the_train_ids_of_cityscapes(layout: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("colour", [GREY, RGB, RGBA], ids=["8-bit", "red channel", "red channel and alpha"])
-@pytest.mark.parametrize(("layout", "count", "table"), [("carla-0.9.11", 23, CARLA_OLD), ("carla-0.9.12", 29, CARLA_NEW)])
+@pytest.mark.parametrize(("layout", "count", "table"), [("carla-0.9.11", 23, CARLA_OLD), ("carla-0.9.14", 29, CARLA_NEW)])
 def test_carla_in_both_numberings(layout: str, count: int, table: dict[int, int], colour: int, tmp_path: Path) -> None:
     ids = every_id(count)
     frame(tmp_path, "images/1.png", "labels/1.png", ids, colour=colour)
@@ -92,7 +92,7 @@ def test_carlas_own_folders_and_a_tag_of_no_numbering(tmp_path: Path) -> None:
         only(tmp_path, layout="carla-0.9.11", split="all")
 
 
-@pytest.mark.parametrize(("layout", "road", "other"), [("carla-0.9.11", 1, "carla-0.9.12"), ("carla-0.9.12", 7, "carla-0.9.11")])
+@pytest.mark.parametrize(("layout", "road", "other"), [("carla-0.9.11", 1, "carla-0.9.14"), ("carla-0.9.14", 7, "carla-0.9.11")])
 def test_the_other_numbering_is_recognised_by_the_road(layout: str, road: int, other: str, tmp_path: Path) -> None:
     ids = every_id(9)
     ids[6:] = road
@@ -113,6 +113,26 @@ def test_carlas_splits_keep_clips_together(tmp_path: Path) -> None:
     assert found["val"] == {"101", "102", "105", "1101", "1102", "1105"} and len(found["train"]) == 12
 
 
+def test_one_recording_has_no_train_split_and_the_message_says_where_it_is(tmp_path: Path) -> None:
+    for number in range(3):
+        frame(tmp_path, f"images/{number}.png", f"labels/{number}.png", every_id(13))
+    with pytest.raises(InputError, match="but 3 in split 'val', 3 in split 'all'; set `split`"):
+        frames.listing(tmp_path, layout="carla-0.9.11")
+    assert frames.LAYOUTS["carla-0.9.12"] is frames.LAYOUTS["carla-0.9.14"]
+
+
+def test_another_ending_is_called_by_its_name_where_no_frame_is_found(tmp_path: Path) -> None:
+    put(tmp_path / "images/00001.jpg", photo(RNG, SHAPE))
+    with pytest.raises(InputError, match=r"1 with the ending \.jpg"):
+        frames.listing(tmp_path, layout="gta5")
+
+
+def test_labels_in_colours_are_told_of_the_table(tmp_path: Path) -> None:
+    frame(tmp_path, "images/00001.png", "labels/00001.png", every_id(9), colour=RGB)
+    with pytest.raises(InputError, match="a label of colours; expected grey or palette ids; .* `colours` of the source"):
+        only(tmp_path, layout="gta5")
+
+
 def test_idd_lites_seven_ids_are_native_to_its_list_and_to_no_other(tmp_path: Path) -> None:
     ids = every_id(7, 255)
     frame(tmp_path, "leftImg8bit/train/0/024541_image.png", "gtFine/train/0/024541_label.png", ids)
@@ -122,7 +142,7 @@ def test_idd_lites_seven_ids_are_native_to_its_list_and_to_no_other(tmp_path: Pa
 
 
 def test_names_of_the_new_layouts_are_covered_by_the_built_in_lists() -> None:
-    for layout in ("urbansyn", "synscapes", "bdd100k", "acdc", "idd", "carla-0.9.11", "carla-0.9.12"):
+    for layout in ("urbansyn", "synscapes", "bdd100k", "acdc", "idd", "carla-0.9.11", "carla-0.9.14"):
         for classes in (CITYSCAPES_19, CAMVID_11, IDD_LITE_7):
             names = frames.dataset(layout, classes=classes).name_of.values()
             assert [name for name in names if not classes.covers(name)] == [], (layout, classes.key)
@@ -150,7 +170,7 @@ def test_real_frames_of_carla_0_9_11() -> None:
     shares = dict(zip(CITYSCAPES_19.names, counts / counts.sum(), strict=False))
     assert 0.4 < shares["road"] < 0.5 and 0.25 < shares["sky"] < 0.4 and shares["person"] < 0.01
     with pytest.raises(InputError, match="set layout = 'carla-0.9.11'"):
-        frames.labelled(root, layout="carla-0.9.12", split="all")
+        frames.labelled(root, layout="carla-0.9.14", split="all")
 
 
 def test_real_frames_of_the_lyft_challenge_whose_class_is_in_the_red_channel() -> None:
@@ -162,4 +182,4 @@ def test_real_frames_of_the_lyft_challenge_whose_class_is_in_the_red_channel() -
     assert len(found) == 6 and set(np.unique(ids)) <= set(range(13))
     assert all((one.read_label() == 0)[400:].mean() > 0.3 for one in found)  # road below
     with pytest.raises(InputError, match="set layout = 'carla-0.9.11'"):
-        frames.labelled(root, layout="carla-0.9.12", split="all")
+        frames.labelled(root, layout="carla-0.9.14", split="all")

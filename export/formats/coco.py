@@ -10,11 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from export.formats.item import Classes, Labelled, Mask, Pieces, Row, Rows, Texts, json_list, train_id_of
+from export.formats.item import Classes, Labelled, Mask, Pieces, Row, Rows, Texts, expected, json_list, train_id_of
+from export.formats.polygons import polygon_mask
 from export.formats.rle import coco_counts, coco_mask
 from selfsyn.errors import InputError
 from selfsyn.files import read_json
@@ -46,12 +46,16 @@ def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
         found = read_json(path) or {}
         if not {"images", "annotations", "categories"} <= found.keys():
             raise InputError(f"{path}: no images, annotations and categories; expected COCO's annotations")
-        names = {one["id"]: one["name"] for one in found["categories"]}
-        of_image: dict[int, list[Row]] = defaultdict(list)
-        for one in found["annotations"]:
-            of_image[one["image_id"]].append(one)
-        for image in found["images"]:
-            yield Path(image["file_name"]).stem, partial(_mask, image, of_image[image["id"]], names, classes, path)
+        with expected(path, "COCO's annotations"):
+            names = {one["id"]: one["name"] for one in found["categories"]}
+            of_image: dict[int, list[Row]] = defaultdict(list)
+            for one in found["annotations"]:
+                of_image[one["image_id"]].append(one)
+            read = [
+                (Path(image["file_name"]).stem, partial(_mask, image, of_image[image["id"]], names, classes, path))
+                for image in found["images"]
+            ]
+        yield from read
 
 
 def _segment(train_id: int, pixels: NDArray[np.bool_], score: float) -> Row:
@@ -77,13 +81,11 @@ def _document(rows: Rows, classes: Classes) -> Texts:
 
 
 def _mask(image: Row, annotations: list[Row], names: dict[int, str], classes: Classes, path: Path) -> NDArray[np.uint8]:
-    label = np.full((image["height"], image["width"]), IGNORE, dtype=np.uint8)
+    with expected(path, "COCO's annotations"):
+        label = np.full((image["height"], image["width"]), IGNORE, dtype=np.uint8)
     for one in annotations:
-        train_id = train_id_of(names[one["category_id"]], classes, path=path)
-        try:
-            _paint(label, one["segmentation"], train_id)
-        except ValueError as error:
-            raise InputError(f"{path}: annotation {one.get('id')} of {image['file_name']}: {error}; export it again") from error
+        with expected(path, "COCO's annotations", f"annotation {one.get('id')} of {image['file_name']}"):
+            _paint(label, one.get("segmentation"), train_id_of(names[one["category_id"]], classes, path=path))
     return label
 
 
@@ -91,5 +93,8 @@ def _paint(label: NDArray[np.uint8], shape: Any, train_id: int) -> None:
     height, width = label.shape
     if isinstance(shape, dict):
         label[coco_mask(shape["counts"], height=height, width=width)] = train_id
+    elif shape:
+        for ring in shape:
+            label[polygon_mask(ring, height=height, width=width)] = train_id
     else:
-        cv2.fillPoly(label, [np.array(ring).reshape(-1, 2).round().astype(np.int32) for ring in shape], train_id)
+        raise ValueError("a box without a shape; expected a polygon or run lengths")

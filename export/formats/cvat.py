@@ -16,14 +16,19 @@ from numpy.typing import NDArray
 
 from export.formats.item import Classes, Labelled, Mask, Pieces, Rows, Texts, by_colour, colours_in
 from selfsyn.errors import InputError
+from selfsyn.files import read_text
 
 COLOURED: Final = True
 MAP: Final = "labelmap.txt"
+NAME: Final = re.compile(r"[^#:][^:]*$")
 LINE: Final = re.compile(r"^(?P<name>[^#:][^:]*):(?P<colour>\d+,\d+,\d+):")
 
 
 def pieces(item: Labelled, classes: Classes) -> Pieces:
-    """See Format."""
+    """See Format. InputError for a class whose name would end early in labelmap.txt."""
+    for name in classes.names:
+        if not NAME.match(name):
+            raise InputError(f"class {name!r} cannot be written to CVAT's {MAP}: expected no colon, and no # at the start")
     return Pieces({f"SegmentationClass/{item.stem}.png": item.numbered_png(classes)}, row={"stem": item.stem})
 
 
@@ -39,7 +44,7 @@ def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
     """See Format."""
     if not (folder / MAP).exists():
         raise InputError(f"{folder / MAP}: no such file; expected an unpacked export in CVAT's format 'Segmentation mask 1.1'")
-    found = [match for line in (folder / MAP).read_text().splitlines() if (match := LINE.match(line))]
+    found = [match for line in read_text(folder / MAP).splitlines() if (match := LINE.match(line))]
     names = {colour: match["name"] for match in found for colour in [_colour(match["colour"])]}
     pictures = folder / "SegmentationClass"
     for path in sorted(pictures.rglob("*.png")):

@@ -13,13 +13,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.formats.item import Classes, Labelled, Mask, Pieces, Rows, Texts, by_colour, colours_in, train_id_table
+from export.formats.item import Classes, Labelled, Mask, Pieces, Rows, Texts, by_colour, colours_in, expected, train_id_table
 from selfsyn.errors import InputError
 from selfsyn.files import read_json, to_json
 from selfsyn.images import encode_png, read_ids, read_raw
 
 COLOURED: Final = True
 META: Final = "dataset_meta.json"
+EXPORT: Final = "Datumaro's common_semantic_segmentation"
 
 
 def pieces(item: Labelled, classes: Classes) -> Pieces:
@@ -39,8 +40,9 @@ def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
     """See Format."""
     meta = read_json(folder / META)
     if meta is None or "label_map" not in meta:
-        raise InputError(f"{folder / META}: no label_map; expected Datumaro's common_semantic_segmentation")
-    names = {int(number): str(name) for number, name in meta["label_map"].items()}
+        raise InputError(f"{folder / META}: no label_map; expected {EXPORT}")
+    with expected(folder / META, EXPORT):
+        names = {int(number): str(name) for number, name in meta["label_map"].items()}
     for path in sorted((folder / "masks").rglob("*.png")):
         yield path.stem, partial(_mask, path, names, meta.get("segmentation_colors", []), classes)
 
@@ -48,5 +50,6 @@ def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
 def _mask(path: Path, names: dict[int, str], colours: list[list[int]], classes: Classes) -> NDArray[np.uint8]:
     if read_raw(path).mode == "L":
         return np.asarray(train_id_table(names, classes, path=path)[read_ids(path)], dtype=np.uint8)
-    named = {(r, g, b): names[number] for number, (r, g, b) in enumerate(colours)}
+    with expected(path, EXPORT, f"segmentation_colors of {META}"):
+        named = {(r, g, b): names[number] for number, (r, g, b) in enumerate(colours)}
     return by_colour(colours_in(path), named, classes, path=path)

@@ -11,13 +11,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from export.formats.item import Classes, Labelled, Mask, Pieces, Rows, Texts, json_list, train_id_table
+from export.formats.item import Classes, Labelled, Mask, Pieces, Rows, Texts, expected, json_list, train_id_table
 from selfsyn.errors import InputError
 from selfsyn.files import read_json, to_json
 from selfsyn.images import encode_png, read_ids
 
 COLOURED: Final = False
+METADATA: Final = "metadata.json"
 SAMPLES: Final = "samples.json"
+EXPORT: Final = "an export as LegacyFiftyOneDataset"
 TARGETS: Final = "default_mask_targets"
 
 
@@ -39,7 +41,7 @@ def pieces(item: Labelled, classes: Classes) -> Pieces:
 def closing(rows: Rows, classes: Classes) -> Iterator[tuple[str, Texts]]:
     """See Format."""
     targets = {str(number): name for number, name in classes.numbered.items()}
-    yield "metadata.json", iter([to_json({"media_type": "image", "info": {TARGETS: targets}})])
+    yield METADATA, iter([to_json({"media_type": "image", "info": {TARGETS: targets}})])
     yield SAMPLES, _samples(json.dumps(row) for row in rows())
 
 
@@ -47,12 +49,16 @@ def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
     """See Format."""
     samples = (read_json(folder / SAMPLES) or {}).get("samples")
     if samples is None:
-        raise InputError(f"{folder / SAMPLES}: no list of samples; expected an export as LegacyFiftyOneDataset")
-    info = (read_json(folder / "metadata.json") or {}).get("info", {})
-    names = {int(key): str(name) for key, name in (info.get(TARGETS) or classes.numbered).items() if str(key).isdecimal()}
+        raise InputError(f"{folder / SAMPLES}: no list of samples; expected {EXPORT}")
+    with expected(folder / METADATA, EXPORT):
+        info = (read_json(folder / METADATA) or {}).get("info") or {}
+        names = {int(key): str(name) for key, name in (info.get(TARGETS) or classes.numbered).items() if str(key).isdecimal()}
     for sample in samples:
-        for path in _mask_paths(sample):
-            yield Path(sample["filepath"]).stem, partial(_mask, folder / path, names, classes)
+        with expected(folder / SAMPLES, EXPORT):
+            read = [
+                (Path(sample["filepath"]).stem, partial(_mask, folder / path, names, classes)) for path in _mask_paths(sample)
+            ]
+        yield from read
 
 
 def _samples(lines: Iterator[str]) -> Texts:

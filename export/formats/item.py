@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from selfsyn.labels import IGNORE
 
 DONE = "selfsyn.json"  # says what a finished folder holds
 BACKGROUND = "background"  # what the tools call pixels without a class
+NO_CLASS = "unlabeled"  # what they are called where a class has that name; no class of a run may have this one
 BLACK = (0, 0, 0)
 
 Row = dict[str, Any]
@@ -32,9 +34,14 @@ class Classes:
     colours: NDArray[np.uint8]
 
     @property
+    def background(self) -> str:
+        """The name of pixels without a class."""
+        return NO_CLASS if BACKGROUND in self.names else BACKGROUND
+
+    @property
     def with_background(self) -> tuple[str, ...]:
-        """'background' and the classes: the numbering of tools in which 0 means no class."""
-        return (BACKGROUND, *self.names)
+        """The name of no class, and the classes: the numbering of tools in which 0 means no class."""
+        return (self.background, *self.names)
 
     @property
     def numbered(self) -> dict[int, str]:
@@ -59,7 +66,7 @@ class Classes:
 
     def refuse_alike(self) -> None:
         """InputError for black or two classes of one colour: a format that stores colours could not tell them apart."""
-        seen: dict[tuple[int, ...], str] = {BLACK: BACKGROUND}
+        seen: dict[tuple[int, ...], str] = {BLACK: self.background}
         for name, colour in zip(self.names, map(tuple, self.colours.tolist()), strict=True):
             if colour in seen:
                 raise InputError(
@@ -138,6 +145,17 @@ class Format(Protocol):
         ...
 
 
+@contextmanager
+def expected(path: Path, what: str, where: str = "") -> Iterator[None]:
+    """Let a file that is built otherwise end in an InputError. what: the expected export.  where: the place in the file."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
+        fault = f"no {error}" if isinstance(error, KeyError) else str(error)
+        place = f"{where}: " if where else ""
+        raise InputError(f"{path}: {place}{fault}; expected {what}; export it again") from error
+
+
 def colours_in(path: Path) -> NDArray[np.uint8]:
     """The (H, W, 3) colours of a picture of colours or of a palette. InputError when unreadable."""
     return np.asarray(read_raw(path).convert("RGB"))
@@ -157,16 +175,18 @@ def train_id_table(names: Mapping[int, str], classes: Classes, *, path: Path) ->
     """{number in a file: class name} -> (256,) table to train ids. InputError for a class that the run lacks."""
     table = np.full(256, IGNORE, dtype=np.uint8)
     for number, name in names.items():
+        if not 0 <= number < len(table):
+            raise InputError(f"{path}: class {name!r} has the number {number}; expected 0 to 255")
         table[number] = train_id_of(name, classes, path=path)
     return table
 
 
 def train_id_of(name: str, classes: Classes, *, path: Path) -> int:
-    """The train id of a class name; IGNORE for 'background'. InputError for another name."""
-    if name == BACKGROUND:
+    """The train id of a class name; IGNORE for that of no class. InputError for another name."""
+    if name == classes.background:
         return IGNORE
     if name not in classes.names:
-        raise InputError(f"{path}: class {name!r}; expected one of {', '.join(classes.names)}, or {BACKGROUND}")
+        raise InputError(f"{path}: class {name!r}; expected one of {', '.join(classes.names)}, or {classes.background}")
     return classes.names.index(name)
 
 

@@ -1,6 +1,7 @@
 """Label Studio: tasks with a prediction each, one brush and one score a class; links to the images, which it serves itself.
 
-Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=FOLDER.
+Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=FOLDER, and add
+FOLDER/images to the project as a source storage of local files: it serves only files below such a storage.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from export.formats.item import DONE, Classes, Labelled, Mask, Pieces, Row, Rows, Texts, json_list, train_id_of
+from export.formats.item import DONE, Classes, Labelled, Mask, Pieces, Row, Rows, Texts, expected, json_list, train_id_of
 from export.formats.rle import brush_mask, brush_rle
 from selfsyn.errors import InputError
 from selfsyn.labels import IGNORE
 
 COLOURED: Final = False
 TASKS: Final = 200  # in a file: some 50 MB at 1024x512, which Label Studio takes in one upload
+EXPORT: Final = "Label Studio's export in the format JSON"
 SERVED: Final = "/data/local-files/?d="
 CONTROL: Final = {"from_name": "label", "to_name": "image", "type": "brushlabels"}
 
@@ -57,9 +59,11 @@ def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
         raise InputError(f"{folder}: no JSON file; expected Label Studio's export in the format JSON")
     for path in files:
         for task in _tasks(path):
-            brushes = _brushes(task)
+            with expected(path, EXPORT, f"task {task.get('id')}"):
+                brushes = _brushes(task)
             if brushes:
-                picture = unquote(next(iter(task["data"].values())).split("?d=")[-1])
+                with expected(path, EXPORT, f"task {task.get('id')}"):
+                    picture = unquote(next(iter(task["data"].values())).split("?d=")[-1])
                 yield Path(picture).stem, partial(_mask, brushes, classes, path)
 
 
@@ -74,7 +78,7 @@ def _tasks(path: Path) -> list[dict[str, Any]]:
     try:
         found = json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); expected Label Studio's export in the format JSON") from error
+        raise InputError(f"{path}: not JSON ({error}); expected {EXPORT}") from error
     if not isinstance(found, list) or not all(isinstance(task, dict) and "data" in task for task in found):
         raise InputError(f"{path}: no list of tasks with 'data'; expected Label Studio's export in the format JSON, not JSON_MIN")
     return found
@@ -88,13 +92,12 @@ def _brushes(task: Row) -> list[Row]:
 
 
 def _mask(brushes: list[Row], classes: Classes, path: Path) -> NDArray[np.uint8]:
-    height, width = brushes[0]["original_height"], brushes[0]["original_width"]
-    label = np.full((height, width), IGNORE, dtype=np.uint8)
+    with expected(path, EXPORT, f"brush {brushes[0].get('id')}"):
+        height, width = brushes[0]["original_height"], brushes[0]["original_width"]
+        label = np.full((height, width), IGNORE, dtype=np.uint8)
     for one in brushes:
-        value = one["value"]
-        train_id = train_id_of(value["brushlabels"][0], classes, path=path)
-        try:
+        with expected(path, EXPORT, f"brush {one.get('id')}"):
+            value = one["value"]
+            train_id = train_id_of(value["brushlabels"][0], classes, path=path)
             label[brush_mask(value["rle"], height=height, width=width)] = train_id
-        except ValueError as error:
-            raise InputError(f"{path}: brush {one.get('id')}: {error}; export the annotations again") from error
     return label

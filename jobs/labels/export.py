@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,12 +84,14 @@ def _order(
     choice: tuple[Path | None, int | None, int | None],
 ) -> Order:
     from export.delivery import Order
-    from jobs.labels.opened import classes_of, image_files, opened_store
+    from jobs.labels.opened import classes_of, image_files, opened_store, refuse_missing
     from selfsyn.data.sources import correction_digests
     from selfsyn.files import digest_lines
 
     round_, store = opened_store(layout, config, round_)
-    names = _chosen(store, *choice)
+    images = image_files(layout, config, ())
+    names = _chosen(store, images, *choice)
+    refuse_missing(layout, images, names)
     lowest = _lowest(store, *least)
 
     def read(name: str) -> Maps:
@@ -98,16 +100,18 @@ def _order(
     about = {"round": round_, "labels": store.content(), "names": digest_lines(names)}
     about |= correction_digests(layout, round_)
     about |= {"kept_fraction": least[0], "min_confidence": least[1]}
-    return Order(kind, classes_of(config.class_list), names, image_files(layout, config, names), read, store.teacher, about)
+    return Order(kind, classes_of(config.class_list), names, images, read, store.teacher, about)
 
 
-def _chosen(store: CorrectedStore, only: Path | None, worst: int | None, limit: int | None) -> Sequence[str]:
+def _chosen(
+    store: CorrectedStore, images: Mapping[str, Path], only: Path | None, worst: int | None, limit: int | None
+) -> Sequence[str]:
     from jobs.labels.opened import name_of
     from selfsyn.data.frames import names_in
 
     names, known = list(store.names), set(store.names)
     if only is not None:
-        asked = (name if name in known else name_of(name, store) for name in names_in(only))
+        asked = (name if name in known else name_of(name, store, images) for name in names_in(only))
         names = [name for name in dict.fromkeys(asked) if name in known]
     if worst is not None:
         confidence = {row["name"]: row["mean_confidence"] for row in store.rows() if "skipped" not in row}

@@ -68,7 +68,8 @@ def import_(root: Path, round_: int | None, folder: Path, kind: str, *, confirme
     round_, store = opened_store(layout, config, round_)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected what the tool exported, unpacked")
-    masks, images = _named(folder, kind, store), image_files(layout, config, ())
+    images = image_files(layout, config, ())
+    masks = _named(folder, kind, store, images)
     target, rows, pixels = layout.corrections(round_), {}, 0
     returned = on_all_cores(lambda pair: _compared(*pair, store, images), masks.items())
     for one in (one for one in returned if one.changed or confirmed):
@@ -83,14 +84,14 @@ def import_(root: Path, round_: int | None, folder: Path, kind: str, *, confirme
         say(f"round {round_} was trained without them: run `selfsyn train --round {round_} --force`, or train the next round")
 
 
-def _named(folder: Path, kind: str, store: CorrectedStore) -> dict[str, Mask]:
+def _named(folder: Path, kind: str, store: CorrectedStore, images: Mapping[str, Path]) -> dict[str, Mask]:
     """{image of the store: function that reads its mask}. InputError for a mask of no image, or two of one image."""
     from export.formats import FORMATS
 
-    names, found = _aliases(store), {}
+    names, found = _aliases(store, images), {}
     for given, read in FORMATS[kind].masks(folder, classes_of(store.classes)):
         short = given if given in names else UPLOADED.sub("", Path(given).name)
-        name = names[short] if short in names else name_of(short, store)
+        name = names[short] if short in names else name_of(short, store, images)
         if name in found:
             raise InputError(f"{folder}: two masks of image {name!r}; remove one, or import them one after the other")
         found[name] = read
@@ -99,12 +100,12 @@ def _named(folder: Path, kind: str, store: CorrectedStore) -> dict[str, Mask]:
     return found
 
 
-def _aliases(store: CorrectedStore) -> dict[str, str]:
-    """{name, path or stem of the image file, without suffix: name}, as far as it is unique."""
+def _aliases(store: CorrectedStore, images: Mapping[str, Path]) -> dict[str, str]:
+    """{name, or path of the image file without suffix from any folder on: name}, as far as it is unique."""
     found: dict[str, str | None] = {}
     for row in store.rows():
         if "skipped" not in row:
-            path = Path(row["image"]).with_suffix("")
+            path = images.get(row["name"], Path(row["image"])).with_suffix("")
             for alias in {"/".join(path.parts[-depth:]) for depth in range(1, len(path.parts) + 1)}:
                 found[alias] = None if alias in found else row["name"]
     return {alias: name for alias, name in found.items() if name is not None} | {name: name for name in store.names}
@@ -114,13 +115,13 @@ def _compared(name: str, read: Mask, store: CorrectedStore, images: Mapping[str,
     """Read a mask and compare it with the labels that count now. InputError for a mask of another size."""
     import numpy as np
 
-    from selfsyn.images import image_size, resize_label
+    from selfsyn.images import resize_label, upright_size
     from selfsyn.labels import IGNORE
 
     mask, before = read(), store.maps(name)[0]
     size = (mask.shape[1], mask.shape[0])
-    expected = {image_size(images[name]), (before.shape[1], before.shape[0])} if name in images else {size}
-    if size not in expected and size[::-1] not in expected:
+    expected = {upright_size(images[name]), (before.shape[1], before.shape[0])} if name in images else {size}
+    if size not in expected:
         sizes = " or ".join("{}x{}".format(*one) for one in sorted(expected, reverse=True))
         raise InputError(f"the mask of {name!r} is {size[0]}x{size[1]}; expected {sizes}, the size of its image; export it again")
     different = mask != resize_label(before, size=size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,23 +55,35 @@ def image_files(layout: Layout, config: RunConfig, names: Iterable[str]) -> dict
     from selfsyn.data.sources import listed_real
 
     found = {frame.name: frame.image for frame in listed_real(layout, config)[0]}
-    for name in names:
-        if name not in found:
-            raise InputError(
-                f"{layout.configuration}: found no real image {name!r}; the labels were made from it, so put it back"
-            )
+    refuse_missing(layout, found, names)
     return found
 
 
-def name_of(image: str, store: LabelStore) -> str:
-    """The name in the store of an image that is given by name or path. InputError names the most similar name."""
+def refuse_missing(layout: Layout, images: Mapping[str, Path], names: Iterable[str]) -> None:
+    """InputError for a name without an image file."""
+    for name in names:
+        if name not in images:
+            raise InputError(
+                f"{layout.configuration}: found no real image {name!r}; the labels were made from it, so put it back"
+            )
+
+
+def name_of(image: str, store: LabelStore, images: Mapping[str, Path]) -> str:
+    """The name in the store of an image that is given by name or path.
+
+    images: the image file of each name.  A path may begin at any folder. InputError, with names, for none or several.
+    """
     import difflib
 
     if image in store.names or image in store.skipped:
         return image
-    found = [row["name"] for row in store.rows() if Path(image).is_absolute() and image.endswith("/" + row["image"])]
-    found += [row["name"] for row in store.rows() if row["image"] == image] if not found else []
+    given, known = Path(image), {*store.names, *store.skipped}
+    found = [name for name, path in images.items() if name in known and path.parts[-len(given.parts) :] == given.parts]
+    exact = [name for name in found if given.exists() and images[name].resolve() == given.resolve()]
+    found = exact or found
+    if len(found) > 1:
+        raise InputError(f"{store.folder}: {image!r} may be {' or '.join(map(repr, found[:2]))}; expected one of these names")
     if not found:
         nearest = difflib.get_close_matches(Path(image).stem, [*store.names, *store.skipped], n=1, cutoff=0.0)
         raise InputError(f"{store.folder}: no image {image!r}; the nearest name is {nearest[0]!r}")
-    return str(found[0])
+    return found[0]

@@ -31,12 +31,12 @@ def show(image: str, root: Path, round_: int | None, to: Path | None) -> None:
     IMAGE is a name in the label store or the path of the image file. The picture shows, side by side, the image, all its
     pseudo-labels, and the pseudo-labels that training uses.
     """
-    from jobs.labels.opened import name_of, opened_store
+    from jobs.labels.opened import image_files, name_of, opened_store
     from selfsyn.phase import open_run
 
     layout, config = open_run(root)
     round_, store = opened_store(layout, config, round_)
-    name = name_of(image, store)
+    name = name_of(image, store, image_files(layout, config, ()))
     click.echo("\n".join(_origin(layout, store, name, round_=round_)))
     if name in store.skipped:
         return

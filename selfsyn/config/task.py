@@ -28,7 +28,7 @@ class Task:
     weights: where the encoder's weights come from. 'download' fetches the published ImageNet weights; 'package' uses the copy
     that an installed package carries (efficientnet_lite0 only); 'scratch' starts from random weights. Anything else is a
     .safetensors or .pth file; a relative path starts at the run folder.
-    decoder_channels: width of the decoder; vit: it follows the encoder's.
+    decoder_channels: width of the decoder, deeplabv3plus only.
     output_stride: of the encoder, deeplabv3plus only. 8 is slower and finer than 16, 32 faster and coarser.
     mean, std: of RGB in 0..1, as the encoder was trained.
     auxiliary_at_inference: logits of the exported net = main head + auxiliary_at_inference x auxiliary head. A vit has the

@@ -1,8 +1,9 @@
 """CARLA's semantic camera: images/NAME.* with labels/NAME.png, or CameraRGB/NAME.png with CameraSeg/NAME.png.
 
-The tag of a pixel is the first channel of an RGB label, as CARLA saves it, or the value of an 8-bit label. CARLA renumbered its
-tags: there are two layouts, and labels of the other numbering are recognised and refused. Splits are ours, because neighbouring
-frames look alike: `val` is every fifth clip, `train` the others; a gap of more than 50 in the frame numbers begins a clip.
+The tag of a pixel is the first channel of an RGB label, as CARLA saves it, or the value of an 8-bit label. CARLA 0.9.14
+renumbered the tags (its CHANGELOG): there are two layouts, and labels of the other numbering are recognised and refused. Splits
+are ours, because neighbouring frames look alike: `val` is every fifth clip, `train` the others; a gap of more than 50 in the
+frame numbers begins a clip.
 
 Checked against files of others: 850 frames of CARLA 0.9.11 (8-bit) and six of the Lyft challenge (RGB). Not checked against
 files: the newer numbering, which is that of CARLA's ObjectLabel.h and CityScapesPalette.h.
@@ -39,7 +40,7 @@ NEW = dict(
         )
     )
 )
-OLD_LAYOUT, NEW_LAYOUT = "carla-0.9.11", "carla-0.9.12"
+OLD_LAYOUT, NEW_LAYOUT = "carla-0.9.11", "carla-0.9.14"
 SPLITS = ("train", "val", "all")
 VAL_EVERY = 5  # clips
 LARGEST_GAP = 50  # between the numbers of neighbouring frames of a clip

@@ -47,6 +47,7 @@ LAYOUTS = {
     "synscapes": SYNSCAPES,
     OLD_LAYOUT: CARLA_OLD,
     NEW_LAYOUT: CARLA_NEW,
+    "carla-0.9.12": CARLA_NEW,  # the name of that layout in earlier run.toml files
     "cityscapes": CITYSCAPES,
     "acdc": ACDC,
     "bdd100k": BDD100K,
@@ -131,6 +132,13 @@ def listing(root: Path, *, layout: str, split: str = "train", files: Path | None
     if not found:
         others = words(passed_over(kind, root, split=split))
         there = f"; the pictures there are no frames: {others}" if others else ""
+        elsewhere = (
+            {half: len(kind.find_images(root, half)) for half in kind.halves if half != split} if split in kind.halves else {}
+        )
+        if any(elsewhere.values()):
+            there = (
+                "; but " + ", ".join(f"{count} in split {half!r}" for half, count in elsewhere.items() if count) + "; set `split`"
+            )
         raise InputError(f"{root}: no image of layout {layout} (split {split}); expected {kind.expects}{there}")
     taken = found if files is None else _listed(found, files)
     spoiled = sorted(taken.keys() & kind.unusable.keys())

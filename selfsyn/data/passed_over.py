@@ -31,6 +31,7 @@ def passed_over(kind: DataSet, root: Path, *, split: str, found: Mapping[str, Pa
     if not left:
         return {}
     endings, folders = {os.path.splitext(path)[1].lower() for path in frames}, {os.path.dirname(path) for path in frames}
+    endings = endings or {ending for ending in PICTURES if ending in kind.expects}
     by_reason: dict[str, list[Path]] = defaultdict(list)
     for path in map(Path, left):
         by_reason[kind.reason(path) or _reason(path, endings, folders)].append(path)
