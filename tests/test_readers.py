@@ -129,7 +129,7 @@ def test_another_ending_is_called_by_its_name_where_no_frame_is_found(tmp_path: 
 
 def test_labels_in_colours_are_told_of_the_table(tmp_path: Path) -> None:
     frame(tmp_path, "images/00001.png", "labels/00001.png", every_id(9), colour=RGB)
-    with pytest.raises(InputError, match="a label of colours; expected grey or palette ids; .* `colours` of the source"):
+    with pytest.raises(InputError, match="a label of colours; expected grey or palette ids; .*`colours` of the source"):
         only(tmp_path, layout="gta5")
 
 
