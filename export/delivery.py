@@ -24,7 +24,7 @@ from selfsyn import journal
 from selfsyn.ahead import ahead
 from selfsyn.cores import usable_cores
 from selfsyn.errors import InputError, NotReadyError
-from selfsyn.files import read_json, remove_temporaries, stream_atomic, write_atomic, write_json
+from selfsyn.files import TEMPORARY, read_json, remove_temporaries, stream_atomic, write_atomic, write_json
 from selfsyn.images import resize_label, upright_size
 
 JOURNAL: Final = ".journal.jsonl"
@@ -58,7 +58,7 @@ class Order:
 def is_delivered(order: Order, to: Path) -> bool:
     """Whether the folder holds this order already. InputError when it holds something else."""
     done, begun = to / DONE, to / JOURNAL
-    if not to.exists() or not any(to.iterdir()):
+    if not to.exists() or all(path.name.startswith(TEMPORARY) for path in to.iterdir()):
         return False
     if not (done.exists() or begun.exists()):
         raise InputError(f"{to}: holds other files; expected an empty folder or a new one; choose another with --to")

@@ -345,7 +345,7 @@ def test_a_rollout_of_the_service_has_a_gap_only_where_a_single_gpu_leaves_no_ch
     pod = cpu["template"]["spec"]
     (container,) = pod["containers"]
     assert cpu["strategy"] == rolling and "tolerations" not in pod
-    assert container["resources"] == {"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"memory": "2Gi"}}
+    assert container["resources"] == {"requests": {"cpu": "500m", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
     (gpu,) = ours["template"]["spec"]["containers"]
     assert container == gpu | {
         "args": ["cpu" if one == "cuda" else one for one in gpu["args"]],
@@ -443,7 +443,7 @@ def test_the_other_overlays_change_what_they_say() -> None:
 
 
 def test_the_argo_workflow_has_the_same_commands_and_the_same_order() -> None:
-    _, workflow = documents("examples/argo.yaml")
+    _, policy, workflow = documents("examples/argo.yaml")
     templates = {template["name"]: template for template in workflow["spec"]["templates"]}
     jobs = phase_jobs(documents("round.yaml"))
     tasks = templates["round"]["dag"]["tasks"]
@@ -451,14 +451,19 @@ def test_the_argo_workflow_has_the_same_commands_and_the_same_order() -> None:
         step.name: set(step.after) for step in steps(DEMO, round_=1)
     }
     for phase, job in jobs.items():
-        ours, pod = templates[phase], job["spec"]["template"]["spec"]
-        shard = ["--shard", "{{inputs.parameters.shard}}"] if phase.startswith("pseudo-label") else []
+        sharded = phase.startswith("pseudo-label")
+        ours, pod = templates[f"{phase}-shard" if sharded else phase], job["spec"]["template"]["spec"]
+        assert "parallelism" not in ours  # Argo takes it in DAGs only
+        shard = ["--shard", "{{inputs.parameters.shard}}"] if sharded else []
         assert ours["container"]["args"] == pod["containers"][0]["args"] + shard
         for name in ("image", "resources", "securityContext", "volumeMounts"):
             assert ours["container"][name] == pod["containers"][0][name]
         assert ours.get("initContainers") == pod.get("initContainers")
-    (labelling,) = (task for task in tasks if task["name"] == "pseudo-label-1")
-    assert labelling["withSequence"] == {"count": "4"}
+    (labelling,) = templates["pseudo-label-1"]["dag"]["tasks"]
+    assert labelling["withSequence"] == {"count": "4"} and templates["pseudo-label-1"]["parallelism"] == 2
+    assert "automountServiceAccountToken" not in workflow["spec"]  # Argo refuses `false` without executor.serviceAccountName
+    name = {"workflows.argoproj.io/workflow": workflow["metadata"]["name"]}
+    assert policy["spec"] == {"podSelector": {"matchLabels": name}, "policyTypes": ["Egress"], "egress": [{}]}
 
 
 def test_a_recipe_of_ones_own_a_registry_and_a_later_round(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ class Limits:
 
     requests: in the server at once; further ones get 429.  body: bytes of a request, as sent and unpacked.
     image: pixels of a JPEG or PNG.  scans: of a progressive JPEG, each of which costs a pass over all pixels.
-    run: pixels in a batch: the net needs 500 times their bytes.  images: of an infer request.
+    run: pixels in a batch: 1.1 GiB with DeepLabV3+ on EfficientNet-Lite0; a ViT grows with the square of an image.
+    images: of an infer request.
     read, answer: seconds to read a request and to answer it.
     """
 

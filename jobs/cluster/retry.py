@@ -22,7 +22,8 @@ TRIES = 6  # of the creation, if the server does not answer
 
 
 def retry(cluster: Cluster, *, run: str, phases: Sequence[str] = (), sleep: Callable[[float], None] = time.sleep) -> None:
-    """Delete the Jobs of `phases` and create them again, suspended; then the coordinators of their rounds, if they have ended.
+    """Delete the Jobs of `phases` and create them again, suspended; then the coordinators of their rounds, if they have ended
+    or soon will, because a phase of theirs has failed.
 
     phases: without any, all that have failed. Between deletion and creation, a file holds the Jobs. Raises InputError for a
     phase that is not there or has not ended, and for a round without coordinator; Trouble; FaultError with the file's path.
@@ -35,7 +36,8 @@ def retry(cluster: Cluster, *, run: str, phases: Sequence[str] = (), sleep: Call
         )
     coordinators = [_coordinator(jobs, round_) for round_ in sorted({job.round_ for job in chosen})]
     names = [job.job for job in chosen if job.phase != COORDINATOR]
-    names += [job.job for job in coordinators if job.state in ("failed", "complete")]
+    failed = {job.round_ for job in chosen if job.state == "failed"}
+    names += [job.job for job in coordinators if job.state in ("failed", "complete") or job.round_ in failed]
     bodies = {body["metadata"]["name"]: body for body in cluster.objects("jobs", run=run)}
     _again(cluster, [bodies[name] for name in names], sleep=sleep)
 
@@ -80,6 +82,7 @@ def _coordinator(jobs: Sequence[PhaseJob], round_: int) -> PhaseJob:
 def _again(cluster: Cluster, bodies: Sequence[Object], *, sleep: Callable[[float], None]) -> None:
     """Delete and create Jobs. The last is the coordinator's, which must not see an earlier failure."""
     kept = _kept([pristine(body) for body in bodies])
+    say(f"{kept} holds the Jobs; if this is interrupted: kubectl apply --server-side -f {kept}")
     try:
         remove(cluster, "jobs", list(reversed(bodies)), sleep=sleep)
         for body in bodies:
