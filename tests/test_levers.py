@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from selfsyn import config, recipes
+from selfsyn.compare.levers import LEVERS
 from selfsyn.compare.rivals import RIVALS
 
 RESULTS = (Path(__file__).parent.parent / "benchmarks/RESULTS.md").read_text()
@@ -55,3 +56,15 @@ def test_every_option_is_used_or_has_a_figure(key: str) -> None:
 def test_an_option_that_nobody_uses_would_be_found() -> None:
     assert "rounds.soft" not in USED and "`rounds.soft`" not in RESULTS
     assert "task.drop_path" not in USED and "`task.drop_path`" in RESULTS
+
+
+@pytest.mark.parametrize("recipe", ["demo", "world-camvid", "world-camvid-vit"])
+def test_other_starts_train_nothing_on_top(recipe: str) -> None:
+    found = config.from_mapping(config.with_settings(recipes.read(recipe), ("real.root=x", "held_out=")))
+    off = {lever.name: lever.off(found) for lever in LEVERS if lever.name in ("warm-start", "plain-start")}
+    rounds = range(found.last_round + 1)
+    assert all(off["warm-start"].rounds.start_of(round_) == "fresh" for round_ in rounds)
+    if found.rounds.start_of(0) == "fresh":  # then source-only is no part of ours
+        assert off["plain-start"].rounds.start_of(0) == "fresh"
+    if all(found.rounds.start_of(round_) == "fresh" for round_ in rounds):
+        assert off["warm-start"] is found

@@ -157,3 +157,9 @@ def test_the_mixture_draws_by_class_and_resumes(tmp_path: Path) -> None:
     assert whole is not None
     names = ("weights.safetensors", "history.jsonl")
     assert [(tmp_path / "twice" / name).read_bytes() for name in names] == [(tmp_path / "whole" / n).read_bytes() for n in names]
+
+
+def test_a_low_temperature_chooses_the_rarest_class_that_is_shown() -> None:
+    counts = np.array([[100, 0, 0, 0], [80, 20, 0, 0]])  # the third class is in no frame
+    chosen = rare_classes(counts, temperature=0.0002)
+    assert chosen is not None and chosen.classes == (0, 1) and np.allclose(chosen.chances, (0, 1))

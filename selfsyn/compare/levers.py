@@ -45,11 +45,26 @@ def _no_pseudo_labels(config: RunConfig) -> RunConfig:
     return replace(config, rounds=replace(config.rounds, real_share=(0.0,) * len(config.rounds.real_share)))
 
 
+def _fresh(config: RunConfig) -> RunConfig:
+    starts: list[Start] = ["fresh"] * (config.last_round + 1)
+    return _started(config, tuple(starts))
+
+
 def _warm(config: RunConfig) -> RunConfig:
-    # A student is another net, so it cannot start from the net of the round before.
-    before: list[Start] = ["warm"] * config.last_round
-    start: Start | tuple[Start, ...] = "warm" if config.student is None else (*before, "fresh")
-    return replace(config, rounds=replace(config.rounds, start=start))
+    # Round 0 begins as it did, or source-only would be trained on top. A student is another net, so it cannot start from the net
+    # of the round before.
+    first: Start = "fresh" if config.rounds.start_of(0) == "fresh" else "warm"
+    starts: list[Start] = [first, *["warm"] * config.last_round]  # type: ignore[list-item]
+    if config.student is not None:
+        starts[-1] = "fresh"
+    return _started(config, tuple(starts))
+
+
+def _started(config: RunConfig, starts: tuple[Start, ...]) -> RunConfig:
+    """The configuration with these starts by round; unchanged where it has them already."""
+    if starts == tuple(map(config.rounds.start_of, range(len(starts)))):
+        return config
+    return replace(config, rounds=replace(config.rounds, start=starts))
 
 
 def _small_teacher(config: RunConfig) -> RunConfig:
@@ -57,7 +72,8 @@ def _small_teacher(config: RunConfig) -> RunConfig:
     if config.student is None:
         return config
     train = replace(config.train, **OF_VIT_IN_TRAIN) if config.student.architecture != "vit" else config.train
-    return replace(config.without_student, task=Task(**vars(config.student)), train=train)
+    rounds = replace(config.rounds, learning_rate=config.rounds.learning_rate_of(config.last_round))  # the student's
+    return replace(config.without_student, task=Task(**vars(config.student)), train=train, rounds=rounds)
 
 
 NO_AUGMENT = Augment(flip=False, zoom=1.0, color_jitter=0.0, blur=0.0, noise=0.0, jpeg=0, weather=0.0)
@@ -69,7 +85,7 @@ LEVERS = (
         "the rounds train on unadapted synthetic images",
         adapted=False,
     ),
-    Lever("pseudo-labels", "pseudo-labels", "the rounds train on adapted images only", _no_pseudo_labels),
+    Lever("pseudo-labels", "pseudo-labels", "the rounds train on no stored pseudo-labels", _no_pseudo_labels),
     _rounds("portions", "class-balanced portions", "all pseudo-labelled pixels are trained on", kept_fraction=(1.0,)),
     _rounds("class-mix", "ClassMix", "no classes of synthetic images are pasted onto real images", classmix=0.0),
     _rounds("colours", "color transfer", "synthetic images keep their exposure and contrast", color_transfer=0.0),
@@ -79,7 +95,7 @@ LEVERS = (
     _rounds("robust", "the symmetric cross-entropy", "the loss on pseudo-labels is cross-entropy", symmetric_cross_entropy=False),
     _rounds("masks", "masked images", "batches have no masked copies of pseudo-labelled images", mask_ratio=0.0),
     _rounds("online", "EMA pseudo-labels", "the EMA net labels no real images during training", ema_pseudo_labels=False),
-    _rounds("warm-start", "the start from the previous round", "every round starts from the pretrained backbone", start="fresh"),
+    Lever("warm-start", "the start from the previous round", "every round starts from the pretrained backbone", _fresh),
     Lever(
         "plain-start",
         "continued or fresh starts",

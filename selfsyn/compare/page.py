@@ -10,7 +10,7 @@ from selfsyn.compare.board import Board, ablation, board, differences
 from selfsyn.compare.budget import Cost, budget
 from selfsyn.compare.lead import lead
 from selfsyn.compare.results import Line, change, gap_share, line_of, mean
-from selfsyn.compare.rows import OURS
+from selfsyn.compare.rows import OURS, TEACHER
 from selfsyn.config import RunConfig
 from selfsyn.report.page import class_colours, environment, stylesheet
 from selfsyn.report.pictures import Gallery, prediction_gallery
@@ -91,7 +91,7 @@ def headline(lines: Sequence[Line]) -> str:
 
 
 def _against_best_rival(ours: Line, lines: Sequence[Line]) -> list[str]:
-    bounds = (OURS, SOURCE_ONLY.name, ORACLE.name)
+    bounds = (OURS, TEACHER, SOURCE_ONLY.name, ORACLE.name)  # no rivals
     rivals = [line for line in lines if line.entry.row.name not in bounds and not line.entry.row.ablates]
     found = [(change(ours.mious, rival.mious), rival) for rival in rivals]
     paired = [(difference[0], rival) for difference, rival in found if difference is not None]

@@ -62,11 +62,11 @@ def rare_classes(
     if not len(classes):
         return None
     pixels = often @ of_frames[:, :-1]
-    chances = class_chances(pixels / pixels.sum(), temperature=temperature)[classes]
+    chances = class_chances((pixels / pixels.sum())[classes], temperature=temperature)
     frames = tuple(np.flatnonzero(shown[:, train_id]) for train_id in classes)
     return RareClasses(
         classes=tuple(classes.tolist()),
-        chances=tuple((chances / chances.sum()).tolist()),
+        chances=tuple(chances.tolist()),
         frames=frames,
         weights=tuple(often[held] / often[held].sum() for held in frames),
     )

@@ -31,7 +31,8 @@ def of_phase(config: RunConfig, phase: Phase) -> tuple[str, ...]:
         return phase.facts.reads
     if stage.is_bound:
         return (SYNTHETIC,) if stage == SOURCE_ONLY else (REAL_WITH_LABELS,)
-    looked_at = stage.round or config.looks_at_real or rounds.color_transfer or rounds.adabn_share
+    has_statistics = rounds.adabn_share and config.task_of(stage).architecture != "vit"
+    looked_at = stage.round or config.looks_at_real or rounds.color_transfer or has_statistics
     return (*[SYNTHETIC] * (not rounds.adapted), *[REAL] * bool(looked_at))
 
 

@@ -95,6 +95,11 @@ def fair(run: Run) -> str | None:
         )
     source, ours = table[SOURCE_ONLY.name], table[OURS]
     seeds = sorted(source["seeds"].keys() & ours["seeds"].keys())
+    if source["updates"] != ours["updates"]:
+        return (
+            f"`selfsyn compare` has no equal budgets here: source-only has {source['updates']:,} updates, our rounds"
+            f" {ours['updates']:,}, which train the teacher and the student."
+        )
     if not seeds:
         return "source-only and ours were compared with different seeds: run `selfsyn compare` with the same ones."
     means = [float(np.mean([row["seeds"][seed]["miou"] for seed in seeds])) for row in (source, ours)]
@@ -191,7 +196,10 @@ def _missing_classes(domains: Sequence[Domain], classes: ClassList) -> list[str]
         return []
     names = [name for name, gone in zip(classes.names, absent, strict=True) if gone]
     occur, them = ("occurs", "it") if len(names) == 1 else ("occur", "them")
-    return [f"{_listed(names)} never {occur} in the synthetic labels, so no net learns {them}: add frames that show {them}."]
+    return [
+        f"{_listed(names)} never {occur} in the synthetic labels that the charts look at; no net learns a class without labels:"
+        f" add frames that show {them}, if there are none."
+    ]
 
 
 def _there(labels: LabelStatistics) -> NDArray[np.bool_]:

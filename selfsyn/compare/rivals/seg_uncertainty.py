@@ -12,9 +12,11 @@ from selfsyn.stage import round_stage
 def _settings(config: RunConfig, rounds: int) -> RunConfig:
     # Half of the budget for each stage, as in the paper. Stage 2 uses all pseudo-labels and no synthetic images.
     whole = budget(config, rounds=rounds)
+    # A student's rounds have the student's rate; stage 2 trains the net of stage 1.
+    second = config.rounds.learning_rate_of(1) if config.student is None else config.train.learning_rate
     plan = Rounds(
         steps=(whole - whole // 2, whole // 2),
-        learning_rate=(config.train.learning_rate, config.rounds.learning_rate_of(1)),
+        learning_rate=(config.train.learning_rate, second),
         start=("fresh", "warm"),
         adapted=False,
         real_share=(0.0, 1.0),
