@@ -18,7 +18,7 @@ from selfsyn.classes import IGNORE, ClassList
 from selfsyn.config import Source
 from selfsyn.data.sample import evenly_spaced
 from selfsyn.data.statistics import LabelStatistics
-from selfsyn.images import QUARTER_TURNS, encode_jpeg, geometry, read_ids, read_image, resize_image, resize_label
+from selfsyn.images import encode_jpeg, read_ids, read_image, resize_image, resize_label, upright_size
 from selfsyn.overlay import overlay
 from selfsyn.report.collect import COMPARISON, Run
 from selfsyn.report.domains import Domain
@@ -227,8 +227,7 @@ def _size_of(run: Run, source: Source) -> tuple[int, int] | None:
     paths = found_images(run.layout, source)
     if not paths:
         return None
-    size, orientation = geometry(paths[min(paths)])
-    return size[::-1] if orientation in QUARTER_TURNS else size
+    return upright_size(paths[min(paths)])
 
 
 def _listed(names: Sequence[str]) -> str:
