@@ -203,7 +203,7 @@ def test_settings_that_mean_nothing_are_one_line(setting: str, message: str) -> 
 
 def test_an_optional_table_is_left_out() -> None:
     scored = values(held_out={"layout": "camvid"})
-    with pytest.raises(InputError, match=r"held_out\.root is missing; .* or leave the table held_out out with --set held_out=$"):
+    with pytest.raises(InputError, match=r"held_out\.root is missing; .* or leave out the table held_out with --set held_out=$"):
         config.from_mapping(scored)
     assert config.from_mapping(config.with_settings(scored, ("held_out=",))).held_out is None
 

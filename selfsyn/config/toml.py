@@ -174,7 +174,7 @@ def _missing(kind: type, values: Mapping[str, Any], *, prefix: str) -> Iterator[
 def _what_to_set(keys: Sequence[str]) -> str:
     """The refusal of a configuration without these keys."""
     tables = dict.fromkeys(key.split(".")[0] for key in keys)
-    left_out = "".join(f", or leave the table {table} out with --set {table}=" for table in tables if table in OPTIONAL)
+    left_out = "".join(f", or leave out the table {table} with --set {table}=" for table in tables if table in OPTIONAL)
     settings = " ".join(f"--set {key}=VALUE" for key in keys)
     found = f"{keys[0]} is missing; set it" if len(keys) == 1 else f"{', '.join(keys)} are missing; set them"
     return f"run.toml: {found} with {settings}{left_out}"
