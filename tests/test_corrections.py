@@ -181,6 +181,21 @@ def test_an_export_that_is_built_otherwise_is_one_line(run: Path, export: Export
     assert str(folder) in said and len(said.strip().splitlines()) == 1, said
 
 
+@pytest.mark.parametrize(("kind", "file"), [("coco", "annotations/instances_default.json"), ("fiftyone", "samples.json")])
+def test_a_list_in_place_of_an_export_is_one_line(run: Path, export: Export, kind: str, file: str) -> None:  # noqa: F811
+    folder = export(kind)
+    (folder / file).write_text("[1]")
+    assert len(taken(run, folder, kind, code=2).strip().splitlines()) == 1
+
+
+def test_an_unknown_class_of_coco_is_told_once(run: Path, export: Export) -> None:  # noqa: F811
+    folder = export("coco")
+    path = folder / "annotations/instances_default.json"
+    path.write_text(path.read_text().replace('"bus"', '"coach"'))
+    said = taken(run, folder, "coco", code=2)
+    assert "class 'coach'; expected one of road" in said and said.count(str(path)) == 1
+
+
 def test_a_task_without_an_image_and_a_label_map_in_another_encoding(run: Path, export: Export) -> None:  # noqa: F811
     folder = export("label-studio")
     correct(folder, "label-studio", drawn(run))

@@ -44,7 +44,7 @@ def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
         raise InputError(f"{folder}: no annotations/*.json; expected COCO's annotations")
     for path in files:
         found = read_json(path) or {}
-        if not {"images", "annotations", "categories"} <= found.keys():
+        if not isinstance(found, dict) or not {"images", "annotations", "categories"} <= found.keys():
             raise InputError(f"{path}: no images, annotations and categories; expected COCO's annotations")
         with expected(path, "COCO's annotations"):
             names = {one["id"]: one["name"] for one in found["categories"]}

@@ -47,7 +47,8 @@ def closing(rows: Rows, classes: Classes) -> Iterator[tuple[str, Texts]]:
 
 def masks(folder: Path, classes: Classes) -> Iterator[tuple[str, Mask]]:
     """See Format."""
-    samples = (read_json(folder / SAMPLES) or {}).get("samples")
+    with expected(folder / SAMPLES, EXPORT):
+        samples = (read_json(folder / SAMPLES) or {}).get("samples")
     if samples is None:
         raise InputError(f"{folder / SAMPLES}: no list of samples; expected {EXPORT}")
     with expected(folder / METADATA, EXPORT):

@@ -150,6 +150,8 @@ def expected(path: Path, what: str, where: str = "") -> Iterator[None]:
     """Let a file that is built otherwise end in an InputError. what: the expected export.  where: the place in the file."""
     try:
         yield
+    except InputError:  # says it better
+        raise
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         fault = f"no {error}" if isinstance(error, KeyError) else str(error)
         place = f"{where}: " if where else ""
